@@ -1,0 +1,6 @@
+"""The tasks, as Gymnasium environments: gymnasium.make("wmplan.envs:wmplan/PushT-v0") imports and makes one."""
+
+import gymnasium
+
+gymnasium.register("wmplan/PushT-v0", entry_point="wmplan.envs.make:push_t", max_episode_steps=300)
+gymnasium.register("wmplan/ArmReach-v0", entry_point="wmplan.envs.make:arm_reach", max_episode_steps=300)

@@ -1,0 +1,72 @@
+"""What a task adds to its physics: controls, observations, start states, distance and success rules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.envs.physics import Physics
+
+Array = NDArray[np.float64]
+Policy = Callable[[Array], Array]  # task state (D,) -> action (A,)
+
+
+class Task(ABC):
+    """A task over one MuJoCo model. Task states are the few numbers that rules and probes are about.
+
+    Everything that takes task states takes any leading shape (..., D), so that whole batches of simulated
+    trajectories are judged by the same code as one robot step.
+    """
+
+    xml: ClassVar[Path]
+    camera: ClassVar[str]
+    substeps: ClassVar[int]
+    """Physics steps in one robot step."""
+    state_names: ClassVar[tuple[str, ...]]
+    """Names of the D entries of a task state, with the unit as suffix."""
+    proprio_names: ClassVar[tuple[str, ...]]
+    action_names: ClassVar[tuple[str, ...]]
+    action_low: ClassVar[Array]
+    action_high: ClassVar[Array]
+
+    @abstractmethod
+    def controls(self, ctrl: Array, actions: Array) -> Array:
+        """Actuator commands (..., T, nu) of the action sequences (..., T, A), the last command having been `ctrl` (nu,)."""
+
+    @abstractmethod
+    def task_state(self, qpos: Array, sensordata: Array) -> Array:
+        """Task states (..., D) from joint positions (..., nq) and sensor readings (..., nsensor)."""
+
+    @abstractmethod
+    def proprio(self, task_state: Array) -> Array:
+        """What the robot knows of itself without a camera, (..., P), from task states (..., D)."""
+
+    @abstractmethod
+    def place_random(self, physics: Physics, rng: np.random.Generator) -> None:
+        """Put the physics into a random start state, at rest."""
+
+    @abstractmethod
+    def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
+        """Success by each of the task's rules, the first being the one that counts; shapes (..., D) -> (...)."""
+
+    @abstractmethod
+    def distance(self, state: Array, goal: Array) -> Array:
+        """Distance to the goal, (..., D) -> (...): about 1 where the first rule begins to hold, 0 at the goal."""
+
+    @abstractmethod
+    def progress(self, start: Array, goal: Array) -> NDArray[np.bool_]:
+        """Whether going from `start` to `goal` takes what the task is about, (..., D) -> (...)."""
+
+    @abstractmethod
+    def exploration_policy(self, rng: np.random.Generator) -> Policy:
+        """A fresh scripted policy for one episode of data collection."""
+
+
+def wrap_angle(angle: Array) -> Array:
+    """The same angles in [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi

@@ -1,0 +1,142 @@
+"""What every world model here is: an encoder of frames and an action-conditioned predictor, with one set of shapes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Frames = Tensor | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model expects and gives; everything is in the robot's own units.
+
+    Attributes:
+        image_size: (height, width) of the frames in pixels.
+        history: context frames the predictor was trained with, one model step apart.
+        action_block: robot steps in one model step.
+        action_low, action_high: bounds of one robot step's action, of length action_dim.
+        action_mean, action_std: normaliser of one robot step's action, of length action_dim.
+        latent_shape: shape of one frame's latent.
+        proprio_dim: numbers of robot state beside each frame, 0 for none. They are the last entries of a flat
+            latent, standardised by proprio_mean and proprio_std.
+        control_rate: robot steps in a second.
+        cameras: names of the frames, when there are several; their order is the order of encoding.
+    """
+
+    image_size: tuple[int, int]
+    history: int
+    action_block: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    action_mean: tuple[float, ...]
+    action_std: tuple[float, ...]
+    latent_shape: tuple[int, ...]
+    proprio_dim: int = 0
+    proprio_mean: tuple[float, ...] = ()
+    proprio_std: tuple[float, ...] = ()
+    control_rate: float = 10.0
+    cameras: tuple[str, ...] = ("pixels",)
+
+    def __post_init__(self) -> None:
+        for name in ("history", "action_block"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it has to be at least 1")
+        for name in ("action_high", "action_mean", "action_std"):
+            if len(getattr(self, name)) != len(self.action_low):
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, action_low has {len(self.action_low)}")
+        for name in ("proprio_mean", "proprio_std"):
+            if len(getattr(self, name)) != self.proprio_dim:
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")
+        if any(low > high for low, high in zip(self.action_low, self.action_high, strict=True)):
+            raise ValueError("action_low is above action_high in some dimension")
+        if min(self.action_std, default=1.0) <= 0 or min(self.proprio_std, default=1.0) <= 0:
+            raise ValueError("action_std and proprio_std have to be above zero")
+        if self.control_rate <= 0:
+            raise ValueError(f"control_rate is {self.control_rate}, it has to be above zero")
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers in one robot step's action."""
+        return len(self.action_low)
+
+    @property
+    def block_dim(self) -> int:
+        """A, the numbers in one model step's action: action_block robot steps, oldest first."""
+        return self.action_block * self.action_dim
+
+    def block_bounds(self) -> tuple[Tensor, Tensor]:
+        """Bounds of one model step's action: two float32 tensors of shape (A,)."""
+        low, high = torch.tensor(self.action_low), torch.tensor(self.action_high)
+        return low.repeat(self.action_block), high.repeat(self.action_block)
+
+
+class WorldModel(nn.Module, ABC):
+    """Encodes camera frames and predicts latents under actions. It knows nothing of planners or environments."""
+
+    spec: ModelSpec
+
+    @abstractmethod
+    def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
+        """Latents of frames.
+
+        Args:
+            frames: uint8 RGB, of shape (B, T, H, W, 3), or a mapping from camera name to such a tensor.
+            proprio: robot state in its own units, of shape (B, T, proprio_dim). Left out, a model that uses it
+                fills in what it reads off the frames: a goal may be no more than an image.
+
+        Returns:
+            Latents, of shape (B, T, *latent).
+
+        Raises:
+            ValueError: at a wrong shape or type, or numbers that are not finite.
+        """
+
+    @abstractmethod
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        """Predicted latents under candidate action sequences.
+
+        Args:
+            context: latents of the last T frames one model step apart, newest last, of shape (B, T, *latent) with
+                1 <= T <= history. A shorter context stands for a robot that stood still before.
+            actions: candidates in the robot's units, of shape (B, S, H, A).
+            past_actions: what was executed between the context frames, of shape (B, T - 1, A); needed when T > 1.
+
+        Returns:
+            Latents after each model step, of shape (B, S, H, *latent).
+        """
+
+    def check_frames(self, frames: Tensor) -> None:
+        """Raise a ValueError that says what is wrong with `frames`, if anything is."""
+        height, width = self.spec.image_size
+        if frames.dtype != torch.uint8:
+            raise ValueError(f"frames are {str(frames.dtype).removeprefix('torch.')}, they have to be uint8 RGB")
+        if frames.ndim != 5 or tuple(frames.shape[2:]) != (height, width, 3):
+            raise ValueError(f"frames have shape {tuple(frames.shape)}, the model takes (B, T, {height}, {width}, 3)")
+
+    def check_proprio(self, proprio: Tensor, batch: int, time: int) -> None:
+        """Raise a ValueError that says what is wrong with `proprio`, if anything is."""
+        if tuple(proprio.shape) != (batch, time, self.spec.proprio_dim):
+            raise ValueError(
+                f"proprio has shape {tuple(proprio.shape)}, beside these frames it has to be ({batch}, {time}, {self.spec.proprio_dim})"
+            )
+        if not torch.isfinite(proprio).all():
+            raise ValueError("proprio holds numbers that are not finite")
+
+    def check_rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None) -> None:
+        """Raise a ValueError that says what is wrong with the arguments of rollout(), if anything is."""
+        spec, (batch, time) = self.spec, context.shape[:2]
+        if tuple(context.shape[2:]) != spec.latent_shape or not 1 <= time <= spec.history:
+            raise ValueError(
+                f"context has shape {tuple(context.shape)}, it has to be (B, T, {', '.join(map(str, spec.latent_shape))}), T from 1 to {spec.history}"
+            )
+        if actions.ndim != 4 or actions.shape[0] != batch or actions.shape[3] != spec.block_dim:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}, they have to be ({batch}, S, H, {spec.block_dim})")
+        if time > 1 and (past_actions is None or tuple(past_actions.shape) != (batch, time - 1, spec.block_dim)):
+            given = "missing" if past_actions is None else f"of shape {tuple(past_actions.shape)}"
+            raise ValueError(f"past_actions are {given}, they have to be ({batch}, {time - 1}, {spec.block_dim})")
