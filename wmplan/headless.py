@@ -30,3 +30,5 @@ def choose_backend() -> str:
 
 
 os.environ["MUJOCO_GL"] = choose_backend()
+# Software rendering on the calling thread: small frames lose more to the hand-over between threads than they gain.
+os.environ.setdefault("LP_NUM_THREADS", "0")
