@@ -1,0 +1,62 @@
+"""Plan robot actions in the latent space of a JEPA world model.
+
+The names below are imported when they are first used: `import wmplan` loads no simulator, no torch and no plotting.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wmplan import control, data, evaluation, models, planning, training
+    from wmplan.control import Controller, Limits
+    from wmplan.evaluation import evaluate
+    from wmplan.models import ModelSpec, WorldModel, load
+    from wmplan.planning import Plan, Planner
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Controller",
+    "Limits",
+    "ModelSpec",
+    "Plan",
+    "Planner",
+    "WorldModel",
+    "__version__",
+    "control",
+    "data",
+    "evaluate",
+    "evaluation",
+    "load",
+    "models",
+    "planning",
+    "training",
+]
+
+_HOME = {
+    "Controller": "wmplan.control",
+    "Limits": "wmplan.control",
+    "ModelSpec": "wmplan.models",
+    "Plan": "wmplan.planning",
+    "Planner": "wmplan.planning",
+    "WorldModel": "wmplan.models",
+    "evaluate": "wmplan.evaluation",
+    "load": "wmplan.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in __all__:
+        value = importlib.import_module(f"wmplan.{name}")
+    else:
+        raise AttributeError(f"module 'wmplan' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
