@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class ModelSpec:
                 raise ValueError(f"{name} is {getattr(self, name)}, it has to be at least 1")
         for name in ("action_high", "action_mean", "action_std"):
             if len(getattr(self, name)) != len(self.action_low):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, action_low has {len(self.action_low)}")
+                given, wanted = len(getattr(self, name)), len(self.action_low)
+                raise ValueError(f"{name} has {given} entries, action_low has {wanted}")
         for name in ("proprio_mean", "proprio_std"):
             if len(getattr(self, name)) != self.proprio_dim:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")
@@ -77,9 +79,20 @@ class ModelSpec:
 
 
 class WorldModel(nn.Module, ABC):
-    """Encodes camera frames and predicts latents under actions. It knows nothing of planners or environments."""
+    """Encodes camera frames and predicts latents under actions. It knows nothing of planners or environments.
+
+    Attributes:
+        spec: what it expects and gives.
+        card: what its checkpoint says of it (name, task, data, figures, the planning it was measured with).
+    """
 
     spec: ModelSpec
+    card: Mapping[str, Any] = {}
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What a checkpoint says of how this model is built: `kind` and its settings, as JSON has it."""
+        raise NotImplementedError(f"a {type(self).__name__} has no form of ours to be saved in")
 
     @abstractmethod
     def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
@@ -121,10 +134,9 @@ class WorldModel(nn.Module, ABC):
 
     def check_proprio(self, proprio: Tensor, batch: int, time: int) -> None:
         """Raise a ValueError that says what is wrong with `proprio`, if anything is."""
-        if tuple(proprio.shape) != (batch, time, self.spec.proprio_dim):
-            raise ValueError(
-                f"proprio has shape {tuple(proprio.shape)}, beside these frames it has to be ({batch}, {time}, {self.spec.proprio_dim})"
-            )
+        wanted = (batch, time, self.spec.proprio_dim)
+        if tuple(proprio.shape) != wanted:
+            raise ValueError(f"proprio has shape {tuple(proprio.shape)}, beside these frames it has to be {wanted}")
         if not torch.isfinite(proprio).all():
             raise ValueError("proprio holds numbers that are not finite")
 
@@ -132,11 +144,13 @@ class WorldModel(nn.Module, ABC):
         """Raise a ValueError that says what is wrong with the arguments of rollout(), if anything is."""
         spec, (batch, time) = self.spec, context.shape[:2]
         if tuple(context.shape[2:]) != spec.latent_shape or not 1 <= time <= spec.history:
+            wanted = ", ".join(["B", "T", *map(str, spec.latent_shape)])
             raise ValueError(
-                f"context has shape {tuple(context.shape)}, it has to be (B, T, {', '.join(map(str, spec.latent_shape))}), T from 1 to {spec.history}"
+                f"context has shape {tuple(context.shape)}, it has to be ({wanted}) with T from 1 to {spec.history}"
             )
         if actions.ndim != 4 or actions.shape[0] != batch or actions.shape[3] != spec.block_dim:
-            raise ValueError(f"actions have shape {tuple(actions.shape)}, they have to be ({batch}, S, H, {spec.block_dim})")
+            wanted = f"({batch}, S, H, {spec.block_dim})"
+            raise ValueError(f"actions have shape {tuple(actions.shape)}, they have to be {wanted}")
         if time > 1 and (past_actions is None or tuple(past_actions.shape) != (batch, time - 1, spec.block_dim)):
             given = "missing" if past_actions is None else f"of shape {tuple(past_actions.shape)}"
             raise ValueError(f"past_actions are {given}, they have to be ({batch}, {time - 1}, {spec.block_dim})")

@@ -1,0 +1,35 @@
+"""Encoders: from uint8 frames (N, H, W, 3) to visual latents (N, D).
+
+None of them has a norm whose statistics run over the batch: a latent depends on its own frame only, in training as
+in planning. The last layer is linear and is followed by no norm, because the anti-collapse losses shape the
+distribution of the latents themselves (SIGReg: an isotropic Gaussian), which a norm at the end would hide from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from wmplan.models.encoders.impala import ImpalaEncoder
+from wmplan.models.encoders.keypoint import KeypointEncoder
+from wmplan.models.encoders.vit import ViTEncoder
+from wmplan.models.registry import build
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "keypoint": KeypointEncoder,
+    "impala": ImpalaEncoder,
+    "vit": ViTEncoder,
+}
+
+__all__ = ["ENCODERS", "ImpalaEncoder", "KeypointEncoder", "ViTEncoder", "make_encoder"]
+
+
+def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, **options: Any) -> nn.Module:
+    """The encoder `name` for frames of `image_size` (height, width), with `latent_dim` outputs.
+
+    Raises:
+        UserError: at an unknown name or option, or a value that does not fit the image.
+    """
+    return build("encoder", ENCODERS, name, image_size, latent_dim, options=options)

@@ -1,0 +1,132 @@
+"""A small CNN whose only way out is where things are: spatial softmax keypoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wmplan.errors import UserError
+from wmplan.models.encoders.pixels import require_divisible, scale, space_to_depth
+from wmplan.models.registry import require_positive
+
+
+class SpatialSoftmax(nn.Module):
+    """Expected image coordinates under the softmax of each heatmap (Finn et al. 2016, Deep Spatial Autoencoders).
+
+    The coordinates run from -1 to 1 over the centres of the outermost cells. The sharpness of each softmax (its inverse
+    temperature) is learned.
+
+    Args:
+        spread: also give the root mean square distance from the expected point, which tells a found point (small)
+            from one that is not in the picture (large).
+    """
+
+    grid: Tensor
+
+    def __init__(
+        self, keypoints: int, height: int, width: int, *, sharpness: float = 2.0, spread: bool = False
+    ) -> None:
+        super().__init__()
+        self.log_sharpness = nn.Parameter(torch.full((keypoints, 1), math.log(sharpness)))
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+        columns = [x, y, x.square() + y.square()] if spread else [x, y]
+        self.register_buffer("grid", torch.stack(columns, -1).flatten(0, 1), persistent=False)  # (cells, 2 or 3)
+
+    @property
+    def features(self) -> int:
+        """Numbers a keypoint gives: x, y and, if asked for, the spread."""
+        return self.grid.shape[1]
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        """Heatmaps (N, K, height, width) to (N, K, features)."""
+        weights = (heatmaps.flatten(2) * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
+        moments = weights @ self.grid  # (N, K, 2 or 3)
+        if self.features == 2:
+            return moments
+        point, square = moments[..., :2], moments[..., 2:]
+        variance = square - point.square().sum(-1, keepdim=True)
+        return torch.cat([point, (variance.clamp_min(0) + 1e-6).sqrt()], -1)
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions around which the input is carried (He et al. 2016, without norms)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class KeypointEncoder(nn.Module):
+    """Pixels -> cells -> convolutions -> keypoints -> a two-layer perceptron -> latent.
+
+    Args:
+        image_size: (height, width) of the frames.
+        latent_dim: D.
+        channels: of the 3 x 3 convolutions, all at the resolution of the cells.
+        residual_blocks: residual blocks after them.
+        keypoints: heatmaps.
+        hidden: width of the perceptron; 0 for one linear layer.
+        downsample: pixels a side of a cell.
+        stem: "unshuffle" makes each cell's pixels its channels, which costs nothing; "stride" comes to the same
+            resolution by convolutions of stride 2, which see across cells early and are slower.
+        spread: see SpatialSoftmax.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        latent_dim: int,
+        *,
+        channels: Sequence[int] = (32, 32, 32),
+        residual_blocks: int = 0,
+        keypoints: int = 32,
+        hidden: int = 256,
+        downsample: int = 4,
+        stem: str = "unshuffle",
+        spread: bool = False,
+    ) -> None:
+        super().__init__()
+        require_positive("keypoint encoder", latent_dim=latent_dim, keypoints=keypoints, channels=len(channels))
+        require_divisible(image_size, downsample, "downsample")
+        self.cell = downsample if stem == "unshuffle" else 1
+        layers: list[nn.Module] = []
+        width = 3 * self.cell**2
+        if stem == "stride":
+            if downsample & (downsample - 1):
+                raise UserError(f"downsample is {downsample}, a stem of strides takes a power of two")
+            for _ in range(int(math.log2(downsample))):
+                layers += [nn.Conv2d(width, channels[0], 4, stride=2, padding=1), nn.ReLU()]
+                width = channels[0]
+        elif stem != "unshuffle":
+            raise UserError(f"stem is {stem!r}, it has to be 'unshuffle' or 'stride'")
+        for out in channels:
+            layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()]
+            width = out
+        layers += [Residual(width) for _ in range(residual_blocks)]
+        self.convolutions = nn.Sequential(*layers)
+        self.heatmaps = nn.Conv2d(width, keypoints, 1)
+        rows, columns = image_size[0] // downsample, image_size[1] // downsample
+        self.softmax = SpatialSoftmax(keypoints, rows, columns, spread=spread)
+        inputs = keypoints * self.softmax.features
+        self.head: nn.Module = nn.Linear(inputs, latent_dim)
+        if hidden:
+            norm = nn.LayerNorm(hidden)
+            self.head = nn.Sequential(nn.Linear(inputs, hidden), norm, nn.GELU(), nn.Linear(hidden, latent_dim))
+
+    def keypoints(self, frames: Tensor) -> Tensor:
+        """uint8 frames (N, H, W, 3) to keypoints (N, K, features)."""
+        cells = space_to_depth(frames, self.cell) if self.cell > 1 else frames
+        pixels = scale(cells, self.heatmaps.weight.dtype).permute(0, 3, 1, 2)  # (N, C, rows, columns), channels last
+        return self.softmax(self.heatmaps(self.convolutions(pixels)))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """uint8 frames (N, H, W, 3) to latents (N, D)."""
+        return self.head(self.keypoints(frames).flatten(1))

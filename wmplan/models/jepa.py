@@ -1,0 +1,212 @@
+"""The world model that wmplan trains: an encoder, an action-conditioned predictor, and what planning needs beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wmplan.errors import UserError
+from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.models.critic import TemporalCritic
+from wmplan.models.decoder import Decoder
+from wmplan.models.encoders import make_encoder
+from wmplan.models.predictors import make_predictor
+from wmplan.models.registry import build
+
+
+@dataclass(frozen=True)
+class JEPAConfig:
+    """What a JEPA is made of; what it expects and gives stands in its ModelSpec.
+
+    Attributes:
+        encoder: "keypoint", "impala" or "vit"; encoder_options are the keyword arguments of its class.
+        latent_dim: D, numbers in the visual latent of one camera.
+        predictor: "mlp" or "transformer"; predictor_options are the keyword arguments of its class.
+        proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
+        critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
+        decoder: whether there is a Decoder; decoder_options are its keyword arguments.
+    """
+
+    encoder: str = "keypoint"
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    latent_dim: int = 32
+    predictor: str = "mlp"
+    predictor_options: dict[str, Any] = field(default_factory=dict)
+    proprio_width: int = 128
+    critic: bool = False
+    critic_options: dict[str, Any] = field(default_factory=dict)
+    decoder: bool = False
+    decoder_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.latent_dim < 1:
+            raise UserError(f"latent_dim is {self.latent_dim}, it has to be at least 1")
+        if self.proprio_width < 0:
+            raise UserError(f"proprio_width is {self.proprio_width}, it has to be at least 0")
+
+
+class CameraEncoders(nn.ModuleList):
+    """One encoder a camera, their latents side by side."""
+
+    def forward(self, frames: list[Tensor]) -> Tensor:
+        """uint8 frames (N, H, W, 3), one tensor a camera, to visual latents (N, D)."""
+        return torch.cat([encoder(one) for encoder, one in zip(self, frames, strict=True)], -1)
+
+
+class JEPA(WorldModel):
+    """A joint-embedding predictive architecture (LeCun 2022) over flat latents.
+
+    A latent is the visual latent followed by the standardised robot state: (D + P,), D counting all cameras.
+
+    Attributes:
+        encoder: uint8 frames, one tensor a camera, to raw visual latents; encode_visual() standardises these.
+        predictor: the next latent from a window of latents and normalised actions.
+        proprio_head: from visual latents to the standardised robot state, None if there is none.
+        critic, decoder: None where the configuration has none.
+        whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
+        error_scale: standard deviation of the one-step prediction error on held-out data, of shape (L,).
+        visual_mean, visual_std: standardise the encoder's output, of shape (D,): for a frozen encoder whose latents
+            have a scale of their own. Mean 0 and deviation 1 where the encoder was trained with the predictor.
+
+    Raises:
+        ValueError: if config and spec do not fit together, or config has options that do not exist.
+    """
+
+    whitening: Tensor
+    error_scale: Tensor
+    visual_mean: Tensor
+    visual_std: Tensor
+    action_mean: Tensor
+    action_std: Tensor
+    proprio_mean: Tensor
+    proprio_std: Tensor
+
+    def __init__(self, config: JEPAConfig, spec: ModelSpec) -> None:
+        super().__init__()
+        self.config, self.spec = config, spec
+        self.visual_dim = config.latent_dim * len(spec.cameras)
+        latent_dim = self.visual_dim + spec.proprio_dim
+        if spec.latent_shape != (latent_dim,):
+            raise UserError(
+                f"latent_shape is {spec.latent_shape}, with latent_dim {config.latent_dim}, {len(spec.cameras)} "
+                f"camera(s) and proprio_dim {spec.proprio_dim} it has to be ({latent_dim},)"
+            )
+        self.encoder = CameraEncoders(
+            make_encoder(config.encoder, spec.image_size, config.latent_dim, **config.encoder_options)
+            for _ in spec.cameras
+        )
+        self.predictor = make_predictor(
+            config.predictor, latent_dim, spec.block_dim, spec.history, **config.predictor_options
+        )
+        self.proprio_head = make_head(self.visual_dim, spec.proprio_dim, config.proprio_width)
+        self.critic: TemporalCritic | None = None
+        if config.critic:
+            self.critic = build("part", {"critic": TemporalCritic}, "critic", latent_dim, options=config.critic_options)
+        self.decoder: Decoder | None = None
+        if config.decoder:
+            parts = {"decoder": Decoder}
+            self.decoder = build("part", parts, "decoder", latent_dim, spec.image_size, options=config.decoder_options)
+        self.register_buffer("whitening", torch.eye(latent_dim))
+        self.register_buffer("error_scale", torch.ones(latent_dim))
+        self.register_buffer("visual_mean", torch.zeros(self.visual_dim))
+        self.register_buffer("visual_std", torch.ones(self.visual_dim))
+        for name in ("action_mean", "action_std"):  # of a block: (A,); they come from the spec, so they are not stored
+            block = torch.tensor(getattr(spec, name)).repeat(spec.action_block)
+            self.register_buffer(name, block, persistent=False)
+        for name in ("proprio_mean", "proprio_std"):
+            self.register_buffer(name, torch.tensor(getattr(spec, name)), persistent=False)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What a checkpoint says of how this model is built."""
+        return {"kind": "jepa", **asdict(self.config)}
+
+    # ------------------------------------------------------------------ frames to latents
+
+    def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
+        visual = self.encode_visual(frames)  # (B, T, D)
+        if proprio is not None:
+            self.check_proprio(proprio, *visual.shape[:2])
+        if self.proprio_head is None:
+            return visual
+        state = self.proprio_head(visual) if proprio is None else self.normalise_proprio(proprio)
+        return torch.cat([visual, state], -1)  # (B, T, D + P)
+
+    def encode_visual(self, frames: Frames) -> Tensor:
+        """Visual latents (B, T, D) of frames, as encode() takes them.
+
+        Raises:
+            ValueError: at a wrong shape or type, or a camera that is missing.
+        """
+        views = self.views(frames)
+        for view in views:
+            self.check_frames(view)
+            if view.shape[:2] != views[0].shape[:2]:
+                raise ValueError("the cameras' frames differ in B or T")
+        latents = self.encoder([view.to(self.visual_mean.device).flatten(0, 1) for view in views])  # (B T, D)
+        return ((latents - self.visual_mean) / self.visual_std).unflatten(0, views[0].shape[:2])
+
+    def views(self, frames: Frames) -> list[Tensor]:
+        """The frames of each camera, in the order of the spec."""
+        cameras = self.spec.cameras
+        if isinstance(frames, Mapping):
+            missing = [camera for camera in cameras if camera not in frames]
+            if missing:
+                raise ValueError(f"frames lack the camera {missing[0]!r}, there are {', '.join(map(repr, frames))}")
+            return [frames[camera] for camera in cameras]
+        if len(cameras) > 1:
+            raise ValueError(f"frames are one tensor, the model takes a mapping with the cameras {', '.join(cameras)}")
+        return [frames]
+
+    def normalise_proprio(self, proprio: Tensor) -> Tensor:
+        """Robot state (..., P) in its own units to the standardised one that latents hold."""
+        return (proprio.to(self.proprio_mean) - self.proprio_mean) / self.proprio_std
+
+    def normalise_actions(self, actions: Tensor) -> Tensor:
+        """Blocks of actions (..., A) in the robot's units to what the predictor takes."""
+        return (actions.to(self.action_mean) - self.action_mean) / self.action_std
+
+    # ------------------------------------------------------------------ latents to later latents
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        self.check_rollout(context, actions, past_actions)
+        batch, time = context.shape[:2]
+        missing = self.spec.history - time
+        past = actions.new_zeros(batch, self.spec.history - 1, actions.shape[3])  # a null action: the robot stood still
+        if past_actions is not None and time > 1:
+            past = torch.cat([past[:, :missing], past_actions], 1)  # (B, h - 1, A)
+        context = torch.cat([context[:, :1].expand(-1, missing, -1), context], 1)  # (B, h, L)
+        return self.predictor.rollout(context, self.normalise_actions(past), self.normalise_actions(actions))
+
+    def predict_windows(self, latents: Tensor, actions: Tensor, context: int | None = None) -> Tensor:
+        """Open-loop predictions of the frames after the first `context` (the history, if left out).
+
+        Args:
+            latents: of shape (N, T, L).
+            actions: between them, in the robot's units, of shape (N, T - 1, A).
+            context: from 1 to the history; below it, the frames before are made up as rollout() does.
+
+        Returns:
+            Of shape (N, T - context, L), to be compared with latents[:, context:].
+        """
+        context = self.spec.history if context is None else context
+        if actions.shape[:2] != (latents.shape[0], latents.shape[1] - 1) or latents.shape[1] <= context:
+            raise ValueError(
+                f"latents {tuple(latents.shape)} and actions {tuple(actions.shape)} have to be (N, T, L) and "
+                f"(N, T - 1, A) with T above context, which is {context}"
+            )
+        future = actions[:, None, context - 1 :]  # (N, 1, T - context, A)
+        return self.rollout(latents[:, :context], future, actions[:, : context - 1]).squeeze(1)
+
+
+def make_head(inputs: int, outputs: int, width: int) -> nn.Module | None:
+    """A linear map, or a perceptron of one hidden layer, or None if there is nothing to give."""
+    if not outputs:
+        return None
+    if not width:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))

@@ -1,0 +1,56 @@
+"""A residual perceptron over the concatenated window: the fast predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+from torch import Tensor, nn
+
+from wmplan.models.predictors.base import Predictor
+from wmplan.models.registry import require_positive
+
+
+class ResidualPerceptron(nn.Module):
+    """x + W2 SiLU(W1 LayerNorm(x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(self.norm(x))
+
+
+class MLPPredictor(Predictor):
+    """The next latent is the newest one plus what a residual perceptron gives for the window.
+
+    The first layer is a sum of one linear map a frame and one an action, so that what all candidates of a robot share
+    (the context, at the first steps of a rollout) goes through it once a robot and not once a candidate. The last
+    layer starts at zero: an untrained predictor says that nothing moves.
+
+    Args:
+        latent_dim: L.
+        action_dim: A.
+        history: h.
+        width, depth: of the residual blocks.
+    """
+
+    def __init__(self, latent_dim: int, action_dim: int, history: int, *, width: int = 512, depth: int = 3) -> None:
+        super().__init__()
+        require_positive("mlp predictor", width=width, depth=depth)
+        self.history = history
+        self.latent_in = nn.ModuleList(nn.Linear(latent_dim, width, bias=i == 0) for i in range(history))
+        self.action_in = nn.ModuleList(nn.Linear(action_dim, width, bias=False) for _ in range(history))
+        self.blocks = nn.Sequential(*(ResidualPerceptron(width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, latent_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def step(self, latents: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
+        pairs = zip([*self.latent_in, *self.action_in], [*latents, *actions], strict=True)
+        hidden: Tensor = reduce(add, [layer(x) for layer, x in pairs])  # (B, S, width), the shared parts broadcast
+        return latents[-1] + self.out(self.norm(self.blocks(hidden)))
