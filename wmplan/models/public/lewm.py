@@ -1,0 +1,249 @@
+"""LeWM: a small JEPA trained end to end from pixels, one vector a frame (stable-worldmodel's wm.lewm, le-wm; MIT).
+
+Written from the description of the released layout. The latent of a frame is its projected cls embedding, (D,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wmplan.models.base import Frames, ModelSpec
+from wmplan.models.public.architecture import read_field, read_size
+from wmplan.models.public.frame_causal import FrameCausalModel, Memory
+from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
+from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
+from wmplan.models.public.spec import fit_spec
+from wmplan.models.public.strict import load_strict
+from wmplan.models.public.transformer import Attention, FeedForward
+
+
+@dataclass(frozen=True)
+class LeWMConfig:
+    """Sizes of a LeWM: of its ViT, its two projectors, its action embedding and its predictor.
+
+    width is D, of the embeddings; hidden is the predictor's own width, equal to D in all releases.
+    """
+
+    vit: ViTConfig
+    width: int
+    projector_hidden: int
+    pred_proj_hidden: int
+    action_input: int
+    action_smoothed: int
+    action_scale: int
+    num_frames: int
+    hidden: int
+    depth: int
+    heads: int
+    dim_head: int
+    mlp_dim: int
+
+    @classmethod
+    def from_architecture(cls, architecture: Mapping[str, Any]) -> LeWMConfig:
+        """From the field names of the fixtures' config.json.
+
+        Raises:
+            CheckpointError: naming the field that is missing or no size.
+        """
+        image_size = read_size(architecture, "image_size")
+        names = ("hidden_size", "depth", "num_heads", "intermediate_size")
+        vit = ViTConfig(
+            image_size=image_size,
+            patch_size=read_size(architecture, "patch_size"),
+            layer_norm_eps=float(read_field(architecture, "encoder.layer_norm_eps", 1e-12)),
+            **{name: read_size(architecture, f"encoder.{name}") for name in names},
+        )
+        width = read_size(architecture, "predictor.input_dim")
+        return cls(
+            vit=vit,
+            width=width,
+            projector_hidden=int(read_field(architecture, "projector.dims")[1]),
+            pred_proj_hidden=int(read_field(architecture, "pred_proj.dims")[1]),
+            action_input=read_size(architecture, "action_encoder.input_dim"),
+            action_smoothed=read_size(architecture, "action_encoder.smoothed_dim", 10),
+            action_scale=read_size(architecture, "action_encoder.mlp_scale", 4),
+            num_frames=read_size(architecture, "predictor.num_frames"),
+            hidden=read_size(architecture, "predictor.hidden_dim", width),
+            **{name: read_size(architecture, f"predictor.{name}") for name in ("depth", "heads", "dim_head", "mlp_dim")},
+        )
+
+
+class Projector(nn.Module):
+    """Linear, batch norm by running statistics, exact GELU, linear."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors (n, inputs) to (n, outputs)."""
+        out: Tensor = self.net(vectors)
+        return out
+
+
+class ActionEmbedder(nn.Module):
+    """A per-step linear map (stored as a convolution of kernel 1), then linear, SiLU, linear."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        wide = config.action_scale * config.width
+        self.patch_embed = nn.Conv1d(config.action_input, config.action_smoothed, 1)
+        self.embed = nn.Sequential(nn.Linear(config.action_smoothed, wide), nn.SiLU(), nn.Linear(wide, config.width))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Actions (n, f, A) to embeddings (n, f, D)."""
+        smoothed = F.linear(actions, self.patch_embed.weight.squeeze(2), self.patch_embed.bias)
+        out: Tensor = self.embed(smoothed)
+        return out
+
+
+class ConditionalBlock(nn.Module):
+    """A transformer block whose shifts, scales and gates come from the action beside each frame (AdaLN-zero)."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        self.attn = Attention(config.hidden, config.heads, config.dim_head)
+        self.mlp = FeedForward(config.hidden, config.mlp_dim)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, 6 * config.hidden))
+
+    def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, layer: int, newest_only: bool) -> Tensor:
+        """Tokens (n, f, hidden), one a frame, with modulation (n, f, 6 x hidden) made by adaLN_modulation."""
+        shift, scale, gate, *_ = modulation.chunk(6, dim=-1)
+        normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6) * (1 + scale) + shift
+        attended = self.attn(normed, memory, layer, newest_only)
+        if newest_only:
+            tokens, modulation = tokens[:, -1:], modulation[:, -1:]
+        *_, gate, mlp_shift, mlp_scale, mlp_gate = modulation.chunk(6, dim=-1)
+        tokens = tokens + gate * attended
+        normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6) * (1 + mlp_scale) + mlp_shift
+        out: Tensor = tokens + mlp_gate * self.mlp(normed)
+        return out
+
+
+class Transformer(nn.Module):
+    """The blocks and the final norm, with maps into and out of the predictor's own width where that differs from D."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        same = config.width == config.hidden
+        self.norm = nn.LayerNorm(config.hidden)
+        self.layers = nn.ModuleList(ConditionalBlock(config) for _ in range(config.depth))
+        self.input_proj = nn.Identity() if same else nn.Linear(config.width, config.hidden)
+        self.cond_proj = nn.Identity() if same else nn.Linear(config.width, config.hidden)
+        self.output_proj = nn.Identity() if same else nn.Linear(config.hidden, config.width)
+
+    def modulate(self, embedded: Tensor) -> Tensor:
+        """What every block makes of action embeddings (n, f, D), of shape (n, f, depth, 6 x hidden)."""
+        condition = self.cond_proj(embedded)
+        return torch.stack([layer.adaLN_modulation(condition) for layer in self.layers], dim=2)
+
+    def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, newest_only: bool = True) -> Tensor:
+        """Tokens (n, f, D) of f new frames to outputs (n, 1, D) of the newest, or (n, f, D) of all."""
+        tokens = self.input_proj(tokens)
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            tokens = layer(tokens, modulation[:, :, i], memory, i, newest_only and i == last)
+        out: Tensor = self.output_proj(self.norm(tokens))
+        return out
+
+
+class Predictor(nn.Module):
+    """Learned positions, the oldest frame of the window first, and the transformer."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.zeros(1, config.num_frames, config.width))
+        self.transformer = Transformer(config)
+
+    def forward(
+        self, latents: Tensor, modulation: Tensor, slot: int, memory: Memory, newest_only: bool = True
+    ) -> Tensor:
+        """Latents (n, f, D) that begin at `slot` of the window, to outputs as Transformer has them."""
+        positions = self.pos_embedding[:, slot : slot + latents.shape[1]]
+        out: Tensor = self.transformer(latents + positions, modulation, memory, newest_only)
+        return out
+
+
+class LeWM(FrameCausalModel):
+    """LeWM as a world model: latents (D,), a window of num_frames frames.
+
+    Args:
+        config: sizes.
+        spec: what surrounds the model; plain numbers of the right size when left out.
+    """
+
+    frame_tokens = 1
+    max_batch_bytes = 2**25  # small passes stay in the cache
+
+    def __init__(self, config: LeWMConfig, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.config, self.window = config, config.num_frames
+        self.encoder = ViT(config.vit)
+        self.projector = Projector(config.vit.hidden_size, config.projector_hidden, config.width)
+        self.action_encoder = ActionEmbedder(config)
+        self.predictor = Predictor(config)
+        self.pred_proj = Projector(config.width, config.pred_proj_hidden, config.width)
+
+    @classmethod
+    def from_state_dict(
+        cls, tensors: Mapping[str, Tensor], architecture: Mapping[str, Any], spec: ModelSpec | None = None
+    ) -> LeWM:
+        """A LeWM of any size from the tensors of a release.
+
+        Args:
+            tensors: the flat state dict, with encoder names of transformers below or from version 5.
+            architecture: sizes, under the field names of the fixtures' config.json.
+            spec: what the release leaves out; actions are taken as normalised when it is left out too.
+
+        Raises:
+            CheckpointError: when tensors or architecture do not fit.
+        """
+        config = LeWMConfig.from_architecture(architecture)
+        raw = read_size(architecture, "action_encoder.raw_action_dim", config.action_input)
+        spec = fit_spec(
+            spec,
+            image_size=config.vit.image_size,
+            history=config.num_frames,
+            action_dim=raw,
+            action_block=config.action_input // raw,
+            latent_shape=(config.width,),
+        )
+        model = cls(config, spec)
+        load_strict(model, old_names(tensors), "LeWM")
+        return model.eval()
+
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """uint8 frames (..., H, W, 3) as the encoder takes them, (n, 3, size, size): ImageNet's mean and std."""
+        images = to_channels_first(frames, self.action_mean.dtype, self.action_mean.device) / 255
+        return resize(standardise(images, IMAGENET_MEAN, IMAGENET_STD), self.config.vit.image_size, antialias=True)
+
+    def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
+        """Latents (B, T, D) of frames: see WorldModel.encode. LeWM has no proprioception."""
+        frames = self.pick_camera(frames)
+        self.check_frames(frames)
+        embedded = self.projector(self.encoder(self.preprocess(frames))[:, 0])
+        out: Tensor = embedded.unflatten(0, frames.shape[:2])
+        return out
+
+    def condition(self, actions: Tensor) -> Tensor:
+        """The shifts, scales and gates of every layer for actions (n, f, A), of shape (n, f, depth, 6 x hidden)."""
+        return self.predictor.transformer.modulate(self.action_encoder(actions))
+
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+        """The next embedding (n, D): see FrameCausalModel.advance."""
+        out: Tensor = self.pred_proj(self.predictor(latents, conditions, slot, memory)[:, 0])
+        return out
+
+    def candidate_bytes(self, frames: int, kept: int) -> int:
+        """See FrameCausalModel.candidate_bytes."""
+        c = self.config
+        inner = c.heads * c.dim_head
+        modulation = self.window * c.depth * 6 * c.hidden
+        pass_ = frames * (c.mlp_dim + 4 * inner + 4 * c.hidden)
+        return self.action_mean.element_size() * (modulation + pass_ + kept * c.depth * 2 * inner)
