@@ -1,0 +1,178 @@
+"""Collects a data set with the task's exploration policy, on several processes, going on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+import gymnasium
+from tqdm import tqdm
+
+from wmplan.data.environment import PlanningEnvironment
+from wmplan.data.episode import episode_rng, run_episode
+from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.shard import EpisodeWriter, Shard
+from wmplan.data.store import EpisodeStore, shard_path
+from wmplan.data.workers import Job, run_jobs
+
+__all__ = ["CollectConfig", "collect", "episode_rng", "run_episode"]
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect.
+
+    Attributes:
+        task: Gymnasium id, "wmplan.envs:wmplan/PushT-v0" for example.
+        out: folder of the data set.
+        episodes: how many. A finished data set can be made longer by asking for more.
+        steps: robot steps in an episode.
+        seed: of every random number; with it and the episode's number the data is determined.
+        image_size: (height, width) of the frames in pixels.
+        variation: give each episode a look and physics of its own.
+        processes: how many work at once; None for one a core. It does not change the data.
+        episodes_per_shard: episodes in a file: what a kill can cost each process.
+    """
+
+    task: str
+    out: str
+    episodes: int
+    steps: int = 100
+    seed: int = 0
+    image_size: tuple[int, int] = (64, 64)
+    variation: bool = False
+    processes: int | None = None
+    episodes_per_shard: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "steps", "episodes_per_shard"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}, it has to be at least 1")
+        if self.seed < 0:
+            raise DataError(f"seed is {self.seed}, it has to be at least 0")
+        if self.processes is not None and self.processes < 1:
+            raise DataError(f"processes is {self.processes}, it has to be at least 1, or left out for one a core")
+        if not self.out:
+            raise DataError("out is empty, it has to name the folder of the data set")
+
+    def make_environment(self) -> PlanningEnvironment:
+        """The task's environment, without Gymnasium's wrappers."""
+        try:
+            env = gymnasium.make(self.task, image_size=tuple(self.image_size), disable_env_checker=True)
+        except (gymnasium.error.Error, ModuleNotFoundError) as error:
+            raise DataError(f"task={self.task} is no Gymnasium id that can be made here: {error}") from None
+        return cast(PlanningEnvironment, env.unwrapped)
+
+
+def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
+    """Collect what of the data set is not there yet.
+
+    The shards, and with them the data, are the same whatever the number of processes and interruptions.
+
+    Args:
+        config: what to collect.
+        progress: show a bar, if standard error is a terminal.
+
+    Returns:
+        The finished data set.
+
+    Raises:
+        DataError: where the folder holds another collection, or cannot be written.
+        KeyboardInterrupt: at Ctrl-C; finished shards stay, the same call goes on.
+    """
+    folder = Path(config.out)
+    meta = _describe(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"out={folder} cannot be made: {error.strerror}") from None
+    missing = _missing(folder, meta)
+    if missing or not (folder / "meta.json").is_file():
+        meta.write(folder)
+    total, todo = config.episodes, sum(len(meta.shard_episodes(shard)) for shard in missing)
+    processes = config.processes or len(os.sched_getaffinity(0))
+    with tqdm(
+        total=total, initial=total - todo, desc="collect", unit="ep", disable=not (progress and sys.stderr.isatty())
+    ) as bar:
+        for episodes in run_jobs(_Collector, config, missing, processes):
+            bar.update(episodes)
+    return EpisodeStore.open(folder, task=config.task)
+
+
+class _Collector:
+    """Collects one shard after another, with one environment."""
+
+    def __init__(self, config: CollectConfig) -> None:
+        self.config, self.env, self.meta = config, config.make_environment(), _describe(config)
+
+    def __call__(self, shard: int, report: Callable[[int], None]) -> None:
+        config = self.config
+        writer = EpisodeWriter(shard_path(Path(config.out), shard))
+        for episode in self.meta.shard_episodes(shard):
+            rng = episode_rng(config.seed, episode)
+            writer.add(episode, run_episode(self.env, rng, config.steps, variation=config.variation))
+            report(1)
+        writer.finish()
+
+
+def _describe(config: CollectConfig) -> StoreMeta:
+    env = config.make_environment()
+    meta = StoreMeta(
+        task=config.task,
+        seed=config.seed,
+        episodes=config.episodes,
+        steps=config.steps,
+        episodes_per_shard=config.episodes_per_shard,
+        control_rate=float(env.control_rate),
+        image_size=tuple(config.image_size),
+        action_low=tuple(map(float, env.task.action_low)),
+        action_high=tuple(map(float, env.task.action_high)),
+        action_names=tuple(env.task.action_names),
+        state_names=tuple(env.task.state_names),
+        proprio_names=tuple(env.task.proprio_names),
+        variation=config.variation,
+        versions={name: version(name) for name in ("wmplan", "mujoco", "numpy")},
+    )
+    env.close()
+    return meta
+
+
+def _missing(folder: Path, meta: StoreMeta) -> list[int]:
+    """Shards still to collect; refuses a folder that holds something else."""
+    if (folder / "meta.json").is_file():
+        before = StoreMeta.read(folder)
+        same = replace(before, episodes=meta.episodes, versions=meta.versions)
+        for name, value in asdict(meta).items():
+            if asdict(same)[name] != value:
+                raise DataError(f"{folder} holds a collection with {name}={asdict(same)[name]}, not {value}; choose another out")
+        if before.episodes > meta.episodes:
+            raise DataError(f"{folder} holds a collection of {before.episodes} episodes; ask for at least as many, or choose another out")
+    elif any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty and holds no collection; choose another out")
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink(missing_ok=True)
+    missing = [shard for shard in range(meta.num_shards) if not _finished(shard_path(folder, shard), len(meta.shard_episodes(shard)))]
+    if missing and (folder / "meta.json").is_file() and before.versions.get("mujoco") != meta.versions["mujoco"]:
+        raise DataError(
+            f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which moves "
+            "things differently; install that one or choose another out"
+        )
+    return missing
+
+
+def _finished(path: Path, episodes: int) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        shard = Shard(path)
+    except DataError as error:
+        print(f"collecting again what is damaged: {error}", file=sys.stderr)
+        return False
+    count = len(shard.lengths)
+    shard.close()
+    return count == episodes

@@ -1,0 +1,118 @@
+"""What a data set says of itself: meta.json beside the shards."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wmplan.errors import UserError
+
+FORMAT, VERSION = "wmplan-episodes", 1
+
+
+class DataError(UserError):
+    """A data set, or a request for one, is wrong; the message names the file and what would be right."""
+
+
+@dataclass(frozen=True)
+class StoreMeta:
+    """What was collected and how. Of a public data set only what its file tells is known; the rest is None or empty.
+
+    Attributes:
+        task: Gymnasium id of the task.
+        seed: of the collection.
+        episodes: in the whole data set.
+        steps: robot steps in an episode; an episode has one row more. None where lengths differ.
+        episodes_per_shard: episodes in every shard but the last.
+        control_rate: robot steps in a second.
+        image_size: (height, width) of the frames in pixels.
+        action_low, action_high: bounds of an action, in the robot's units.
+        action_names, state_names, proprio_names: names of the entries, with the unit as suffix.
+        variation: whether each episode has a look and physics of its own.
+        policy: what chose the actions.
+        versions: of the packages that made it.
+    """
+
+    task: str | None
+    seed: int | None
+    episodes: int
+    steps: int | None
+    episodes_per_shard: int
+    control_rate: float | None
+    image_size: tuple[int, int] | None
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    action_names: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
+    proprio_names: tuple[str, ...] = ()
+    variation: bool = False
+    policy: str = "exploration"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def shard_episodes(self, shard: int) -> range:
+        """The episodes of one shard, whoever collects it."""
+        first = shard * self.episodes_per_shard
+        return range(first, min(first + self.episodes_per_shard, self.episodes))
+
+    @property
+    def num_shards(self) -> int:
+        """Shards in the whole data set."""
+        return -(-self.episodes // self.episodes_per_shard)
+
+    def write(self, folder: Path) -> None:
+        """Write meta.json into `folder`."""
+        document = {"format": FORMAT, "format_version": VERSION, **asdict(self)}
+        write_file(folder / "meta.json", (json.dumps(document, indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> StoreMeta:
+        """Read meta.json from `folder`.
+
+        Raises:
+            DataError: where it is damaged, foreign or of a newer version.
+        """
+        path = folder / "meta.json"
+        try:
+            document: dict[str, Any] = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not valid JSON ({error}); collect again into another folder") from None
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise DataError(f"{path} does not describe a wmplan data set")
+        if document.pop("format_version", None) != VERSION:
+            raise DataError(f"{path} has another format version than this wmplan's, {VERSION}")
+        try:
+            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in document.items()})
+        except TypeError as error:
+            raise DataError(f"{path} has wrong or missing entries: {error}") from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash at any moment it is there whole or not at all.
+
+    Raises:
+        DataError: when the disk is full or the file may not be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DataError(
+            f"could not write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}; what was written before is intact, "
+            "so make room and run the same command again"
+        ) from None

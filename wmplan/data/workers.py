@@ -1,0 +1,100 @@
+"""Worker processes that share out numbered jobs and report their progress."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from wmplan.data.meta import DataError
+
+Job = Callable[[int, Callable[[int], None]], None]
+"""Does job number n, and calls its second argument with the units of work it has done since."""
+
+ENVIRONMENT = {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}  # one thread a process: the processes share the cores
+
+
+def run_jobs(make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], processes: int) -> Iterator[int]:
+    """Run `make_job(config)(n, report)` for every n in `jobs`, yielding the units of work as they are done.
+
+    With one process the jobs run in this one. Which worker does which job is left to chance: jobs must not
+    depend on it. Workers end with this process, however it ends.
+
+    Raises:
+        DataError: what a job raised, or that a worker was killed.
+    """
+    if processes <= 1 or len(jobs) <= 1:
+        job, done = make_job(config), deque[int]()
+        for number in jobs:
+            job(number, done.append)
+            yield sum(done)
+            done.clear()
+        return
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(jobs)
+    workers: dict[Connection, Any] = {}
+    try:
+        with _environment():
+            for _ in range(min(processes, len(jobs))):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs, make_job, config), daemon=True)
+                process.start()
+                theirs.close()
+                workers[ours] = process
+                ours.send(waiting.popleft())
+        while workers:
+            for connection in wait(list(workers)):
+                assert isinstance(connection, Connection)
+                try:
+                    kind, value = connection.recv()
+                except (EOFError, ConnectionResetError):
+                    process = workers.pop(connection)
+                    process.join()
+                    raise DataError(f"a worker process ended unexpectedly (exit code {process.exitcode}); run again to go on") from None
+                if kind == "progress":
+                    yield value
+                elif kind == "error":
+                    raise value
+                elif waiting:
+                    connection.send(waiting.popleft())
+                else:
+                    connection.send(None)
+                    workers.pop(connection).join()
+    finally:
+        for process in workers.values():
+            process.terminate()
+        for process in workers.values():
+            process.join()
+
+
+def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
+    try:
+        job = make_job(config)
+        while (number := connection.recv()) is not None:
+            job(number, lambda units: connection.send(("progress", units)))
+            connection.send(("done", number))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone
+    except Exception as error:
+        connection.send(("error", error))
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """ENVIRONMENT for the processes that are started inside."""
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
