@@ -1,0 +1,95 @@
+"""Receding-horizon planning: when to plan, how far to look, where to start the search, which action is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wmplan.planning.base import Cost, Plan, Planner
+from wmplan.planning.constraints import Constraint
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a controller plans and how far it looks; robot steps, except where it says model steps.
+
+    Attributes:
+        receding_horizon: robot steps between two plans; None for one model step.
+        arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
+            as the time comes near. None for the planner's own horizon all the time.
+        min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
+    """
+
+    receding_horizon: int | None = None
+    arrive_in: int | None = None
+    min_horizon: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("receding_horizon", "arrive_in", "min_horizon"):
+            value = getattr(self, name)
+            if value is None and name != "min_horizon":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
+
+    def horizon(self, elapsed: int, action_block: int, longest: int) -> int:
+        """Model steps to look ahead after `elapsed` robot steps, at most `longest`."""
+        if self.arrive_in is None:
+            return longest
+        left = -(-(self.arrive_in - elapsed) // action_block)  # rounded up
+        return min(max(left, self.min_horizon), longest)
+
+
+class RecedingHorizon:
+    """Plans, and hands the plan out one robot step at a time.
+
+    Attributes:
+        plan: the plan being followed, None before the first.
+        elapsed: robot steps since reset().
+    """
+
+    def __init__(self, planner: Planner, action_dim: int, action_block: int, schedule: Schedule) -> None:
+        longest = planner.config.horizon
+        if schedule.min_horizon > longest:
+            raise ValueError(f"min_horizon is {schedule.min_horizon}, the planner's horizon is {longest}")
+        if (schedule.receding_horizon or 0) > longest * action_block:
+            raise ValueError(
+                f"receding_horizon is {schedule.receding_horizon}, a plan has {longest} x {action_block} robot steps"
+            )
+        self.planner, self.schedule = planner, schedule
+        self.action_dim, self.action_block = action_dim, action_block
+        self.plan: Plan | None = None
+        self.elapsed = self.since_plan = 0
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin again, with one seed a robot."""
+        self.planner.reset(seeds)
+        self.plan, self.elapsed, self.since_plan = None, 0, 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this robot step needs a new plan."""
+        if self.plan is None:
+            return True
+        planned = self.plan.actions.shape[1] * self.action_block
+        return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, planned)
+
+    def replan(self, cost: Cost, constraints: Sequence[Constraint] = ()) -> Plan:
+        """Search from here; the planner starts at its last plan, shifted by the time that passed."""
+        horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
+        elapsed = None if self.plan is None else self.since_plan
+        self.plan = self.planner.plan(cost, horizon=horizon, elapsed=elapsed, constraints=constraints)
+        self.since_plan = 0
+        return self.plan
+
+    def next_actions(self) -> Tensor:
+        """The actions of this robot step, of shape (B, a); time then moves on."""
+        if self.plan is None:
+            raise RuntimeError("there is no plan yet: call replan() first")
+        batch = self.plan.actions.shape[0]
+        actions = self.plan.actions.reshape(batch, -1, self.action_dim)[:, self.since_plan]
+        self.since_plan += 1
+        self.elapsed += 1
+        return actions

@@ -1,0 +1,149 @@
+"""Held-out instances: a start and a goal on a trajectory of the collection policy that no training has seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.data.environment import Array, PlanningEnvironment
+from wmplan.data.episode import EVALUATION, episode_rng, run_episode
+from wmplan.errors import UserError
+from wmplan.evaluation.durable import write_json
+from wmplan.evaluation.protocol import Protocol
+
+REFUSED_IN_A_ROW = 500  # episodes without one good instance before it is said that the protocol gives none
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """Where an episode starts and where it should end.
+
+    Attributes:
+        instance: its number.
+        episode, step: where on which held-out episode it starts.
+        state, goal_state: full simulator states, of shape (N,).
+        actions: what the collection policy did between them, float32 of shape (offset, a).
+        start_distance: from start to goal, by the task's distance.
+        variation: factors of variation in force; empty where all are nominal.
+    """
+
+    instance: int
+    episode: int
+    step: int
+    state: Array
+    goal_state: Array
+    actions: NDArray[np.float32]
+    start_distance: float
+    variation: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, env: PlanningEnvironment) -> None:
+        """Put the environment at the start, with the goal set."""
+        factors = {name: np.asarray(value) for name, value in self.variation.items()}
+        options = {"state": self.state, "goal_state": self.goal_state, "variation": factors}
+        env.reset(seed=0, options=options)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain numbers; they give the same floats back."""
+        plain = {name: getattr(self, name) for name in ("instance", "episode", "step")}
+        arrays = {name: getattr(self, name).tolist() for name in ("state", "goal_state", "actions")}
+        return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Instance:
+        """What as_dict() gave."""
+        arrays = {name: np.array(content[name], np.float64) for name in ("state", "goal_state")}
+        return cls(**{**content, **arrays, "actions": np.array(content["actions"], np.float32)})
+
+
+def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+    """`count` instances from `seed`; a longer list begins with the shorter one.
+
+    Each comes from an episode of its own, drawn from a stream of seeds that collection cannot reach, and needs the
+    planner to do something: it is refused where a rule of the task holds at the start or at any time of doing nothing
+    within the budget, or where the task sees no progress between start and goal. Nothing is drawn, so that hundreds
+    take seconds.
+
+    Raises:
+        UserError: if no episode gives an instance.
+    """
+    found: list[Instance] = []
+    episode = refused = 0
+    while len(found) < count:
+        candidate = _candidate(env, protocol, seed, episode, len(found))
+        episode += 1
+        if not _is_solved_without_doing_anything(env, protocol, candidate):
+            found.append(candidate)
+            refused = 0
+        elif (refused := refused + 1) >= REFUSED_IN_A_ROW:
+            raise UserError(
+                f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and budget={protocol.budget} "
+                "all are solved at the start or by doing nothing"
+            )
+    return found
+
+
+def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode: int, number: int) -> Instance:
+    rng = episode_rng(seed, episode, EVALUATION)
+    columns = run_episode(env, rng, protocol.episode_steps, variation=protocol.variation, pixels=False)
+    step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
+    states = columns["physics_state"]
+    factors = {
+        name.removeprefix("variation."): values[0].tolist() for name, values in columns.items() if name.startswith("variation.")
+    }
+    instance = Instance(
+        number, episode, step, states[step], states[step + protocol.offset], columns["action"][step : step + protocol.offset], 0.0, factors
+    )
+    instance.start(env)
+    distance = float(env.task.distance(env.task_state(), env.goal))
+    return Instance(**{**vars(instance), "start_distance": distance})
+
+
+def _is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protocol, instance: Instance) -> bool:
+    instance.start(env)
+    if not bool(env.task.progress(env.task_state(), env.goal)):
+        return True
+    nothing = np.zeros_like(np.asarray(env.task.action_low, np.float64))
+    for step in range(protocol.budget + 1):
+        if step:
+            env.advance(nothing)
+        if any(bool(holds) for holds in env.task.rules(env.task_state(), env.goal).values()):
+            return True
+    return False
+
+
+def digest(instances: Sequence[Instance]) -> str:
+    """SHA-256 over all that is in the instances."""
+    text = json.dumps([one.as_dict() for one in instances], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_instances(path: Path, instances: Sequence[Instance], task: str, seed: int, protocol: Protocol) -> None:
+    """Write instances.json."""
+    head = {"schema": 1, "task": task, "seed": seed, "offset": protocol.offset, "budget": protocol.budget}
+    write_json(path, {**head, "sha256": digest(instances), "instances": [one.as_dict() for one in instances]})
+
+
+def load_instances(path: Path) -> list[Instance]:
+    """The instances of an instances.json.
+
+    Raises:
+        UserError: if the file is missing, damaged, or its instances are not those its digest was made of.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        instances = [Instance.from_dict(one) for one in content["instances"]]
+        expected = content["sha256"]
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not hold instances of an evaluation: {error}") from error
+    if digest(instances) != expected:
+        raise UserError(f"{path} was changed: its instances are not those of its sha256")
+    return instances

@@ -1,0 +1,52 @@
+"""What counts: how far the goal is, how long there is, what is shown of it and which rule decides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from wmplan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How planners are evaluated.
+
+    Attributes:
+        goal: what the planner gets of the goal: its "image", or "image+proprio", the robot's own state too.
+        offset: robot steps on a held-out trajectory from start to goal.
+        budget: robot steps in which to get there.
+        rule: name of the task's rule that decides success; None for its first.
+        variation: draw a look and physics of its own for each instance.
+        episode_steps: length of the held-out episodes, of which each gives one instance.
+    """
+
+    goal: Literal["image", "image+proprio"] = "image"
+    offset: int = 25
+    budget: int = 50
+    rule: str | None = None
+    variation: bool = False
+    episode_steps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.goal not in ("image", "image+proprio"):
+            raise UserError(f"goal is {self.goal!r}, it has to be 'image' or 'image+proprio'")
+        for name in ("offset", "budget"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 1 robot step")
+        if self.episode_steps < self.offset:
+            raise UserError(f"episode_steps is {self.episode_steps}, the goal is {self.offset} steps ahead: it has to be at least that")
+
+    def decided_by(self, rules: list[str]) -> str:
+        """The rule that decides, of those the task has.
+
+        Raises:
+            UserError: if the task has no such rule.
+        """
+        if self.rule is not None and self.rule not in rules:
+            raise UserError(f"the task has no rule {self.rule!r}; it has {', '.join(rules)}")
+        return self.rule or rules[0]
+
+    def as_dict(self, rules: list[str]) -> dict[str, Any]:
+        """For results.json, with the rule that decides."""
+        return {**asdict(self), "rule": self.decided_by(rules), "held_out": True}
