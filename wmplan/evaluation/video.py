@@ -1,4 +1,4 @@
-"""Episodes as small mp4 films: what the camera saw beside the goal image, with the step and whether the goal is reached."""
+"""Episodes as small mp4 films: the camera beside the goal image, with the step and whether the goal is reached."""
 
 from __future__ import annotations
 
