@@ -1,0 +1,59 @@
+"""Planners: searches over action sequences that see nothing but a function from candidates to costs."""
+
+from wmplan.planning.base import Cost, Plan, Planner, environment_generators, shift_plan
+from wmplan.planning.cem import CEM, CEMConfig
+from wmplan.planning.constraints import Penalty, RateLimit, Rejection
+from wmplan.planning.cost import LatentCost
+from wmplan.planning.gradient import Gradient, GradientConfig
+from wmplan.planning.hybrid import Hybrid, HybridConfig
+from wmplan.planning.icem import ICEM, ICEMConfig
+from wmplan.planning.make import PLANNERS, make_config, make_planner
+from wmplan.planning.mppi import MPPI, MPPIConfig
+from wmplan.planning.objectives import (
+    ActionPenalty,
+    CriticDistance,
+    LatentDistance,
+    Objective,
+    ProprioDistance,
+    SwitchByDistance,
+    WeightedSum,
+    make_objective,
+)
+from wmplan.planning.oracle import OracleCost
+from wmplan.planning.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+
+__all__ = [
+    "ActionPenalty",
+    "CEM",
+    "CEMConfig",
+    "Cost",
+    "CriticDistance",
+    "Gradient",
+    "GradientConfig",
+    "Hybrid",
+    "HybridConfig",
+    "ICEM",
+    "ICEMConfig",
+    "LatentCost",
+    "LatentDistance",
+    "MPPI",
+    "MPPIConfig",
+    "Objective",
+    "OracleCost",
+    "PLANNERS",
+    "Penalty",
+    "Plan",
+    "Planner",
+    "PredictiveSampling",
+    "PredictiveSamplingConfig",
+    "ProprioDistance",
+    "RateLimit",
+    "Rejection",
+    "SwitchByDistance",
+    "WeightedSum",
+    "environment_generators",
+    "make_config",
+    "make_objective",
+    "make_planner",
+    "shift_plan",
+]

@@ -1,15 +1,21 @@
-"""What every planner here is: a search over action sequences that sees nothing but a function from candidates to costs."""
+"""What every planner is: a search over action sequences that sees nothing but a function from candidates to costs."""
 
 from __future__ import annotations
 
-import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from wmplan.planning.config import PlannerConfig
+from wmplan.planning.constraints import Constraint
+from wmplan.planning.judge import Judge
+from wmplan.planning.parameterization import Parameterization
 
 Cost = Callable[[Tensor], Tensor]
 """From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S); lower is better."""
@@ -22,8 +28,12 @@ class Plan:
     Attributes:
         actions: in the units of the bounds, of shape (B, H, A).
         cost: of shape (B,); +inf where no candidate had a finite cost.
-        diagnostics: `cost_by_iteration` (iterations, B), `effective_sample_size` (iterations, B), `non_finite` (B,),
-            `all_non_finite` (B,), `plan_ms` and `iterations`, and what a planner adds.
+        diagnostics: `cost_by_iteration`, the best new candidate's (iterations, B); `effective_sample_size`
+            (iterations, B); `non_finite`, the number of candidates without a finite cost (B,); `all_non_finite`
+            (B,), where the nominal plan was kept; `feasible` (B,), whether the hard constraints are kept;
+            `iterations`; `plan_ms`, of it `cost_ms` in the cost function; `iteration_ms`, the longest iteration;
+            `overrun_ms` past the deadline, where there was one; with record=True, `candidates` and
+            `candidate_costs`: lists over iterations of (B, S, H, A) and (B, S).
     """
 
     actions: Tensor
@@ -37,8 +47,270 @@ def environment_generators(seeds: Sequence[int], device: torch.device | str = "c
 
 
 def shift_plan(actions: Tensor, steps: int, action_dim: int) -> Tensor:
-    """A plan (B, H, A) as it stands `steps` robot steps later; the last robot step's action is held at the end."""
-    batch, horizon, block = actions.shape
-    flat = actions.reshape(batch, horizon * block // action_dim, action_dim)  # (B, robot steps, action_dim)
-    index = torch.arange(flat.shape[1], device=actions.device).add(steps).clamp(max=flat.shape[1] - 1)
-    return flat[:, index].reshape(batch, horizon, block)
+    """A plan (..., H, A) as it stands `steps` robot steps later; the last robot step's action is held at the end."""
+    *leading, horizon, block = actions.shape
+    flat = actions.reshape(*leading, horizon * block // action_dim, action_dim)  # (..., robot steps, action_dim)
+    index = torch.arange(flat.shape[-2], device=actions.device).add(steps).clamp(max=flat.shape[-2] - 1)
+    return flat.index_select(-2, index).reshape(actions.shape)
+
+
+def fit_horizon(actions: Tensor, horizon: int, action_dim: int) -> Tensor:
+    """A plan (..., H', A) cut to `horizon` model steps, or its last robot step's action held up to there."""
+    *leading, given, block = actions.shape
+    if given >= horizon:
+        return actions[..., :horizon, :]
+    held = actions[..., -1:, block - action_dim :].repeat(*[1] * len(leading), horizon - given, block // action_dim)
+    return torch.cat([actions, held], dim=-2)
+
+
+@dataclass
+class Search:
+    """What one call of plan() works on. Points are what is searched, D numbers each: see Parameterization."""
+
+    space: Parameterization
+    generators: Sequence[torch.Generator]
+    low: Tensor  # (D,)
+    high: Tensor  # (D,)
+    half: Tensor  # (D,), half the range
+    mean: Tensor  # (B, D)
+    std: Tensor  # (B, D)
+    extra: Tensor | None = None  # (B, E, D), points to try first
+    points: Tensor = field(init=False)  # (B, S, D), the last ones judged
+    gradient: Tensor | None = None  # (B, S, D), of the cost at them
+    elites: Tensor | None = None  # (B, E, D), best first
+    elite_keys: Tensor | None = None  # (B, E), ascending: costs, but any that breaks a hard constraint comes last
+    elite_costs: Tensor | None = None  # (B, E)
+    elite_violation: Tensor | None = None  # (B, E)
+
+    @property
+    def batch(self) -> int:
+        """B, environments planned together."""
+        return self.mean.shape[0]
+
+
+class Planner(ABC):
+    """Proposes candidates, has them judged, learns from the best, and returns the best it has seen.
+
+    Args:
+        config: the settings.
+        low, high: bounds of one model step's action, of shape (A,), finite; equal ones fix that action.
+        action_block: robot steps in one model step; A is a multiple of it.
+        device: where candidates are made.
+
+    Raises:
+        ValueError: naming the argument that is wrong.
+    """
+
+    config_class: ClassVar[type[PlannerConfig]] = PlannerConfig
+
+    def __init__(
+        self,
+        config: PlannerConfig,
+        low: Tensor | Sequence[float],
+        high: Tensor | Sequence[float],
+        *,
+        action_block: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not isinstance(config, self.config_class):
+            raise ValueError(f"config is a {type(config).__name__}, it has to be a {self.config_class.__name__}")
+        self.config, self.device = config, torch.device(device)
+        self.low = torch.as_tensor(low, dtype=torch.float32).to(self.device)
+        self.high = torch.as_tensor(high, dtype=torch.float32).to(self.device)
+        if self.low.ndim != 1 or self.low.shape != self.high.shape or not len(self.low):
+            raise ValueError(
+                f"low and high have shapes {tuple(self.low.shape)} and {tuple(self.high.shape)}, they have to be (A,)"
+            )
+        if not bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all()):
+            raise ValueError(
+                "low and high have to be finite: the deviation of the candidates is a fraction of the range"
+            )
+        if bool((self.low > self.high).any()):
+            raise ValueError("low is above high in some dimension")
+        if action_block < 1 or len(self.low) % action_block:
+            raise ValueError(f"action_block is {action_block}, it has to divide the {len(self.low)} entries of low")
+        self.action_block, self.action_dim = action_block, len(self.low) // action_block
+        if config.parameterization != "free":
+            for bound in (self.low, self.high):
+                if not bool((bound.view(action_block, -1) == bound[: self.action_dim]).all()):
+                    raise ValueError(
+                        f"low and high differ within a block; {config.parameterization!r} needs them equal"
+                    )
+        self.generators: list[torch.Generator] = []
+        self.forget()
+
+    # ------------------------------------------------------------------ what a planner adds
+
+    @property
+    def num_iterations(self) -> int:
+        """Rounds of proposing and judging."""
+        return self.config.num_iterations
+
+    @abstractmethod
+    def propose(self, search: Search, iteration: int) -> Tensor:
+        """Points to judge next, within bounds, of shape (B, S, D); the first is the nominal plan."""
+
+    @abstractmethod
+    def update(self, search: Search, iteration: int) -> Tensor | None:
+        """Learn from search.elites, or from search.gradient. Gives the effective sample size, (B,), if it has one."""
+
+    def num_elites(self, samples: int, iteration: int) -> int:
+        """How many of the best of `samples` candidates update() reads."""
+        return 1
+
+    def num_kept(self) -> int:
+        """How many elites stand beside the next iteration's candidates, their costs remembered."""
+        return 0
+
+    def differentiates(self, iteration: int) -> bool:
+        """Whether update() reads search.gradient."""
+        return False
+
+    # ------------------------------------------------------------------ planning
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin anew with one environment for each seed; its plans depend on its seed alone."""
+        self.generators = environment_generators(seeds, self.device)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what the next plan would be warm-started with."""
+        self._clock = 0
+        self._last_actions: Tensor | None = None
+        self._last_elites: Tensor | None = None
+
+    @torch.no_grad()
+    def plan(
+        self,
+        cost: Cost,
+        *,
+        nominal: Tensor | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+        horizon: int | None = None,
+        elapsed: int | None = None,
+        deadline_ms: float | None = None,
+        constraints: Sequence[Constraint] = (),
+        record: bool = False,
+    ) -> Plan:
+        """Search for the action sequences of lowest cost.
+
+        Args:
+            cost: from candidates (B, S, H, A) to costs (B, S), the same for the same candidate within one plan.
+            nominal: where to start, (B, H', A), cut or held to the horizon. Left out: the plan before, shifted by
+                `elapsed`; without that zeros, clipped into the bounds.
+            generators: one for each environment, in place of those of reset().
+            horizon: model steps, in place of the setting.
+            elapsed: robot steps since the plan before. It shifts what is carried over (plan, elites, spline
+                knots); left out, nothing is.
+            deadline_ms: stop when another iteration would probably end later than this after the call; at least
+                one is run, so the overrun is at most one iteration.
+            constraints: rate limits, and penalties and rejections of actions.
+            record: keep all candidates and costs in the diagnostics.
+
+        Raises:
+            ValueError: naming what is wrong with an argument or with what the cost returned.
+        """
+        started = time.perf_counter()
+        horizon = self.config.horizon if horizon is None else horizon
+        if horizon < 1:
+            raise ValueError(f"horizon is {horizon}, it has to be at least 1")
+        if deadline_ms is not None and not deadline_ms >= 0:
+            raise ValueError(f"deadline_ms is {deadline_ms}, it has to be at least 0")
+        if elapsed is None:
+            self.forget()
+        elif elapsed < 0:
+            raise ValueError(f"elapsed is {elapsed}, it has to be at least 0 robot steps")
+        generators = self._generators(generators, nominal)
+        nominal = self._nominal(nominal, len(generators), horizon, elapsed)
+        search = self._search(nominal, generators, horizon, elapsed)
+        judge = Judge(cost, constraints, search.space, self.action_dim, self.low, self.high, record)
+
+        sizes, longest, iteration = [], 0.0, 0
+        for iteration in range(self.num_iterations):
+            begun = time.perf_counter()
+            if iteration and deadline_ms is not None and begun - started + longest > deadline_ms / 1e3:
+                break
+            points = self.propose(search, iteration)
+            judge(
+                search,
+                points,
+                self.num_elites(points.shape[1], iteration),
+                self.num_kept(),
+                self.differentiates(iteration),
+            )
+            size = self.update(search, iteration)
+            sizes.append(torch.ones_like(judge.best_cost) if size is None else size)
+            longest = max(longest, time.perf_counter() - begun)
+        late = deadline_ms is not None and time.perf_counter() - started > deadline_ms / 1e3
+        if self.config.returns == "mean" or (self.config.final_mean and not late):
+            judge.final(search, self.config.returns == "mean")
+
+        lost = torch.isinf(judge.best_cost)
+        actions = judge.actions(judge.best_points[:, None])[:, 0]
+        if bool(lost.any()):
+            actions = torch.where(lost[:, None, None], nominal, actions)
+        self._last_actions = actions
+        if search.elites is not None and self.num_kept():
+            self._last_elites = search.space.actions(search.elites)
+        spent = 1e3 * (time.perf_counter() - started)
+        diagnostics = judge.diagnostics | {
+            "effective_sample_size": torch.stack(sizes),
+            "all_non_finite": lost,
+            "iterations": len(sizes),
+            "plan_ms": spent,
+            "iteration_ms": 1e3 * longest,
+        }
+        if deadline_ms is not None:
+            diagnostics["overrun_ms"] = max(0.0, spent - deadline_ms)
+        return Plan(actions, judge.best_cost, diagnostics)
+
+    def _generators(self, given: Sequence[torch.Generator] | None, nominal: Tensor | None) -> Sequence[torch.Generator]:
+        batch = nominal.shape[0] if nominal is not None else 1
+        if given is None and not self.generators:
+            seeds = [np.random.SeedSequence([self.config.seed, index]) for index in range(batch)]
+            self.generators = environment_generators([int(s.generate_state(1)[0]) for s in seeds], self.device)
+        generators = self.generators if given is None else given
+        if nominal is not None and len(generators) != batch:
+            raise ValueError(
+                f"nominal is for {batch} environments, there are {len(generators)} generators: reset(seeds) sets them"
+            )
+        return generators
+
+    def _nominal(self, given: Tensor | None, batch: int, horizon: int, elapsed: int | None) -> Tensor:
+        if given is not None:
+            if given.ndim != 3 or given.shape[1] < 1 or given.shape[2] != len(self.low):
+                raise ValueError(f"nominal has shape {tuple(given.shape)}, it has to be (B, H, {len(self.low)})")
+            nominal = given.detach().to(self.device, torch.float32)
+            if not bool(torch.isfinite(nominal).all()):
+                raise ValueError("nominal holds numbers that are not finite")
+        elif self._last_actions is not None and len(self._last_actions) == batch:
+            nominal = shift_plan(self._last_actions, elapsed or 0, self.action_dim)
+        else:
+            nominal = torch.zeros(batch, horizon, len(self.low), device=self.device)
+        return fit_horizon(nominal, horizon, self.action_dim).clamp(self.low, self.high)
+
+    def _search(
+        self, nominal: Tensor, generators: Sequence[torch.Generator], horizon: int, elapsed: int | None
+    ) -> Search:
+        self._clock += elapsed or 0
+        config = self.config
+        space = Parameterization(
+            config.parameterization,
+            horizon,
+            self.action_block,
+            self.action_dim,
+            config.knot_spacing,
+            self._clock,
+            self.device,
+        )
+        if space.free:
+            low, high = self.low.repeat(horizon), self.high.repeat(horizon)
+        else:
+            low, high = (bound[: self.action_dim].repeat(space.num_knots) for bound in (self.low, self.high))
+        half = (high - low) / 2
+        mean = space.points(nominal).clamp(low, high)
+        extra = None
+        if self._last_elites is not None and len(self._last_elites) == len(nominal):
+            shifted = shift_plan(self._last_elites, elapsed or 0, self.action_dim)
+            extra = space.points(fit_horizon(shifted, horizon, self.action_dim)).clamp(low, high)
+        return Search(space, generators, low, high, half, mean, (config.init_std * half).expand_as(mean), extra)

@@ -1,0 +1,47 @@
+"""The cross-entropy method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wmplan.planning.base import Search
+from wmplan.planning.config import SamplerConfig
+from wmplan.planning.sampler import Sampler, elite_moments
+
+
+@dataclass(frozen=True)
+class CEMConfig(SamplerConfig):
+    """Settings of CEM; the defaults are the research preset of the field, 300 x 30 x 30.
+
+    Attributes:
+        num_elites: best candidates whose mean and deviation are the next Gaussian.
+        carry_best: let the best candidate so far compete in every later iteration, its cost remembered.
+    """
+
+    num_elites: int = 30
+    carry_best: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("num_elites", 1, self.num_samples)
+
+
+class CEM(Sampler):
+    """Fits a Gaussian to the best candidates, again and again (Rubinstein and Kroese, 2004)."""
+
+    config: CEMConfig
+    config_class = CEMConfig
+
+    def num_elites(self, samples: int, iteration: int) -> int:
+        return self.config.num_elites
+
+    def num_kept(self) -> int:
+        return int(self.config.carry_best)
+
+    def update(self, search: Search, iteration: int) -> Tensor:
+        assert search.elites is not None and search.elite_keys is not None
+        mean, std, count = elite_moments(search.elites, search.elite_keys)
+        self.move(search, mean, std, count)
+        return count.to(mean.dtype)

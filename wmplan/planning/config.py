@@ -1,0 +1,84 @@
+"""Settings that planners share, checked where they are made so that a wrong one is named before anything runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+PARAMETERIZATIONS = ("free", "held", "spline-zero", "spline-linear", "spline-cubic")
+RETURNS = ("best", "mean")
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """What every planner has.
+
+    Attributes:
+        num_samples: candidates in one iteration.
+        num_iterations: rounds of proposing and judging candidates.
+        horizon: model steps a plan looks ahead.
+        init_std: deviation of the first candidates as a fraction of half the action range: 1.0 is half the range.
+        parameterization: what is searched. "free": every robot step; "held": one action a model step;
+            "spline-zero", "spline-linear", "spline-cubic": knots at absolute times with that interpolation.
+        knot_spacing: robot steps between two knots of a spline.
+        returns: "best" gives the best candidate seen; "mean" the final nominal plan, as most published planners do.
+        final_mean: judge the nominal plan of the last iteration as one more candidate.
+        seed: for the generators made when the planner is used without reset().
+    """
+
+    num_samples: int = 300
+    num_iterations: int = 30
+    horizon: int = 5
+    init_std: float = 1.0
+    parameterization: str = "free"
+    knot_spacing: int = 5
+    returns: str = "best"
+    final_mean: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{field.name} is {value!r}, it has to be a whole number")
+            if field.type == "float" and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{field.name} is {value!r}, it has to be a number")
+            if field.type == "bool" and not isinstance(value, bool):
+                raise ValueError(f"{field.name} is {value!r}, it has to be true or false")
+        for name in ("num_samples", "num_iterations", "horizon", "knot_spacing"):
+            self.check(name, 1, math.inf)
+        self.check("init_std", 0.0, math.inf)
+        self.check("seed", 0, 2**63 - 1)
+        self.check_choice("parameterization", PARAMETERIZATIONS)
+        self.check_choice("returns", RETURNS)
+
+    def check(self, name: str, low: float, high: float) -> None:
+        """Raise a ValueError unless low <= the setting <= high and it is finite."""
+        value = getattr(self, name)
+        if not (low <= value <= high and math.isfinite(value)):
+            limit = f"at least {low}" if math.isinf(high) else f"from {low} to {high}"
+            raise ValueError(f"{name} is {value}, it has to be {limit}")
+
+    def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        """Raise a ValueError unless the setting is one of the choices."""
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}, it has to be one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class SamplerConfig(PlannerConfig):
+    """What the planners share that sample around a nominal plan.
+
+    Attributes:
+        noise_beta: exponent of the noise's spectrum along robot steps, power ~ 1 / f^beta: 0 is white.
+        min_std: floor under the deviation, as a fraction of half the action range.
+    """
+
+    noise_beta: float = 0.0
+    min_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("noise_beta", 0.0, 10.0)
+        self.check("min_std", 0.0, math.inf)

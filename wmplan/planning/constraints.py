@@ -1,0 +1,93 @@
+"""What a plan must or should keep to beside its bounds: rate limits, penalties and rejections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ActionFunction = Callable[[Tensor], Tensor]
+"""From candidates (B, S, H, A) to numbers (B, S)."""
+LatentFunction = Callable[[Tensor, Tensor], Tensor]
+"""From predicted latents (B, S, H, *latent) and candidates (B, S, H, A) to numbers (B, S)."""
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """Bounds the change of the action between robot steps by projecting every candidate onto what is allowed.
+
+    Rejecting would throw nearly all candidates away. A step that changes too fast is moved to the nearest
+    allowed action, from the first step on; inside box bounds it stays inside.
+
+    Attributes:
+        max_change: largest change in one robot step, in the action's units; one number or one a dimension.
+        previous: the action executed last, of shape (action_dim,) or (B, action_dim); without it the first is free.
+    """
+
+    max_change: float | Sequence[float]
+    previous: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        change = torch.as_tensor(self.max_change, dtype=torch.float32)
+        if not bool((change >= 0).all()):
+            raise ValueError(f"max_change is {self.max_change}, it has to be at least 0")
+
+    def project(self, actions: Tensor, action_dim: int) -> Tensor:
+        """The candidates (B, S, H, A) with every robot step within reach of the one before."""
+        batch, samples = actions.shape[:2]
+        change = torch.as_tensor(self.max_change, dtype=actions.dtype, device=actions.device)
+        steps = actions.reshape(batch, samples, -1, action_dim).unbind(2)
+        if self.previous is None:
+            kept = [steps[0]]
+        else:
+            last = torch.as_tensor(self.previous, dtype=actions.dtype, device=actions.device)
+            last = last.expand(batch, action_dim)[:, None]
+            kept = [torch.minimum(torch.maximum(steps[0], last - change), last + change)]
+        for step in steps[1:]:
+            kept.append(torch.minimum(torch.maximum(step, kept[-1] - change), kept[-1] + change))
+        return torch.stack(kept, dim=2).reshape(actions.shape)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Adds weight x function to the cost. A function of latents is given to the cost, one of actions to plan()."""
+
+    function: ActionFunction | LatentFunction
+    weight: float = 1.0
+    on: Literal["actions", "latents"] = "actions"
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A hard constraint: the function says by how much a candidate breaks it, at most 0 where it is kept.
+
+    A plan that breaks it is never returned while one that keeps it was seen; among plans that break it, those
+    that break it less are preferred. A value that is not a number counts as broken.
+    """
+
+    function: ActionFunction | LatentFunction
+    on: Literal["actions", "latents"] = "actions"
+
+
+Constraint = RateLimit | Penalty | Rejection
+
+
+def apply(
+    constraints: Sequence[Penalty | Rejection], costs: Tensor, *arguments: Tensor, violation: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Costs (B, S) with penalties added, and by how much hard constraints are broken (B, S); None without any."""
+    for constraint in constraints:
+        value = constraint.function(*arguments)
+        if value.shape != costs.shape:
+            raise ValueError(
+                f"a constraint's function gave shape {tuple(value.shape)}, it has to be (B, S) = {tuple(costs.shape)}"
+            )
+        if isinstance(constraint, Penalty):
+            costs = costs + constraint.weight * value
+        else:
+            broken = torch.nan_to_num(value.detach().to(costs.dtype), nan=torch.inf).clamp(min=0)
+            violation = broken if violation is None else violation + broken
+    return costs, violation

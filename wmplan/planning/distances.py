@@ -1,0 +1,188 @@
+"""What makes a predicted future good: costs of predicted latents against the goal's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+STEPS = ("last", "sum", "min", "discounted")
+
+
+class Objective(Protocol):
+    """From predicted latents (B, S, H, *latent), goal latents (B, *latent) and candidates (B, S, H, A) to costs (B, S).
+
+    `last_only` says that only the last predicted latent is read; then `predicted` may hold only that, H being 1.
+    An objective that depends on where the robot is may have `for_start(current, goal)`, both (B, *latent), which
+    gives the objective of one plan.
+    """
+
+    @property
+    def last_only(self) -> bool: ...
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor: ...
+
+
+def reduce_steps(by_step: Tensor, steps: str, discount: float = 0.8) -> Tensor:
+    """Costs (B, S) from those of each step (B, S, H).
+
+    "last", "sum" and "min" are that; "discounted" is a mean weighted by discount^(steps before the last).
+    """
+    if steps == "last":
+        return by_step[..., -1]
+    if steps == "sum":
+        return by_step.sum(-1)
+    if steps == "min":
+        return by_step.amin(-1)
+    weight = discount ** torch.arange(by_step.shape[-1] - 1, -1, -1, device=by_step.device, dtype=by_step.dtype)
+    return (by_step * (weight / weight.sum())).sum(-1)
+
+
+def check_steps(steps: str) -> None:
+    """Raise a ValueError if there is no such reduction."""
+    if steps not in STEPS:
+        raise ValueError(f"steps is {steps!r}, it has to be one of {', '.join(STEPS)}")
+
+
+class _OverSteps:
+    """An objective that measures each step and reduces them."""
+
+    steps: str
+
+    @property
+    def last_only(self) -> bool:
+        """Whether only the last step is read."""
+        return self.steps == "last"
+
+    def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        """Costs (B, S, H) of predicted latents (B, S, H, *latent) against goals (B, *latent)."""
+        raise NotImplementedError
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        if self.steps == "last":
+            predicted = predicted[:, :, -1:]
+        return reduce_steps(self.distance(predicted, goal), self.steps)
+
+
+@dataclass(frozen=True)
+class LatentDistance(_OverSteps):
+    """Distance between predicted and goal latent, a mean over the latent's L numbers.
+
+    Attributes:
+        kind: "l2" (squared), "l1", or "cosine" (1 minus the cosine of the angle between them).
+        steps: how the steps of a plan are reduced: "last", "sum", "min" or "discounted".
+        whitening: (L, L), multiplies the difference first (both latents, for the cosine).
+        size: numbers of a flat latent that count, from the first; all of them if None. It leaves out the proprio.
+    """
+
+    kind: str = "l2"
+    steps: str = "last"
+    whitening: Tensor | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("l2", "l1", "cosine"):
+            raise ValueError(f"kind is {self.kind!r}, it has to be l2, l1 or cosine")
+        check_steps(self.steps)
+        if self.whitening is not None and (
+            self.whitening.ndim != 2 or self.whitening.shape[0] != self.whitening.shape[1]
+        ):
+            raise ValueError(f"whitening has shape {tuple(self.whitening.shape)}, it has to be square")
+
+    def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        predicted, target = predicted.flatten(3), goal.flatten(1)[:, None, None]  # (B, S, H, L), (B, 1, 1, L)
+        if self.size is not None:
+            predicted, target = predicted[..., : self.size], target[..., : self.size]
+        if self.whitening is not None and self.whitening.shape[0] != target.shape[-1]:
+            raise ValueError(f"whitening is for {self.whitening.shape[0]} numbers, the latents have {target.shape[-1]}")
+        if self.kind == "cosine":
+            if self.whitening is not None:
+                predicted, target = predicted @ self.whitening.T, target @ self.whitening.T
+            return 1.0 - torch.cosine_similarity(predicted, target, dim=-1)
+        difference = predicted - target
+        if self.whitening is not None:
+            difference = difference @ self.whitening.T
+        return difference.square().mean(-1) if self.kind == "l2" else difference.abs().mean(-1)
+
+
+@dataclass(frozen=True)
+class ProprioDistance(_OverSteps):
+    """Mean squared distance between the robot states at the end of flat latents, in their standard deviations.
+
+    Attributes:
+        dim: numbers of robot state, the last of the latent.
+        steps: how the steps of a plan are reduced.
+        weight_by: one weight for each of these numbers, or None for equal ones.
+    """
+
+    dim: int
+    steps: str = "last"
+    weight_by: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+        if self.dim < 1:
+            raise ValueError(f"dim is {self.dim}, it has to be at least 1: the latent has to hold robot state")
+        if self.weight_by is not None and len(self.weight_by) != self.dim:
+            raise ValueError(f"weight_by has {len(self.weight_by)} entries, it has to have {self.dim}")
+
+    def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        square = (predicted[..., -self.dim :] - goal[:, None, None, -self.dim :]).square()
+        if self.weight_by is not None:
+            square = square * torch.tensor(self.weight_by, dtype=square.dtype, device=square.device)
+        return square.mean(-1)
+
+
+@dataclass(frozen=True)
+class CriticDistance(_OverSteps):
+    """What a critic says of the way from predicted to goal latent, in model steps.
+
+    Attributes:
+        critic: from latents (..., L) and goals (..., L) to steps-to-goal (...).
+        steps: how the steps of a plan are reduced.
+    """
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    steps: str = "last"
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+
+    def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        return self.critic(predicted, goal[:, None, None].expand_as(predicted))
+
+
+@dataclass(frozen=True)
+class ActionPenalty:
+    """Mean square of the actions, and of their change between robot steps, both in halves of the action range.
+
+    Attributes:
+        low, high: bounds of one robot step's action, of length action_dim.
+        effort: weight of the square of the action.
+        change: weight of the square of its change.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    effort: float = 1.0
+    change: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or not self.low:
+            raise ValueError(f"low has {len(self.low)} entries, high has {len(self.high)}")
+
+    @property
+    def last_only(self) -> bool:
+        """No latent is read at all."""
+        return True
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        half = (actions.new_tensor(self.high) - actions.new_tensor(self.low)).clamp(min=1e-12) / 2
+        scaled = actions.unflatten(-1, (-1, len(self.low))).flatten(2, 3) / half  # (B, S, robot steps, action_dim)
+        cost = self.effort * scaled.square().mean((2, 3))
+        if self.change and scaled.shape[2] > 1:
+            cost = cost + self.change * scaled.diff(dim=2).square().mean((2, 3))
+        return cost

@@ -1,0 +1,178 @@
+"""Has candidates judged, ranks them with their constraints, and remembers the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from wmplan.planning.constraints import Constraint, RateLimit, apply
+from wmplan.planning.parameterization import Parameterization
+
+if TYPE_CHECKING:
+    from wmplan.planning.base import Search
+
+
+def rank_costs(costs: Tensor, violation: Tensor | None) -> Tensor:
+    """What candidates (B, S) are sorted by: all that break a hard constraint come after all that keep it."""
+    if violation is None:
+        return costs
+    kept = (violation <= 0) & torch.isfinite(costs)
+    worst = torch.where(kept, costs, -torch.inf).amax(1, keepdim=True)
+    best = torch.where(kept, costs, torch.inf).amin(1, keepdim=True)
+    offset = torch.where(torch.isfinite(worst), 2 * worst - best, 0.0)
+    return torch.where(violation > 0, torch.where(torch.isfinite(costs), offset + violation, torch.inf), costs)
+
+
+class Judge:
+    """One plan's cost function with its constraints, and what was seen so far.
+
+    Candidates whose cost is not finite count as +inf. `best_points` (B, D) and `best_cost` (B,) are of the best
+    candidate seen: one that keeps the hard constraints before one that does not, then the cheaper.
+    """
+
+    def __init__(
+        self,
+        cost: Callable[[Tensor], Tensor],
+        constraints: Sequence[Constraint],
+        space: Parameterization,
+        action_dim: int,
+        low: Tensor,
+        high: Tensor,
+        record: bool,
+    ) -> None:
+        if any(not isinstance(item, RateLimit) and item.on == "latents" for item in constraints):
+            raise ValueError(
+                "a constraint on latents was given to plan(): give it to LatentCost, which has the latents"
+            )
+        self.cost, self.space, self.action_dim, self.low, self.high, self.record = (
+            cost,
+            space,
+            action_dim,
+            low,
+            high,
+            record,
+        )
+        self.limits = [item for item in constraints if isinstance(item, RateLimit)]
+        self.functions = [item for item in constraints if not isinstance(item, RateLimit)]
+        self.exact = space.free and not self.limits  # a point is its actions
+        self.seconds, self.candidates, self.candidate_costs = 0.0, [], []  # type: float, list[Tensor], list[Tensor]
+        self.by_iteration: list[Tensor] = []
+        self.best_points: Tensor
+        self.best_cost: Tensor
+        self.best_violation: Tensor | None = None
+        self.non_finite: Tensor | int = 0
+
+    def actions(self, points: Tensor) -> Tensor:
+        """The actions (B, S, H, A) of points (B, S, D), within bounds and rate limits."""
+        actions = self.space.actions(points)
+        if self.exact:
+            return actions
+        actions = actions.clamp(self.low, self.high)
+        for limit in self.limits:
+            actions = limit.project(actions, self.action_dim)
+        return actions
+
+    def judge(self, actions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Finite-or-inf costs and violations, (B, S) each."""
+        begun = time.perf_counter()
+        violation = None
+        if hasattr(self.cost, "evaluate"):
+            costs, violation = self.cost.evaluate(actions, differentiable=torch.is_grad_enabled())
+        else:
+            costs = self.cost(actions)
+        if not isinstance(costs, Tensor) or costs.shape != actions.shape[:2]:
+            given = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
+            raise ValueError(
+                f"the cost gave {given}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)"
+            )
+        costs = costs.to(actions.device, torch.float32)
+        if self.functions:
+            costs, violation = apply(self.functions, costs, actions, violation=violation)
+        finite = torch.isfinite(costs)
+        if not bool(finite.all()):
+            costs = torch.where(finite, costs, torch.inf)
+            self.non_finite = self.non_finite + (~finite).sum(1)
+        self.seconds += time.perf_counter() - begun
+        return costs, violation
+
+    def __call__(self, search: Search, points: Tensor, num_elites: int, num_kept: int, gradient: bool) -> None:
+        """Judge the points (B, S, D); sets the search's elites, and its gradient where asked for."""
+        if gradient:
+            points = points.detach().requires_grad_()
+            with torch.enable_grad():
+                actions = self.actions(points)
+                costs, violation = self.judge(actions)
+                total = torch.where(torch.isfinite(costs), costs, 0.0).sum()
+                if not total.requires_grad:
+                    raise ValueError(
+                        "the cost has no gradient: a gradient planner needs a cost made of differentiable operations"
+                    )
+                (slope,) = torch.autograd.grad(total, points)
+            search.gradient = torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
+            points, actions, costs = points.detach(), actions.detach(), costs.detach()
+        else:
+            actions = self.actions(points)
+            costs, violation = self.judge(actions)
+        if self.limits and self.space.free:
+            points = actions.reshape(points.shape)
+        search.points = points
+        if self.record:
+            self.candidates.append(actions.clone())
+            self.candidate_costs.append(costs.clone())
+        self.by_iteration.append(costs.amin(1))
+        if num_kept and search.elites is not None and search.elite_costs is not None:
+            points = torch.cat([points, search.elites[:, :num_kept]], dim=1)
+            costs = torch.cat([costs, search.elite_costs[:, :num_kept]], dim=1)
+            if violation is not None and search.elite_violation is not None:
+                violation = torch.cat([violation, search.elite_violation[:, :num_kept]], dim=1)
+        # Stable: among equals the first is best, so that a flat cost keeps the nominal plan.
+        keys, order = rank_costs(costs, violation).sort(dim=1, stable=True)
+        search.elite_keys, order = keys[:, :num_elites], order[:, :num_elites]
+        search.elite_costs = search.elite_keys if violation is None else costs.gather(1, order)
+        search.elite_violation = None if violation is None else violation.gather(1, order)
+        if len(points) == 1:
+            search.elites = points[0].index_select(0, order[0])[None]
+        else:
+            search.elites = points.gather(1, order[..., None].expand(-1, -1, points.shape[2]))
+        self._remember(search.elites[:, 0], search.elite_costs[:, 0], search.elite_violation)
+
+    def _remember(self, points: Tensor, costs: Tensor, violation: Tensor | None) -> None:
+        worse = None if violation is None else violation[:, 0]
+        if not hasattr(self, "best_cost"):
+            self.best_points, self.best_cost, self.best_violation = points, costs, worse
+            return
+        better = costs < self.best_cost
+        if worse is not None and self.best_violation is not None:
+            better = torch.isfinite(costs) & ((worse < self.best_violation) | ((worse == self.best_violation) & better))
+            better |= torch.isinf(self.best_cost) & torch.isfinite(costs)
+            self.best_violation = torch.where(better, worse, self.best_violation)
+        self.best_points = torch.where(better[:, None], points, self.best_points)
+        self.best_cost = torch.where(better, costs, self.best_cost)
+
+    def final(self, search: Search, replace: bool) -> None:
+        """Judge the nominal plan (B, D) as one more candidate; `replace` makes it the result wherever it is finite."""
+        costs, violation = self.judge(self.actions(search.mean[:, None]))
+        if replace:
+            finite = torch.isfinite(costs[:, 0])
+            self.best_cost = torch.where(finite, torch.inf, self.best_cost)
+            if self.best_violation is not None:
+                self.best_violation = torch.where(finite, torch.inf, self.best_violation)
+        self._remember(search.mean, costs[:, 0], violation)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """What Plan.diagnostics says of the judging."""
+        zeros = torch.zeros_like(self.best_cost, dtype=torch.int64)
+        kept = zeros == 0 if self.best_violation is None else self.best_violation <= 0
+        recorded = {"candidates": self.candidates, "candidate_costs": self.candidate_costs} if self.record else {}
+        return {
+            "cost_by_iteration": torch.stack(self.by_iteration),
+            "non_finite": zeros + self.non_finite,
+            "feasible": kept,
+            "cost_ms": 1e3 * self.seconds,
+            **recorded,
+        }

@@ -1,0 +1,79 @@
+"""Model predictive path integral control."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wmplan.planning.base import Search
+from wmplan.planning.config import SamplerConfig
+from wmplan.planning.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class MPPIConfig(SamplerConfig):
+    """Settings of MPPI.
+
+    Attributes:
+        num_elites: best candidates that are weighed, as TD-MPC2 does; 0 weighs all.
+        temperature: divides: weights are exp(-(cost - lowest) / temperature). TD-MPC2 and jepa-wms multiply instead:
+            their 0.5 is 2.0 here.
+        standardise: measure costs in their standard deviation over the weighed candidates first, so that the
+            temperature does not depend on the scale of the cost.
+        adapt_std: let the deviation follow the weighted candidates', with the floor, as TD-MPC2 does; without, it
+            stays as MPPI has it.
+    """
+
+    num_samples: int = 512
+    num_iterations: int = 6
+    num_elites: int = 64
+    temperature: float = 0.5
+    standardise: bool = True
+    adapt_std: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("num_elites", 0, self.num_samples)
+        self.check("temperature", 1e-9, math.inf)
+
+
+def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor:
+    """Weights (B, S), which sum to 1, of candidates with costs (B, S); 0 where a cost is not finite.
+
+    Williams et al. (2017), equation 34: exp(-(c - c_min) / temperature), normalised. Where no cost is finite all
+    weights are 0.
+    """
+    finite = torch.isfinite(costs)
+    lowest = torch.where(finite, costs, torch.inf).amin(1, keepdim=True)
+    excess = torch.where(finite, costs - lowest, 0.0)
+    if standardise:
+        count = finite.sum(1, keepdim=True).clamp(min=1)
+        centred = torch.where(finite, excess - excess.sum(1, keepdim=True) / count, 0.0)
+        scale = (centred.square().sum(1, keepdim=True) / count).sqrt()
+        excess = excess / scale.clamp(min=torch.finfo(costs.dtype).tiny)
+    weights = torch.where(finite, (-excess / temperature).exp(), 0.0)
+    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
+
+
+class MPPI(Sampler):
+    """The mean of all candidates weighed by the exponential of their costs (Williams et al., 2017)."""
+
+    config: MPPIConfig
+    config_class = MPPIConfig
+
+    def num_elites(self, samples: int, iteration: int) -> int:
+        return self.config.num_elites or samples
+
+    def update(self, search: Search, iteration: int) -> Tensor:
+        assert search.elites is not None and search.elite_keys is not None
+        weights = path_weights(search.elite_keys, self.config.temperature, self.config.standardise)
+        # Products and sums, not a matrix product, whose rounding would depend on the batch.
+        mean = (weights[..., None] * search.elites).sum(1)  # (B, D)
+        std = search.std
+        if self.config.adapt_std:
+            std = (weights[..., None] * (search.elites - mean[:, None]).square_()).sum(1).sqrt_()
+        self.move(search, mean, std, torch.isfinite(search.elite_keys).sum(1))
+        return 1.0 / weights.square().sum(1).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -1,0 +1,54 @@
+"""Gaussian noise with a power-law spectrum along the plan, drawn from one generator for each environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=64)
+def colouring_matrix(length: int, beta: float) -> Tensor:
+    """The linear map from white to coloured noise, of shape (length, length).
+
+    Coloured noise after Timmer and Koenig (1995), as iCEM draws it (Pinneri et al., 2020, section 3.1), is an
+    inverse FFT of Gaussian coefficients scaled by f^(-beta / 2), the constant part as strong as the lowest
+    frequency. That is linear in the coefficients, so for the short lengths of plans one matrix product does
+    it for all candidates. Every entry of the noise has deviation 1.
+    """
+    if beta == 0.0 or length == 1:
+        return torch.eye(length)
+    frequency = np.fft.rfftfreq(length)
+    frequency[0] = frequency[1]
+    scale = frequency ** (-beta / 2)
+    columns = []
+    for index, amplitude in enumerate(scale):
+        single = index == 0 or (length % 2 == 0 and index == len(scale) - 1)  # no sine at 0 and at Nyquist
+        for phase in (1.0,) if single else (1.0, 1.0j):
+            coefficients = np.zeros(len(scale), dtype=complex)
+            coefficients[index] = amplitude * phase * (math.sqrt(2.0) if single else 1.0)
+            columns.append(np.fft.irfft(coefficients, length))
+    matrix = np.stack(columns, axis=1)
+    matrix /= np.sqrt((matrix**2).sum(axis=1).mean())
+    return torch.from_numpy(matrix).float()
+
+
+def coloured_noise(
+    generators: Sequence[torch.Generator], samples: int, length: int, dim: int, beta: float, device: torch.device
+) -> Tensor:
+    """Noise of deviation 1 with spectrum 1 / f^beta along `length`, of shape (B, samples, length * dim).
+
+    Each generator gives one environment's noise, so that it is the same in any batch.
+    """
+    shape = (samples, dim, length)
+    if len(generators) == 1:
+        white = torch.randn(shape, generator=generators[0], device=device)[None]
+    else:
+        white = torch.stack([torch.randn(shape, generator=generator, device=device) for generator in generators])
+    if beta > 0.0 and length > 1:
+        white = white @ colouring_matrix(length, beta).to(device).T  # (B, samples, dim, length)
+    return white.transpose(2, 3).reshape(len(generators), samples, length * dim)

@@ -1,0 +1,46 @@
+"""Predictive sampling: the simplest planner, and often enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wmplan.planning.base import Search
+from wmplan.planning.config import SamplerConfig
+from wmplan.planning.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class PredictiveSamplingConfig(SamplerConfig):
+    """Settings of predictive sampling.
+
+    Attributes:
+        std_decay: the deviation is multiplied by it each iteration, down to min_std.
+    """
+
+    num_samples: int = 100
+    num_iterations: int = 3
+    init_std: float = 0.5
+    final_mean: bool = False  # the mean is the best candidate, which was judged
+    std_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("std_decay", 0.0, 1.0)
+
+
+class PredictiveSampling(Sampler):
+    """Candidates around the best so far, which the best of them replaces (Howell et al., 2022)."""
+
+    config: PredictiveSamplingConfig
+    config_class = PredictiveSamplingConfig
+
+    def num_kept(self) -> int:
+        return 1
+
+    def update(self, search: Search, iteration: int) -> Tensor:
+        assert search.elites is not None and search.elite_keys is not None
+        count = search.elite_keys.isfinite().sum(1)
+        self.move(search, search.elites[:, 0], self.config.std_decay * search.std, count)
+        return count.to(search.std.dtype)

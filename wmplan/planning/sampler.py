@@ -1,0 +1,60 @@
+"""What the planners share that keep a Gaussian over plans: drawing candidates, and the moments of the elites."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wmplan.planning.base import Planner, Search
+from wmplan.planning.config import SamplerConfig
+from wmplan.planning.noise import coloured_noise
+
+
+def elite_moments(elites: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and deviation (B, D) of the elites (B, E, D) with finite keys (B, E), and their number (B,).
+
+    The deviation divides by one less than the number, and is 0 for a single elite.
+    """
+    finite = torch.isfinite(keys)
+    count = finite.sum(1)
+    if bool(finite.all()):
+        mean = elites.mean(1)
+        std = elites.std(1) if elites.shape[1] > 1 else torch.zeros_like(mean)
+        return mean, std, count
+    weight = finite[..., None].to(elites.dtype)
+    mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
+    square = (weight * (elites - mean[:, None]) ** 2).sum(1)
+    return mean, (square / (count - 1).clamp(min=1)[:, None]).sqrt(), count
+
+
+class Sampler(Planner):
+    """Draws candidates around search.mean with deviation search.std, clips them, and puts the mean first."""
+
+    config: SamplerConfig
+    config_class = SamplerConfig
+
+    def population(self, iteration: int) -> int:
+        """Candidates in this iteration."""
+        return self.config.num_samples
+
+    def propose(self, search: Search, iteration: int) -> Tensor:
+        samples = self.population(iteration)
+        noise = coloured_noise(
+            search.generators, samples, search.space.num_knots, self.action_dim, self.config.noise_beta, self.device
+        )
+        points = torch.addcmul(search.mean[:, None], noise, search.std[:, None])
+        points[:, 0] = search.mean
+        if iteration == 0 and search.extra is not None:
+            room = min(search.extra.shape[1], samples - 1)
+            points[:, 1 : 1 + room] = search.extra[:, :room]
+        return points.clamp_(search.low, search.high)
+
+    def move(self, search: Search, mean: Tensor, std: Tensor, count: Tensor, momentum: float = 0.0) -> None:
+        """Move the Gaussian there, deviation floored, in environments with any finite candidate."""
+        std = torch.maximum(std, self.config.min_std * search.half)
+        if momentum:
+            mean, std = torch.lerp(mean, search.mean, momentum), torch.lerp(std, search.std, momentum)
+        if not bool(count.all()):
+            some = (count > 0)[:, None]
+            mean, std = torch.where(some, mean, search.mean), torch.where(some, std, search.std)
+        search.mean, search.std = mean.clamp(search.low, search.high), std
