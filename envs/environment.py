@@ -129,7 +129,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
 
     def task_state(self) -> Array:
         """The few numbers the task is about, of shape (D,)."""
-        return self.task.task_state(self.physics.data.qpos, self.physics.data.sensordata)
+        return self.task.task_state(self.physics.data.qpos)
 
     def set_goal(self, state: Array) -> None:
         """Make the full state (N,) the goal; the physics stays where it is."""
@@ -166,12 +166,12 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         warmstart = self.physics.data.qacc_warmstart.copy()
         if not hasattr(self, "_rollout_data"):
             self._rollout_data = [copy.copy(self.physics.data) for _ in range(threads)]
-        states, sensors = mujoco.rollout.rollout(
+        states, _ = mujoco.rollout.rollout(
             model, self._rollout_data, np.tile(full, (samples, 1)), ctrl, initial_warmstart=np.tile(warmstart, (samples, 1))
         )
         last = slice(substeps - 1, None, substeps)
         qpos = states[:, last, 1 : 1 + model.nq]  # full physics states begin with the time
-        return self.task.task_state(qpos, sensors[:, last])
+        return self.task.task_state(qpos)
 
     def _info(self) -> dict[str, Any]:
         state = self.task_state()

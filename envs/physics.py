@@ -35,6 +35,9 @@ class Physics:
         """Hold `ctrl` (nu,) for `substeps` physics steps."""
         self.data.ctrl[:] = ctrl
         mujoco.mj_step(self.model, self.data, substeps)
+        # mj_step leaves the poses from before its last integration; pictures are to show where things are now.
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
 
     def forward(self) -> None:
         """Recompute everything that follows from positions, velocities and model parameters."""

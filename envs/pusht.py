@@ -31,7 +31,7 @@ class PushT(Task):
     def controls(self, ctrl: Array, actions: Array) -> Array:
         return np.clip(actions, self.action_low, self.action_high)
 
-    def task_state(self, qpos: Array, sensordata: Array) -> Array:
+    def task_state(self, qpos: Array) -> Array:
         block_x, block_y, _, angle, pusher_x, pusher_y = np.moveaxis(qpos, -1, 0)
         return np.stack([pusher_x, pusher_y, block_x, block_y, wrap_angle(angle)], axis=-1)
 

@@ -39,8 +39,8 @@ class Task(ABC):
         """Actuator commands (..., T, nu) of the action sequences (..., T, A), the last command having been `ctrl` (nu,)."""
 
     @abstractmethod
-    def task_state(self, qpos: Array, sensordata: Array) -> Array:
-        """Task states (..., D) from joint positions (..., nq) and sensor readings (..., nsensor)."""
+    def task_state(self, qpos: Array) -> Array:
+        """Task states (..., D) from joint positions (..., nq)."""
 
     @abstractmethod
     def proprio(self, task_state: Array) -> Array:
