@@ -16,9 +16,9 @@ from tqdm import tqdm
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DataError, StoreMeta
-from wmplan.data.shard import EpisodeWriter, Shard
+from wmplan.data.shard import EpisodeWriter, Shard, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
-from wmplan.data.workers import Job, run_jobs
+from wmplan.data.workers import run_jobs
 
 __all__ = ["CollectConfig", "collect", "episode_rng", "run_episode"]
 
@@ -88,7 +88,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     folder = Path(config.out)
     meta = _describe(config)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"out={folder} cannot be made: {error.strerror}") from None
     missing = _missing(folder, meta)
@@ -101,7 +101,10 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     ) as bar:
         for episodes in run_jobs(_Collector, config, missing, processes):
             bar.update(episodes)
-    return EpisodeStore.open(folder, task=config.task)
+    store = EpisodeStore.open(folder, task=config.task)
+    if missing or not (folder / "episodes.h5").is_file():
+        link_shards(folder / "episodes.h5", store.paths)
+    return store
 
 
 class _Collector:
@@ -129,7 +132,7 @@ def _describe(config: CollectConfig) -> StoreMeta:
         steps=config.steps,
         episodes_per_shard=config.episodes_per_shard,
         control_rate=float(env.control_rate),
-        image_size=tuple(config.image_size),
+        image_size=(config.image_size[0], config.image_size[1]),
         action_low=tuple(map(float, env.task.action_low)),
         action_high=tuple(map(float, env.task.action_high)),
         action_names=tuple(env.task.action_names),
@@ -149,18 +152,23 @@ def _missing(folder: Path, meta: StoreMeta) -> list[int]:
         same = replace(before, episodes=meta.episodes, versions=meta.versions)
         for name, value in asdict(meta).items():
             if asdict(same)[name] != value:
-                raise DataError(f"{folder} holds a collection with {name}={asdict(same)[name]}, not {value}; choose another out")
+                was = asdict(same)[name]
+                raise DataError(f"{folder} holds a collection with {name}={was}, not {value}; choose another out")
         if before.episodes > meta.episodes:
-            raise DataError(f"{folder} holds a collection of {before.episodes} episodes; ask for at least as many, or choose another out")
-    elif any(folder.iterdir()):
+            raise DataError(
+                f"{folder} holds a collection of {before.episodes} episodes, not {meta.episodes}; ask for at least as "
+                "many, or choose another out"
+            )
+    elif any(path.name != "shards" for path in folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no collection; choose another out")
-    for leftover in folder.glob(".*.partial"):
+    for leftover in folder.rglob(".*.partial"):
         leftover.unlink(missing_ok=True)
-    missing = [shard for shard in range(meta.num_shards) if not _finished(shard_path(folder, shard), len(meta.shard_episodes(shard)))]
+    sizes = [len(meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
+    missing = [shard for shard, size in enumerate(sizes) if not _finished(shard_path(folder, shard), size)]
     if missing and (folder / "meta.json").is_file() and before.versions.get("mujoco") != meta.versions["mujoco"]:
         raise DataError(
-            f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which moves "
-            "things differently; install that one or choose another out"
+            f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which "
+            "moves things differently; install that one or choose another out"
         )
     return missing
 

@@ -33,12 +33,12 @@ def run_episode(
     Returns:
         Columns of steps + 1 rows, row t being what was seen at step t and what was done then, as the public data
         sets have it: `pixels` uint8 (H, W, 3), `action` float32 (A,) exactly as it was executed and NaN in the last
-        row, `proprio` float32 (P,), `state` float32 (D,) (the task state), `physics_state` float64 (N,) (the full state), and
-        with variation one column `variation.NAME` a factor, the same in every row.
+        row, `proprio` float32 (P,), `state` float32 (D,) (the task state), `physics_state` float64 (N,) (the full
+        state), and with variation one column `variation.NAME` a factor, the same in every row.
     """
     env.reset(seed=int(rng.integers(2**31)), options={"variation": True} if variation else None)
     policy = env.exploration_policy(rng)
-    low, high = np.float32(env.task.action_low), np.float32(env.task.action_high)
+    low, high = env.task.action_low.astype(np.float32), env.task.action_high.astype(np.float32)
     rows: dict[str, list[NDArray[Any]]] = {"action": [], "proprio": [], "state": [], "physics_state": []}
     if pixels:
         rows["pixels"] = []
@@ -46,16 +46,16 @@ def run_episode(
         state = env.task_state()
         if pixels:
             rows["pixels"].append(env.draw(env.image_size))
-        rows["proprio"].append(np.float32(env.task.proprio(state)))
-        rows["state"].append(np.float32(state))
-        rows["physics_state"].append(np.float64(env.get_state()))
+        rows["proprio"].append(env.task.proprio(state).astype(np.float32))
+        rows["state"].append(state.astype(np.float32))
+        rows["physics_state"].append(env.get_state())
         if step < steps:
-            action = np.clip(np.float32(policy(state)), low, high)
+            action = np.clip(policy(state).astype(np.float32), low, high)
             env.advance(action)  # type: ignore[arg-type]
         else:
             action = np.full_like(low, np.nan)
         rows["action"].append(action)
     columns = {name: np.stack(values) for name, values in rows.items()}
     for name, factor in env.variation.factors.items() if variation else ():
-        columns[f"variation.{name}"] = np.repeat(np.float64(factor)[None], steps + 1, axis=0)
+        columns[f"variation.{name}"] = np.repeat(np.asarray(factor, np.float64)[None], steps + 1, axis=0)
     return columns

@@ -83,8 +83,9 @@ class StoreMeta:
             raise DataError(f"{path} does not describe a wmplan data set")
         if document.pop("format_version", None) != VERSION:
             raise DataError(f"{path} has another format version than this wmplan's, {VERSION}")
+        entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in document.items()})
+            return cls(**entries)
         except TypeError as error:
             raise DataError(f"{path} has wrong or missing entries: {error}") from None
 
@@ -113,6 +114,6 @@ def write_file(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise DataError(
-            f"could not write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}; what was written before is intact, "
-            "so make room and run the same command again"
+            f"could not write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}; what was written before is "
+            "intact, so make room and run the same command again"
         ) from None

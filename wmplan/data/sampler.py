@@ -17,7 +17,9 @@ from wmplan.data.store import EpisodeStore
 MEMORY_BYTES = 8 << 30  # larger data sets are read from the disk, unless told otherwise
 
 
-def split_episodes(episodes: int, validation: float = 0.05, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_episodes(
+    episodes: int, validation: float = 0.05, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(training, validation) episode numbers, each sorted and without overlap; at least one on either side.
 
     An episode stays on its side when the data set grows: the side is drawn for each number by itself, the
@@ -43,8 +45,8 @@ class WindowSampler:
     """Endless batches of windows: T frames of one episode, `stride` robot steps apart, and the actions between them.
 
     A batch holds `pixels` uint8 (N, T, H, W, 3), `proprio` float32 (N, T, P) and `action` float32 (N, T - 1,
-    stride * action_dim), each block's robot steps oldest first; any other column as (N, T, ...). Each epoch goes over every
-    window once, but for those that do not fill its last batch.
+    stride * action_dim), each block's robot steps oldest first; any other column as (N, T, ...). Each epoch goes over
+    every window once, but for those that do not fill its last batch.
 
     From memory, an epoch is one shuffle of all windows. From the disk, the episodes are shuffled and read in groups of
     `group` episodes, one ahead, and the windows are shuffled within a group; each episode is read once an epoch.
@@ -97,8 +99,8 @@ class WindowSampler:
         """Episodes that are long enough, and the number of windows in each."""
         if self.num_batches < 1:
             raise DataError(
-                f"the data has {self.num_windows} windows of {frames} frames at a stride of {stride}, too few for one batch of "
-                f"{batch_size}: collect more or longer episodes, or ask for fewer frames"
+                f"the data has {self.num_windows} windows of {frames} frames at a stride of {stride}, too few for one "
+                f"batch of {batch_size}: collect more or longer episodes, or ask for fewer frames"
             )
         size = sum(self._row_bytes(name) for name in self.columns) * int(store.lengths[self.episodes].sum())
         self.memory = size < MEMORY_BYTES if memory is None else memory
@@ -181,7 +183,7 @@ class WindowSampler:
                 taken = min(wanted, len(windows))
                 windows, wanted, left = windows[taken:], wanted - taken, left - taken
                 if wanted == 0:
-                    yield pieces[0] if len(pieces) == 1 else {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
+                    yield {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
                     pieces, wanted = [], min(self.batch_size, left)
             skip, number = 0, number + 1
 
@@ -250,4 +252,6 @@ def require_finite(
     if bad.any():
         row = int(bad.argmax())
         at = int(np.searchsorted(first, row, side="right")) - 1
-        raise DataError(f"{name} of episode {episodes[at]} at step {row - first[at]} is not finite; remove that episode or mend it")
+        raise DataError(
+            f"{name} of episode {episodes[at]} at step {row - first[at]} is not finite; remove that episode or mend it"
+        )

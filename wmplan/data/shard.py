@@ -1,13 +1,14 @@
 """One HDF5 shard in the column layout of the public LeWM / stable-worldmodel data sets.
 
 Every column is one dataset over all rows of the file, episode after episode; `ep_len` and `ep_offset` hold each
-episode's length and first row. Frames are (rows, H, W, 3). An episode of N robot steps has N + 1 rows, and the action of its
-last row is NaN, as stable-worldmodel's recorder leaves it. Their loader opens a shard as a data set by itself.
+episode's length and first row. Frames are (rows, H, W, 3). An episode of N robot steps has N + 1 rows, and the action
+of its last row is NaN, as stable-worldmodel's recorder leaves it. Their loader opens a shard as a data set by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,15 @@ CHUNK_BYTES = 1 << 18  # of raw data: reading one window does not decompress muc
 class EpisodeWriter:
     """Gathers episodes and writes them as one shard.
 
-    The file is composed in memory, where frames are compressed as they come (about twentyfold for rendered ones),
+    The file is composed in memory, where frames are compressed as they come (about thirtyfold for rendered ones),
     and put on the disk in one go: HDF5 never sees a full disk and no half-written file can be mistaken for a shard.
+    LZ4-HC is what a loader wants: slow to write, as fast as memory to read, and known to every reader with hdf5plugin.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lengths: list[int] = []
-        # The 1.10 format is what SWMR readers ask for, and old enough for every reader around.
-        self._file = h5py.File(
-            path.name, "w", driver="core", backing_store=False, libver=("v110", "v110"), rdcc_nbytes=1 << 26
-        )
+        self._file = memory_file()
 
     def add(self, episode: int, columns: Mapping[str, NDArray[Any]]) -> None:
         """Append one episode; every column has the same number of rows.
@@ -45,8 +44,14 @@ class EpisodeWriter:
         """
         rows = len(columns["action"])
         for name, step in not_finite(columns):
-            raise DataError(f"{name} of episode {episode} at step {step} is not finite; nothing of this shard was written")
-        columns = {**columns, "episode_idx": np.full(rows, episode, np.int64), "step_idx": np.arange(rows, dtype=np.int64)}
+            raise DataError(
+                f"{name} of episode {episode} at step {step} is not finite; nothing of this shard was written"
+            )
+        columns = {
+            **columns,
+            "episode_idx": np.full(rows, episode, np.int64),
+            "step_idx": np.arange(rows, dtype=np.int64),
+        }
         first = sum(self.lengths)
         for name, values in columns.items():
             if name not in self._file:
@@ -65,10 +70,7 @@ class EpisodeWriter:
         lengths = np.array(self.lengths)
         self._file["ep_len"] = lengths.astype(np.int32)
         self._file["ep_offset"] = (np.cumsum(lengths) - lengths).astype(np.int64)
-        self._file.flush()
-        content = self._file.id.get_file_image()
-        self._file.close()
-        write_file(self.path, content)
+        write_memory_file(self._file, self.path)
 
     def _create(self, name: str, values: NDArray[Any]) -> None:
         row_bytes = max(1, values[0].nbytes)
@@ -81,7 +83,7 @@ class EpisodeWriter:
             dtype=values.dtype,
             chunks=(rows, *values.shape[1:]),
             fletcher32=True,
-            **hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=shuffle),
+            **hdf5plugin.Blosc(cname="lz4hc", clevel=5, shuffle=shuffle),
         )
 
 
@@ -118,10 +120,14 @@ class Shard:
             raise DataError(f"{path} is cut short or no HDF5 file ({str(error).splitlines()[0]})") from None
         missing = [name for name in (*INDEX, "action") if name not in self._file]
         if missing:
-            raise DataError(f"{path} has no column {missing[0]!r}, so it is no data set in the stable-worldmodel layout")
+            raise DataError(
+                f"{path} has no column {missing[0]!r}, so it is no data set in the stable-worldmodel layout"
+            )
         self.lengths: NDArray[np.int64] = np.asarray(self.read("ep_len"), np.int64)
         self.offsets: NDArray[np.int64] = np.asarray(self.read("ep_offset"), np.int64)
-        self.columns = {name: (dataset.shape[1:], dataset.dtype) for name, dataset in self._file.items() if name not in INDEX}
+        self.columns = {
+            name: (dataset.shape[1:], dataset.dtype) for name, dataset in self._file.items() if name not in INDEX
+        }
         rows = {name: self._file[name].shape[0] for name in self.columns}
         end = int((self.offsets + self.lengths).max(initial=0))
         for name, count in rows.items():
@@ -151,3 +157,41 @@ class Shard:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def link_shards(path: Path, shards: Sequence[Path]) -> None:
+    """Write one small HDF5 file that shows all shards as a single data set (virtual datasets, by relative path).
+
+    It is for readers that take one file; it has to stay where it is relative to the shards.
+    """
+    opened = [Shard(shard) for shard in shards]
+    file = memory_file()
+    lengths = np.concatenate([shard.lengths for shard in opened])
+    for name, (shape, dtype) in opened[0].columns.items():
+        layout, row = h5py.VirtualLayout((int(lengths.sum()), *shape), dtype), 0
+        for shard in opened:
+            rows = int(shard.lengths.sum())
+            layout[row : row + rows] = h5py.VirtualSource(
+                str(shard.path.relative_to(path.parent)), name, (rows, *shape), dtype
+            )
+            row += rows
+        file.create_virtual_dataset(name, layout)
+    file["ep_len"] = lengths.astype(np.int32)
+    file["ep_offset"] = np.cumsum(lengths) - lengths
+    for shard in opened:
+        shard.close()
+    write_memory_file(file, path)
+
+
+def memory_file() -> h5py.File:
+    """An empty HDF5 file in memory, of the 1.10 format that SWMR readers ask for."""
+    name = f"memory-{uuid.uuid4()}"  # HDF5 knows open files by their names
+    return h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110"), rdcc_nbytes=1 << 26)
+
+
+def write_memory_file(file: h5py.File, path: Path) -> None:
+    """Put a file from memory_file() on the disk whole, and close it."""
+    file.flush()
+    content = file.id.get_file_image()
+    file.close()
+    write_file(path, content)

@@ -1,4 +1,8 @@
-"""A data set of episodes in HDF5 shards, read as one."""
+"""A data set of episodes in HDF5 shards, read as one.
+
+A collected data set is a folder with meta.json, shards/NNNNN.h5, and episodes.h5, which shows the shards as the single
+file that stable-worldmodel's loader takes: stable_worldmodel.data.HDF5Dataset(path=FOLDER / "episodes.h5").
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ OPEN_SHARDS = 16  # file handles kept
 
 def shard_path(folder: Path, shard: int) -> Path:
     """Where a collection puts its shard number `shard`."""
-    return folder / f"shard_{shard:05d}.h5"
+    return folder / "shards" / f"{shard:05d}.h5"
 
 
 class EpisodeStore:
@@ -72,7 +76,8 @@ class EpisodeStore:
         present = [path for path in paths if path.is_file()]
         if len(present) < len(paths) and not (partial and present):
             raise DataError(
-                f"{folder} is unfinished: it has {len(present)} of {len(paths)} shards; run the same collect command again"
+                f"{folder} is unfinished: it has {len(present)} of {len(paths)} shards; run the same collect command "
+                "again to go on"
             )
         store = cls(present, meta)
         if task is not None:
@@ -122,7 +127,9 @@ class EpisodeStore:
         names = [name for name, (_, dtype) in self.columns.items() if dtype.kind == "f"]
         for index in range(len(self)):
             for name, step in not_finite(self.episode(index, names)):
-                raise DataError(f"{name} of episode {index} at step {step} is not finite ({self.paths[self._shard_of[index]]})")
+                raise DataError(
+                    f"{name} of episode {index} at step {step} is not finite ({self.paths[self._shard_of[index]]})"
+                )
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""

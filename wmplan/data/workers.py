@@ -55,7 +55,9 @@ def run_jobs(make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], p
                 except (EOFError, ConnectionResetError):
                     process = workers.pop(connection)
                     process.join()
-                    raise DataError(f"a worker process ended unexpectedly (exit code {process.exitcode}); run again to go on") from None
+                    raise DataError(
+                        f"a worker process ended unexpectedly (exit code {process.exitcode}); run again to go on"
+                    ) from None
                 if kind == "progress":
                     yield value
                 elif kind == "error":
