@@ -16,12 +16,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.models.public.strict import load_strict
 
 
 class Memory:
@@ -84,11 +86,15 @@ class FrameCausalModel(WorldModel):
     """A world model whose predictor is a transformer over a window of frames.
 
     Attributes:
+        kind: the family's name in configurations.
+        family: its name in errors.
         window: the most frames that the predictor sees.
         frame_tokens: M, tokens of one frame in the predictor.
         max_batch_bytes: bound on what the candidates in one pass may take, beside the result.
     """
 
+    kind: ClassVar[str]
+    family: ClassVar[str]
     window: int
     frame_tokens: int
     max_batch_bytes: int = 2**28
@@ -96,8 +102,69 @@ class FrameCausalModel(WorldModel):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.register_buffer("action_mean", torch.tensor(spec.action_mean).repeat(spec.action_block), persistent=False)
-        self.register_buffer("action_std", torch.tensor(spec.action_std).repeat(spec.action_block), persistent=False)
+        self._architecture: dict[str, Any] = {}
+
+    @classmethod
+    @abstractmethod
+    def _sized(cls, architecture: Mapping[str, Any], spec: ModelSpec | None) -> Self:
+        """What build() does, by family."""
+
+    @classmethod
+    def build(cls, architecture: Mapping[str, Any], spec: ModelSpec | None = None) -> Self:
+        """The model without weights.
+
+        Args:
+            architecture: sizes, under the field names of the fixtures' config.json.
+            spec: what the release leaves out; actions and robot state are taken as normalised when it is left out.
+
+        Raises:
+            CheckpointError: naming the size that is missing or wrong, or where spec and sizes do not agree.
+        """
+        model = cls._sized(architecture, spec)
+        model._architecture = {name: value for name, value in architecture.items() if name != "kind"}
+        return model
+
+    @classmethod
+    def from_state_dict(
+        cls, tensors: Mapping[str, Tensor], architecture: Mapping[str, Any], spec: ModelSpec | None = None
+    ) -> Self:
+        """The model of any size from the tensors of a release, prefixes stripped.
+
+        Raises:
+            CheckpointError: when tensors, architecture and spec do not fit together.
+        """
+        model = cls.build(architecture, spec)
+        load_strict(model, cls.renamed(tensors), cls.family, cls.ignored)
+        return model.eval()
+
+    @staticmethod
+    def renamed(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors under our names, where a release has several."""
+        return tensors
+
+    @staticmethod
+    def ignored(name: str) -> bool:
+        """Whether a release may hold this tensor although nothing uses it."""
+        return False
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Sizes by the names of the fixtures' config.json, and `kind`."""
+        return {"kind": self.kind, **self._architecture}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of what the networks compute in."""
+        return next(self.parameters()).dtype
+
+    @property
+    def latent_dtype(self) -> torch.dtype:
+        """Of latents and actions: float32 at least, or a pose in bfloat16 would be off by millimetres."""
+        return torch.promote_types(self.dtype, torch.float32)
 
     @abstractmethod
     def condition(self, actions: Tensor) -> Tensor:
@@ -124,8 +191,10 @@ class FrameCausalModel(WorldModel):
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         """Predicted latents under candidate action sequences: see WorldModel.rollout."""
         self.check_rollout(context, actions, past_actions)
+        if not torch.isfinite(context[:, -1]).all():
+            raise ValueError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
         batch, count, horizon, _ = actions.shape
-        context = context.to(self.action_mean)
+        context = context.to(self.device, self.latent_dtype)
         shared_conditions = None
         if past_actions is not None and past_actions.shape[1] > 0:
             shared_conditions = self.condition(self.normalise_actions(past_actions))
@@ -143,7 +212,15 @@ class FrameCausalModel(WorldModel):
 
     def normalise_actions(self, actions: Tensor) -> Tensor:
         """Actions in the robot's units (..., A) as the predictor takes them."""
-        return (actions.to(self.action_mean) - self.action_mean) / self.action_std
+        block, options = self.spec.action_block, {"device": self.device, "dtype": self.latent_dtype}
+        mean, std = (torch.tensor(x, **options).repeat(block) for x in (self.spec.action_mean, self.spec.action_std))
+        return (actions.to(mean) - mean) / std
+
+    def normalise_proprio(self, proprio: Tensor) -> Tensor:
+        """Robot state in its own units (..., P) as the model takes it."""
+        options = {"device": self.device, "dtype": self.latent_dtype}
+        mean, std = (torch.tensor(x, **options) for x in (self.spec.proprio_mean, self.spec.proprio_std))
+        return (proprio.to(mean) - mean) / std
 
     def _window_starts(self, time: int, horizon: int) -> list[int]:
         """First frame of the window at each step, frames counted from the oldest of the context."""

@@ -19,7 +19,6 @@ from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
 from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
 from wmplan.models.public.spec import fit_spec
-from wmplan.models.public.strict import load_strict
 from wmplan.models.public.transformer import Attention, FeedForward
 
 
@@ -178,6 +177,7 @@ class LeWM(FrameCausalModel):
         spec: what surrounds the model; plain numbers of the right size when left out.
     """
 
+    kind, family = "lewm", "LeWM"
     frame_tokens = 1
     max_batch_bytes = 2**25  # small passes stay in the cache
 
@@ -191,19 +191,7 @@ class LeWM(FrameCausalModel):
         self.pred_proj = Projector(config.width, config.pred_proj_hidden, config.width)
 
     @classmethod
-    def from_state_dict(
-        cls, tensors: Mapping[str, Tensor], architecture: Mapping[str, Any], spec: ModelSpec | None = None
-    ) -> LeWM:
-        """A LeWM of any size from the tensors of a release.
-
-        Args:
-            tensors: the flat state dict, with encoder names of transformers below or from version 5.
-            architecture: sizes, under the field names of the fixtures' config.json.
-            spec: what the release leaves out; actions are taken as normalised when it is left out too.
-
-        Raises:
-            CheckpointError: when tensors or architecture do not fit.
-        """
+    def _sized(cls, architecture: Mapping[str, Any], spec: ModelSpec | None) -> LeWM:
         config = LeWMConfig.from_architecture(architecture)
         raw = read_size(architecture, "action_encoder.raw_action_dim", config.action_input)
         spec = fit_spec(
@@ -214,13 +202,16 @@ class LeWM(FrameCausalModel):
             action_block=config.action_input // raw,
             latent_shape=(config.width,),
         )
-        model = cls(config, spec)
-        load_strict(model, old_names(tensors), "LeWM")
-        return model.eval()
+        return cls(config, spec)
+
+    @staticmethod
+    def renamed(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Encoder tensors under the names of transformers < 5."""
+        return old_names(tensors)
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """uint8 frames (..., H, W, 3) as the encoder takes them, (n, 3, size, size): ImageNet's mean and std."""
-        images = to_channels_first(frames, self.action_mean.dtype, self.action_mean.device) / 255
+        images = to_channels_first(frames, self.dtype, self.device) / 255
         return resize(standardise(images, IMAGENET_MEAN, IMAGENET_STD), self.config.vit.image_size, antialias=True)
 
     def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
@@ -228,16 +219,17 @@ class LeWM(FrameCausalModel):
         frames = self.pick_camera(frames)
         self.check_frames(frames)
         embedded = self.projector(self.encoder(self.preprocess(frames))[:, 0])
-        out: Tensor = embedded.unflatten(0, frames.shape[:2])
+        out: Tensor = embedded.unflatten(0, frames.shape[:2]).to(self.latent_dtype)
         return out
 
     def condition(self, actions: Tensor) -> Tensor:
         """The shifts, scales and gates of every layer for actions (n, f, A), of shape (n, f, depth, 6 x hidden)."""
-        return self.predictor.transformer.modulate(self.action_encoder(actions))
+        return self.predictor.transformer.modulate(self.action_encoder(actions.to(self.dtype)))
 
     def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
         """The next embedding (n, D): see FrameCausalModel.advance."""
-        out: Tensor = self.pred_proj(self.predictor(latents, conditions, slot, memory)[:, 0])
+        predicted = self.predictor(latents.to(self.dtype), conditions, slot, memory)[:, 0]
+        out: Tensor = self.pred_proj(predicted).to(self.latent_dtype)
         return out
 
     def candidate_bytes(self, frames: int, kept: int) -> int:
@@ -246,4 +238,4 @@ class LeWM(FrameCausalModel):
         inner = c.heads * c.dim_head
         modulation = self.window * c.depth * 6 * c.hidden
         pass_ = frames * (c.mlp_dim + 4 * inner + 4 * c.hidden)
-        return self.action_mean.element_size() * (modulation + pass_ + kept * c.depth * 2 * inner)
+        return self.dtype.itemsize * (modulation + pass_ + kept * c.depth * 2 * inner)
