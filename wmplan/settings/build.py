@@ -15,6 +15,15 @@ from wmplan.settings.nearest import did_you_mean
 
 T = TypeVar("T")
 
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+    type(None): "null",
+}
+
 
 def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "") -> T:
     """An instance of the dataclass `target` with `settings` for its fields.
@@ -32,7 +41,8 @@ def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "")
     hints = typing.get_type_hints(target)
     for key in settings:
         if key not in fields:
-            raise UserError(f"there is no key {_join(path, key)!r}; {did_you_mean(_join(path, key), [_join(path, name) for name in fields])}")
+            known = [_join(path, name) for name in fields]
+            raise UserError(f"there is no key {_join(path, key)!r}; {did_you_mean(_join(path, key), known)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in settings:
@@ -99,9 +109,8 @@ def _convert_sequence(value: Sequence[Any], kind: type, inner: Sequence[Any], pa
 
 def _kind(hint: Any) -> str:
     """What a user would call the type."""
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path", type(None): "null"}
-    if hint in names:
-        return names[hint]
+    if hint in KINDS:
+        return KINDS[hint]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_kind(one) for one in inner)

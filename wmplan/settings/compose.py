@@ -27,6 +27,11 @@ def group_options(group: str) -> list[str]:
     return sorted(one.name.removesuffix(".yaml") for one in folder.iterdir() if one.name.endswith(".yaml"))
 
 
+def has_config(command: str) -> bool:
+    """Whether the command has settings, that is a file configs/<command>.yaml."""
+    return (importlib.resources.files(CONFIGS) / f"{command}.yaml").is_file()
+
+
 def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The settings of `configs/<command>.yaml` with `key=value` overrides, as plain dicts, lists and numbers.
 

@@ -59,18 +59,20 @@ def _lines(settings: Any, meanings: Mapping[str, str], path: str) -> list[str]:
         if isinstance(value, Mapping) and value:
             lines += _lines(value, meanings, f"{path}{key}.")
         else:
-            lines.append(_line(f"{path}{key}={_shown(value)}", meanings.get(f"{path}{key}", "")))
+            required = " (has to be given)" if value == "???" else ""
+            lines.append(_line(f"{path}{key}={_shown(value)}", meanings.get(f"{path}{key}", "") + required))
     return lines
 
 
 def _line(setting: str, meaning: str) -> str:
-    gap = f"\n{'':{WIDTH + 2}}" if len(setting) >= WIDTH else ""
-    return f"  {setting}{gap}{meaning}" if gap else f"  {setting:{WIDTH}}{meaning}"
+    if len(setting) >= WIDTH:
+        return f"  {setting}\n  {'':{WIDTH}}{meaning}"
+    return f"  {setting:{WIDTH}}{meaning}"
 
 
 def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
+    if value is None or value == "???":
+        return "null" if value is None else "..."
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).replace("'", "") if isinstance(value, list) else str(value)
