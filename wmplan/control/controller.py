@@ -52,7 +52,7 @@ class Controller:
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
         if len(limits.low) != spec.action_dim:
-            raise ValueError(f"the limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
+            raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         self.model = model.eval()
         self.objective = objective or LatentDistance()
         self.gate = LimitsGate(limits)

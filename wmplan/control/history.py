@@ -15,12 +15,12 @@ from torch import Tensor
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 
 Observation = Mapping[str, Any] | NDArray[np.uint8]
-"""Camera frames by name, (H, W, 3) or (B, H, W, 3), with `proprio` (P,) or (B, P) beside; or one camera's frames alone."""
+"""Camera frames by name, (H, W, 3) or (B, H, W, 3), and `proprio` (P,) or (B, P); or one camera's frames alone."""
 
 
 @dataclass
 class Seen:
-    """One robot step of B robots: frames (B, 1, H, W, 3), proprio (B, 1, P), and the latents (B, *latent) once needed."""
+    """One step of B robots: frames (B, 1, H, W, 3), proprio (B, 1, P), and once needed the latents (B, *latent)."""
 
     frames: Frames
     proprio: Tensor | None
@@ -40,7 +40,8 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
         observation = {spec.cameras[0]: observation}
     missing = [name for name in spec.cameras if name not in observation]
     if missing:
-        raise ValueError(f"the observation has no {missing[0]!r}; it has {', '.join(map(str, observation)) or 'nothing'}")
+        there = ", ".join(map(str, observation)) or "nothing"
+        raise ValueError(f"the observation has no {missing[0]!r}; it has {there}")
 
     frames, batched = {}, False
     for name in spec.cameras:

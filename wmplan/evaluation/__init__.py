@@ -1,4 +1,4 @@
-"""Success of a planner with a world model on held-out instances, with baselines, intervals and everything needed to ask why.
+"""Success of a planner with a world model on held-out instances, with baselines, intervals and what explains failures.
 
 `evaluate(...)` runs it and returns the result it writes. A result folder DIR holds:
 
@@ -30,9 +30,38 @@ episodes/<row>-<planner_seed>-<instance, 4 digits>.npz
     `goal_physics` (N,), `actions` (T, a) as executed, `distance` (T+1,) to the goal, `plan_step` (P,) robot steps at
     which a plan was made, `plan_cost` (P,) of the chosen plan, `plan_ms` (P,) from frame to action,
     `plan_horizon` (P,) model steps, `plans` (P, H, A) chosen plans, NaN beyond their horizon. P is 0 for rows that do
-    not plan. Frames are not stored, since the states draw them again at any size:
-    `draw_frames(environment, episode, size) -> (T+1, H, W, 3)` and `draw_goal(environment, episode, size) -> (H, W, 3)`.
+    not plan. With a variation there is `variation.NAME` for every factor. Frames are not stored, since the states
+    draw them again at any size (H, W): `draw_frames(environment, episode, size) -> (T+1, H, W, 3)` and
+    `draw_goal(environment, episode, size) -> (H, W, 3)`, `environment` being
+    `make_environment(results["settings"]["task"], results["settings"]["environment"])`.
 
 per_episode.jsonl
-    The journal: settings on the first line, then one line an episode as it is finished. A run that was killed goes on from it.
+    The journal: settings on the first line, then one line an episode as it is finished. A run that was killed goes on
+    from it.
 """
+
+from wmplan.evaluation.episodes import draw_frames, draw_goal, load_episode, restore
+from wmplan.evaluation.evaluate import evaluate
+from wmplan.evaluation.instances import Instance, generate_instances, load_instances
+from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.results import compare, load_results
+from wmplan.evaluation.statistics import mcnemar, percentiles, wilson
+from wmplan.evaluation.worker import make_environment
+
+__all__ = [
+    "Instance",
+    "Protocol",
+    "compare",
+    "draw_frames",
+    "draw_goal",
+    "evaluate",
+    "generate_instances",
+    "load_episode",
+    "load_instances",
+    "load_results",
+    "make_environment",
+    "mcnemar",
+    "percentiles",
+    "restore",
+    "wilson",
+]

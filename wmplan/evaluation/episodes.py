@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.evaluation.durable import write_durably
-from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.rows import Row
 
 Arrays = dict[str, NDArray[Any]]
@@ -46,7 +46,7 @@ def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budg
         "plan_cost": np.array([float(plan.cost[0]) for plan in plans], np.float64),
         "plan_horizon": np.array([plan.actions.shape[1] for plan in plans], np.int64),
         "plans": pad([plan.actions[0].cpu().numpy() for plan in plans]),
-        **{f"variation.{name}": np.asarray(value) for name, value in instance.variation.items()},
+        **{f"{FACTOR}{name}": np.asarray(value) for name, value in instance.variation.items()},
     }
 
 
@@ -95,7 +95,7 @@ def load_episode(path: Path) -> Arrays:
 
 def restore(env: PlanningEnvironment, episode: Arrays, step: int = 0) -> None:
     """Put the environment where the episode was after `step` robot steps, with its goal and its variation."""
-    factors = {name.removeprefix("variation."): value for name, value in episode.items() if name.startswith("variation.")}
+    factors = {name.removeprefix(FACTOR): value for name, value in episode.items() if name.startswith(FACTOR)}
     options = {"state": episode["physics"][step], "goal_state": episode["goal_physics"], "variation": factors}
     env.reset(seed=0, options=options)
 

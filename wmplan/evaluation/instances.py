@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from wmplan.errors import UserError
 from wmplan.evaluation.durable import write_json
 from wmplan.evaluation.protocol import Protocol
 
+FACTOR = "variation."  # begins the names of columns that hold a factor of variation
 REFUSED_IN_A_ROW = 500  # episodes without one good instance before it is said that the protocol gives none
 
 
@@ -83,8 +84,8 @@ def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int,
             refused = 0
         elif (refused := refused + 1) >= REFUSED_IN_A_ROW:
             raise UserError(
-                f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and budget={protocol.budget} "
-                "all are solved at the start or by doing nothing"
+                f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and "
+                f"budget={protocol.budget} all are solved at the start or by doing nothing"
             )
     return found
 
@@ -93,16 +94,12 @@ def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode:
     rng = episode_rng(seed, episode, EVALUATION)
     columns = run_episode(env, rng, protocol.episode_steps, variation=protocol.variation, pixels=False)
     step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
-    states = columns["physics_state"]
-    factors = {
-        name.removeprefix("variation."): values[0].tolist() for name, values in columns.items() if name.startswith("variation.")
-    }
-    instance = Instance(
-        number, episode, step, states[step], states[step + protocol.offset], columns["action"][step : step + protocol.offset], 0.0, factors
-    )
+    goal = step + protocol.offset
+    factors = {name.removeprefix(FACTOR): column[0].tolist() for name, column in columns.items() if FACTOR in name}
+    states, actions = columns["physics_state"], columns["action"]
+    instance = Instance(number, episode, step, states[step], states[goal], actions[step:goal], 0.0, factors)
     instance.start(env)
-    distance = float(env.task.distance(env.task_state(), env.goal))
-    return Instance(**{**vars(instance), "start_distance": distance})
+    return replace(instance, start_distance=float(env.task.distance(env.task_state(), env.goal)))
 
 
 def _is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protocol, instance: Instance) -> bool:

@@ -35,7 +35,7 @@ class Protocol:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 1 robot step")
         if self.episode_steps < self.offset:
-            raise UserError(f"episode_steps is {self.episode_steps}, the goal is {self.offset} steps ahead: it has to be at least that")
+            raise UserError(f"episode_steps is {self.episode_steps}, it has to be at least the offset, {self.offset}")
 
     def decided_by(self, rules: list[str]) -> str:
         """The rule that decides, of those the task has.

@@ -115,7 +115,7 @@ class OracleRow(Row):
 
     def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
         super().begin(env, instance, seed)
-        self.cost = OracleCost(env)
+        self.cost = OracleCost([env])
         self.gate = LimitsGate(Limits(tuple(env.task.action_low), tuple(env.task.action_high)))
         self.receding.reset([seed])
 

@@ -1,0 +1,221 @@
+"""What `wmplan eval` runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from wmplan.control.preset import planning_settings
+from wmplan.control.receding import Schedule
+from wmplan.errors import UserError
+from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
+from wmplan.evaluation.journal import Journal, Record, key
+from wmplan.evaluation.machine import machine, versions
+from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.results import aggregate, write_results
+from wmplan.evaluation.rows import ALL_ROWS, DEFAULT_ROWS
+from wmplan.evaluation.runner import number_of_workers, run_units
+from wmplan.evaluation.worker import Setup, Unit, load_model, make_environment
+from wmplan.models.base import WorldModel
+from wmplan.models.checkpoint import sha256
+from wmplan.planning.make import make_config
+from wmplan.settings.build import build
+
+
+def evaluate(
+    model: str | Path | WorldModel | None,
+    task: str,
+    out: str | Path,
+    *,
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    protocol: Protocol | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    planner_seeds: int = 1,
+    oracle_seeds: int = 1,
+    rows: Sequence[str] | str = DEFAULT_ROWS,
+    environment: Mapping[str, Any] | None = None,
+    action_block: int = 5,
+    workers: int | None = None,
+    device: str | None = None,
+    on_episode: Callable[[Record], None] | None = None,
+) -> dict[str, Any]:
+    """Measure success on held-out instances, and write it to a folder.
+
+    A run that was stopped goes on from its finished episodes when it is started again with the same settings; a
+    longer one (more episodes, streams or rows) uses those of a shorter one. What it gives depends on the seed and the
+    machine, not on the number of workers.
+
+    Args:
+        model: a shipped name, a path or a model; None with rows that need none.
+        task: Gymnasium id.
+        out: the result folder; its files are described in wmplan.evaluation.
+        planner, objective, schedule: see wmplan.control.make_controller; left out, what the model's card recommends.
+        episodes: instances.
+        seed: of instances and, with it, of planners.
+        planner_seeds: random streams under which the rows planner and random play every instance.
+        oracle_seeds: the same for the row oracle, which is slow.
+        rows: of planner, noop, random, replay, oracle; "all" for all.
+        environment: options of the environment, in place of those the model asks for.
+        action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
+        workers: processes; None for one a core.
+        device: for the model; None for what the machine has.
+        on_episode: called with the record of each episode as it is finished.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        UserError: naming the setting that is wrong, or `out`, where it holds a run with other settings.
+        OSError: if the disk is full or read-only; what was finished is kept.
+    """
+    chosen = _rows(rows, model)
+    for name, value in (("episodes", episodes), ("planner_seeds", planner_seeds), ("oracle_seeds", oracle_seeds)):
+        if value < 1:
+            raise UserError(f"{name} is {value}, it has to be at least 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}, it has to be at least 1, or null for one a core")
+    protocol, folder = protocol or Protocol(), Path(out)
+    setup = _setup(model, task, folder, planner, objective, schedule, protocol, seed, environment, action_block, device)
+    identity = _identity(setup)
+
+    env = make_environment(task, setup.environment)
+    rules = list(env.task.rules(env.goal, env.goal))
+    decided_by = protocol.decided_by(rules)
+    (folder / "episodes").mkdir(parents=True, exist_ok=True)
+    instances = generate_instances(env, protocol, episodes, seed)
+    env.close()
+
+    streams = {"planner": planner_seeds, "random": planner_seeds, "oracle": oracle_seeds}
+    units = [Unit(row, one, i) for row in chosen for one in range(streams.get(row, 1)) for i in range(episodes)]
+    with Journal(folder / "per_episode.jsonl", _fingerprint(setup, identity, decided_by, instances)) as journal:
+        save_instances(folder / "instances.json", instances, task, seed, protocol)
+        left = [unit for unit in units if (unit.row, unit.planner_seed, unit.instance) not in journal.records]
+        used = number_of_workers(workers, len(left))
+        with tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar:
+            for record in run_units(setup, instances, left, used) if left else ():
+                journal.append(record)
+                if on_episode is not None:
+                    on_episode(record)
+                bar.update()
+        records = [journal.records[unit.row, unit.planner_seed, unit.instance] for unit in units]
+
+    result = {
+        "schema": 1,
+        "task": task,
+        "protocol": protocol.as_dict(rules),
+        "episodes": episodes,
+        "seed": seed,
+        "instances_sha256": digest(instances),
+        "model": identity,
+        "planner": _planner(setup, planner_seeds),
+        "settings": _plain(setup),
+        "machine": machine(used),
+        "versions": versions(),
+        "rows": {row: aggregate([one for one in records if one["row"] == row]) for row in chosen},
+        "per_episode": sorted(records, key=lambda one: (chosen.index(one["row"]), *key(one)[1:])),
+    }
+    write_results(folder / "results.json", result)
+    return result
+
+
+def _rows(rows: Sequence[str] | str, model: object) -> list[str]:
+    chosen = list(ALL_ROWS) if rows == "all" else [rows] if isinstance(rows, str) else list(dict.fromkeys(rows))
+    for row in chosen:
+        if row not in ALL_ROWS:
+            raise UserError(f"there is no row {row!r}; there are {', '.join(ALL_ROWS)}, or all")
+    if not chosen:
+        raise UserError(f"rows is empty, it has to name some of {', '.join(ALL_ROWS)}")
+    if "planner" in chosen and model is None:
+        raise UserError("the row planner needs a model: model=NAME or a path")
+    return chosen
+
+
+def _setup(
+    model: str | Path | WorldModel | None,
+    task: str,
+    folder: Path,
+    planner: Mapping[str, Any] | None,
+    objective: Mapping[str, Any] | None,
+    schedule: Mapping[str, Any] | None,
+    protocol: Protocol,
+    seed: int,
+    environment: Mapping[str, Any] | None,
+    action_block: int,
+    device: str | None,
+) -> Setup:
+    """The setup with what the model says filled in, and every setting checked before anything runs."""
+    bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)
+    loaded = load_model(bare)
+    planning = planning_settings(loaded, planner, objective, schedule)
+    config = make_config(**planning["planner"])
+    build(Schedule, planning["schedule"], "schedule")
+    options = dict(environment or {})
+    if loaded is not None:
+        options = {"image_size": tuple(loaded.spec.image_size), **options}
+        action_block = loaded.spec.action_block
+    return Setup(
+        task,
+        options,
+        model,
+        device,
+        {"name": planning["planner"]["name"], **asdict(config)},
+        planning["objective"],
+        planning["schedule"],
+        action_block,
+        protocol,
+        seed,
+        folder,
+    )
+
+
+def _identity(setup: Setup) -> dict[str, Any] | None:
+    """Which model it is."""
+    model = load_model(setup)
+    if model is None:
+        return None
+    if isinstance(setup.model, WorldModel):
+        hashed = hashlib.sha256()
+        for name, tensor in model.state_dict().items():
+            hashed.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        name, weights = type(model).__name__, hashed.hexdigest()
+    else:
+        assert setup.model is not None
+        name, weights = str(setup.model), sha256(setup.model)
+    name = (getattr(model, "card", None) or {}).get("name") or name
+    return {"name": name, "sha256": weights, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _planner(setup: Setup, seeds: int) -> dict[str, Any]:
+    """Every setting of the planner, for results.json."""
+    times = asdict(build(Schedule, setup.schedule, "schedule"))
+    times["receding_horizon"] = times["receding_horizon"] or setup.action_block
+    return {**setup.planner, "objective": setup.objective, **times, "seeds": seeds}
+
+
+def _plain(setup: Setup) -> dict[str, Any]:
+    """What it takes to make the same environment and controller again, as plain JSON."""
+    given = None if setup.model is None or isinstance(setup.model, WorldModel) else str(setup.model)
+    names = ("task", "environment", "device", "planner", "objective", "schedule", "action_block")
+    return {**{name: getattr(setup, name) for name in names}, "model": given}
+
+
+def _fingerprint(
+    setup: Setup, identity: dict[str, Any] | None, decided_by: str, instances: Sequence[Instance]
+) -> dict[str, Any]:
+    """All that the outcome of an episode depends on: what is not in it may change when a run goes on."""
+    names = ("task", "environment", "planner", "objective", "schedule", "action_block", "seed")
+    return {
+        "schema": 1,
+        **{name: getattr(setup, name) for name in names},
+        "protocol": {**asdict(setup.protocol), "rule": decided_by},
+        "model": None if identity is None else identity["sha256"],
+        "first_instance": digest(instances[:1]),
+    }

@@ -1,0 +1,114 @@
+"""From the records of episodes to the rows of results.json, and from two results to a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.errors import UserError
+from wmplan.evaluation.durable import write_durably
+from wmplan.evaluation.journal import Record
+from wmplan.evaluation.statistics import PairedTest, effective_trials, mcnemar, percentiles, wilson
+
+
+def aggregate(records: Sequence[Record]) -> dict[str, Any]:
+    """The figures of one row from its records, every instance under every stream."""
+    streams = sorted({one["planner_seed"] for one in records})
+    success, at_end = _table(records, "success"), _table(records, "success_at_end")
+    by_rule = {rule: [{**one, **one["rules"][rule]} for one in records] for rule in records[0]["rules"]}
+    return {
+        "episodes": len(success),
+        **_rate("success", success),
+        "effective_n": round(effective_trials(success), 1),
+        **_rate("success_at_end", at_end),
+        **{name: _mean(records, name) for name in ("gap_closed", "min_distance", "final_distance")},
+        "plan_ms": percentiles([ms for one in records for ms in one["plan_ms"]]),
+        "env_steps": sum(one["env_steps"] for one in records),
+        "rules": {
+            rule: {**_rate("success", _table(own, "success")), **_rate("success_at_end", _table(own, "success_at_end"))}
+            for rule, own in by_rule.items()
+        },
+        "streams": [
+            {
+                "planner_seed": stream,
+                **_rate("success", success[:, [column]]),
+                "success_at_end": float(at_end[:, column].mean()),
+            }
+            for column, stream in enumerate(streams)
+        ],
+    }
+
+
+def _table(records: Sequence[Record], field: str) -> NDArray[np.bool_]:
+    """A yes-or-no field as an array (instances, streams)."""
+    streams = sorted({one["planner_seed"] for one in records})
+    instances = sorted({one["instance"] for one in records})
+    values = {(one["instance"], one["planner_seed"]): one[field] for one in records}
+    return np.array([[values[instance, stream] for stream in streams] for instance in instances], dtype=bool)
+
+
+def _rate(name: str, outcomes: NDArray[np.bool_]) -> dict[str, Any]:
+    """A rate with its interval, Wilson's at the effective number of trials."""
+    rate, trials = float(outcomes.mean()), effective_trials(outcomes)
+    return {name: rate, f"{name}_ci95": list(wilson(rate * trials, trials))}
+
+
+def _mean(records: Sequence[Record], field: str) -> float:
+    return float(np.mean([one[field] for one in records]))
+
+
+def compare(
+    first: Mapping[str, Any], second: Mapping[str, Any], row: str = "planner", rule: str | None = None
+) -> PairedTest:
+    """Compare a row of two results on the same instances under the same streams.
+
+    Several streams of one instance are not independent trials: with more than one, read the p-value as too small.
+
+    Raises:
+        UserError: if the results are of other instances, or one lacks the row.
+    """
+    if first["instances_sha256"] != second["instances_sha256"]:
+        raise UserError("the results are of different instances: compare runs of the same seed, episodes and protocol")
+    outcomes = []
+    for result in (first, second):
+        own = [one for one in result["per_episode"] if one["row"] == row]
+        outcomes.append(
+            {(one["instance"], one["planner_seed"]): (one["rules"][rule] if rule else one)["success"] for one in own}
+        )
+    shared = sorted(outcomes[0].keys() & outcomes[1].keys())
+    if not shared:
+        raise UserError(f"the two results share no episodes of the row {row!r}")
+    return mcnemar([outcomes[0][one] for one in shared], [outcomes[1][one] for one in shared])
+
+
+def write_results(path: Path, result: Mapping[str, Any]) -> None:
+    """Write results.json durably, one episode a line."""
+    head = json.dumps({**result, "per_episode": []}, indent=2, allow_nan=False)
+    lines = ",\n".join("    " + json.dumps(one, allow_nan=False) for one in result["per_episode"])
+    empty = '"per_episode": []'
+    assert head.count(empty) == 1
+    text = head.replace(empty, f'"per_episode": [\n{lines}\n  ]') + "\n"
+    write_durably(path, lambda file: file.write(text.encode()))
+
+
+def load_results(folder: Path) -> dict[str, Any]:
+    """The results.json of a result folder.
+
+    Raises:
+        UserError: if there is none, or it is damaged or of another schema.
+    """
+    path = Path(folder) / "results.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: is {folder} the folder of a finished `wmplan eval`?") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(result, dict) or result.get("schema") != 1:
+        raise UserError(f"{path} is no result of schema 1")
+    return result

@@ -1,0 +1,140 @@
+"""One worker of an evaluation: it has an environment and the players of the rows, and plays one unit after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from wmplan.control.preset import make_controller
+from wmplan.control.receding import RecedingHorizon, Schedule
+from wmplan.data.environment import PlanningEnvironment
+from wmplan.errors import UserError
+from wmplan.evaluation.episodes import judge, play, save_episode
+from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.rows import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
+from wmplan.models.base import WorldModel
+from wmplan.models.checkpoint import load
+from wmplan.planning.make import make_planner
+from wmplan.settings.build import build
+
+PLAYING = 2  # spawn key of the seeds of planners, beside those of collection and of held-out episodes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that an episode's outcome depends on, but for the instance and the seeds.
+
+    Attributes:
+        task: Gymnasium id.
+        environment: options of the environment.
+        model: name or path, or the model itself; None where no row needs one.
+        device: for the model; None for what the machine has.
+        planner, objective, schedule: as planning_settings() gives them.
+        action_block: robot steps in one step of the oracle's plans.
+    """
+
+    task: str
+    environment: dict[str, Any]
+    model: str | Path | WorldModel | None
+    device: str | None
+    planner: dict[str, Any]
+    objective: dict[str, Any]
+    schedule: dict[str, Any]
+    action_block: int
+    protocol: Protocol
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One episode to play."""
+
+    row: str
+    planner_seed: int
+    instance: int
+
+
+def make_environment(task: str, options: dict[str, Any]) -> PlanningEnvironment:
+    """The environment of a Gymnasium id, unwrapped.
+
+    Raises:
+        UserError: if there is no such task, or it has no such option.
+    """
+    try:
+        env = gymnasium.make(task, **options).unwrapped
+    except (gymnasium.error.Error, ModuleNotFoundError, TypeError) as error:
+        raise UserError(f"task {task!r} cannot be made: {error}") from error
+    if not isinstance(env, PlanningEnvironment):
+        raise UserError(f"task {task!r} cannot be planned in: it lacks what wmplan.data.environment asks for")
+    return env
+
+
+def load_model(setup: Setup) -> WorldModel | None:
+    """The setup's model."""
+    if setup.model is None or isinstance(setup.model, WorldModel):
+        return setup.model
+    return load(setup.model, setup.device)
+
+
+def unit_seed(seed: int, unit: Unit) -> int:
+    """The seed of one episode's planner, which depends on nothing but its numbers."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(PLAYING, unit.instance, unit.planner_seed))
+    return int(sequence.generate_state(1)[0])
+
+
+class Worker:
+    """Plays units; what they give does not depend on which were played before, or by whom."""
+
+    def __init__(self, setup: Setup, instances: Sequence[Instance]) -> None:
+        torch.set_num_threads(1)
+        self.setup, self.instances = setup, instances
+        self.env = make_environment(setup.task, setup.environment)
+        self.decided_by = setup.protocol.decided_by(list(self.env.task.rules(self.env.goal, self.env.goal)))
+        self.rows: dict[str, Row] = {}
+
+    def __call__(self, unit: Unit) -> dict[str, Any]:
+        """Play a unit, save the episode and give its record."""
+        instance = self.instances[unit.instance]
+        file = f"episodes/{unit.row}-{unit.planner_seed}-{unit.instance:04d}.npz"
+        row = self.row(unit.row)
+        episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), self.setup.protocol.budget)
+        save_episode(self.setup.folder / file, episode)
+        names = {"instance": unit.instance, "row": unit.row, "planner_seed": unit.planner_seed}
+        return {**names, **judge(self.env, episode, self.decided_by), "file": file}
+
+    def row(self, name: str) -> Row:
+        """The player of a row, warmed up where it plans: the first plan of a process is slow."""
+        if name not in self.rows:
+            self.rows[name] = row = self.make_row(name)
+            if name in ("planner", "oracle"):
+                play(self.env, self.instances[0], row, 0, budget=1)
+        return self.rows[name]
+
+    def make_row(self, name: str) -> Row:
+        """A new player of a row."""
+        setup = self.setup
+        if name == "planner":
+            model = load_model(setup)
+            assert model is not None, "the planner row needs a model"
+            controller = make_controller(model, setup.planner, setup.objective, setup.schedule)
+            return PlannerRow(controller, setup.protocol.goal)
+        if name == "oracle":
+            task, block = self.env.task, setup.action_block
+            low, high = np.tile(task.action_low, block), np.tile(task.action_high, block)
+            options = {key: value for key, value in setup.planner.items() if key != "name"}
+            planner = make_planner(setup.planner["name"], low.tolist(), high.tolist(), action_block=block, **options)
+            schedule = build(Schedule, setup.schedule, "schedule")
+            return OracleRow(RecedingHorizon(planner, len(task.action_low), block, schedule))
+        return {"noop": NoopRow, "random": RandomRow, "replay": ReplayRow}[name]()
+
+    def close(self) -> None:
+        """Free the environment."""
+        self.env.close()
