@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from wmplan.data.collect import CollectConfig, collect
     from wmplan.data.environment import PlanningEnvironment
     from wmplan.data.episode import episode_rng, run_episode
-    from wmplan.data.formats import open_store
     from wmplan.data.meta import DataError, StoreMeta
     from wmplan.data.sampler import WindowSampler, split_episodes
     from wmplan.data.store import EpisodeStore
@@ -23,7 +22,6 @@ _HOME = {
     "WindowSampler": "sampler",
     "collect": "collect",
     "episode_rng": "episode",
-    "open_store": "formats",
     "run_episode": "episode",
     "split_episodes": "sampler",
 }
@@ -37,7 +35,6 @@ __all__ = [
     "WindowSampler",
     "collect",
     "episode_rng",
-    "open_store",
     "run_episode",
     "split_episodes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -222,7 +223,7 @@ class WindowSampler:
             "frames": self.frames,
             "stride": self.stride,
             "windows": self.num_windows,
-            "episodes": len(self.episodes),
+            "episodes": f"{len(self.episodes)} with checksum {zlib.crc32(self.episodes.tobytes()):08x}",
             "group": self.group,
         }
 
@@ -232,8 +233,9 @@ class WindowSampler:
         for name, values in rows.items():
             if name == "action":
                 robot_steps = windows[:, None] + np.arange((self.frames - 1) * self.stride)
-                blocks = values[robot_steps].reshape(len(windows), self.frames - 1, -1)  # (N, T - 1, stride * a)
-                batch[name] = torch.from_numpy(blocks)
+                blocks = values[robot_steps]  # (N, (T - 1) * stride, a)
+                shape = (len(windows), self.frames - 1, self.stride * blocks.shape[2])
+                batch[name] = torch.from_numpy(blocks.reshape(shape))
             else:
                 batch[name] = torch.from_numpy(values[windows[:, None] + steps])  # (N, T, ...)
         return batch

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.data.formats import describe, public_files
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.shard import Shard, not_finite
 
@@ -57,20 +58,22 @@ class EpisodeStore:
         self._shard_of: NDArray[np.int64] = np.concatenate(shards)
 
     @classmethod
-    def open(cls, folder: str | Path, *, task: str | None = None, partial: bool = False) -> EpisodeStore:
-        """Open what `wmplan collect` wrote.
+    def open(cls, path: str | Path, *, task: str | None = None, partial: bool = False) -> EpisodeStore:
+        """Open a data set.
 
         Args:
-            folder: the data set.
-            task: Gymnasium id that the data has to be of.
+            path: a folder that `wmplan collect` wrote; or a public data set: an HDF5 file in stable-worldmodel's
+                layout, or a folder of such files, read as one in the order of their names.
+            task: Gymnasium id that the data has to be of. A public file does not say what it is of.
             partial: take the shards that are there, though the collection is not finished.
 
         Raises:
-            DataError: where the folder is no data set, is unfinished, damaged or of another task.
+            DataError: where there is no data set, or it is unfinished, damaged or of another task.
         """
-        folder = Path(folder)
+        folder = Path(path)
         if not (folder / "meta.json").is_file():
-            raise DataError(f"{folder} is no data set: it has no meta.json (make one with wmplan collect out={folder})")
+            files = public_files(folder)
+            return cls(files, describe(files, task))
         meta = StoreMeta.read(folder)
         paths = [shard_path(folder, shard) for shard in range(meta.num_shards)]
         present = [path for path in paths if path.is_file()]
@@ -95,7 +98,7 @@ class EpisodeStore:
     def require_task(self, task: str) -> None:
         """Raise a DataError unless the data is of this task."""
         if self.meta.task != task:
-            raise DataError(f"the data in {self.paths[0].parent} is of the task {self.meta.task}, not of {task}")
+            raise DataError(f"the data in {self.paths[0].parent.parent} is of the task {self.meta.task}, not of {task}")
 
     def episode(
         self, index: int, columns: Iterable[str] | None = None, start: int = 0, stop: int | None = None
