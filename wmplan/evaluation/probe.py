@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from wmplan.data.environment import PlanningEnvironment, PlanningTask
+from wmplan.data.episode import episode_rng, run_episode
+from wmplan.models.base import WorldModel
+
+PROBE_STREAM = 3
+"""Stream of episode seeds; collection and evaluation have their own."""
 MAX_LATENT = 4096
 """Longer latents (patch tokens) are first projected to this many random directions."""
 
@@ -44,7 +52,8 @@ class StateProbe(nn.Module):
         latents: of shape (N, *latent).
         states: task states, of shape (N, D).
         names: of the entries of a task state.
-        kind: "ridge", linear, or "mlp", two hidden layers: what only the second reads is there, but folded.
+        kind: "ridge", linear, or "mlp", the same and a small network for what it leaves: what only the second reads is
+            there, but folded.
         seed: of the MLP's initial weights and batches.
         steps: of the MLP's training.
     """
@@ -57,7 +66,7 @@ class StateProbe(nn.Module):
         kind: str = "mlp",
         *,
         seed: int = 0,
-        steps: int = 1500,
+        steps: int = 1000,
     ) -> None:
         super().__init__()
         if kind not in ("ridge", "mlp"):
@@ -75,7 +84,8 @@ class StateProbe(nn.Module):
         self.target_mean, self.target_std = targets.mean(0), targets.std(0).clamp_min(1e-6)
         inputs = (flat - self.mean) / self.std
         wanted = (targets - self.target_mean) / self.target_std
-        self.net = ridge(inputs, wanted) if kind == "ridge" else mlp(inputs, wanted, steps, generator)
+        self.linear = ridge(inputs, wanted)
+        self.folded = mlp(inputs, wanted - self.linear(inputs), steps, generator) if kind == "mlp" else None
         self.requires_grad_(False)
 
     @torch.inference_mode()
@@ -84,7 +94,9 @@ class StateProbe(nn.Module):
         flat = latents.flatten(latents.ndim - self.latent_dims).float()
         if self.projection is not None:
             flat = flat @ self.projection
-        return self.code.decode(self.net((flat - self.mean) / self.std) * self.target_std + self.target_mean)
+        inputs = (flat - self.mean) / self.std
+        read = self.linear(inputs) if self.folded is None else self.linear(inputs) + self.folded(inputs)
+        return self.code.decode(read * self.target_std + self.target_mean)
 
 
 def ridge(inputs: Tensor, targets: Tensor, penalty: float = 1e-3) -> nn.Linear:
@@ -96,17 +108,15 @@ def ridge(inputs: Tensor, targets: Tensor, penalty: float = 1e-3) -> nn.Linear:
     with torch.no_grad():
         layer.weight.copy_(solution.T)
         layer.bias.zero_()
-    return layer
+    return layer.requires_grad_(False)
 
 
-def mlp(inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator, width: int = 256) -> nn.Sequential:
+def mlp(inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator, width: int = 160) -> nn.Sequential:
     """A small network fitted with AdamW and a cosine decay; it draws only from `generator`."""
+    last = linear(width, targets.shape[1], generator)
+    nn.init.zeros_(last.weight)  # it begins with adding nothing
     net = nn.Sequential(
-        linear(inputs.shape[1], width, generator),
-        nn.GELU(),
-        linear(width, width, generator),
-        nn.GELU(),
-        linear(width, targets.shape[1], generator),
+        linear(inputs.shape[1], width, generator), nn.GELU(), linear(width, width, generator), nn.GELU(), last
     )
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -134,3 +144,63 @@ def state_errors(read: NDArray[np.float64], true: NDArray[np.float64], names: Se
     error = np.abs(np.asarray(read, np.float64) - np.asarray(true, np.float64))
     angle = np.array([name.endswith("_rad") for name in names])
     return np.where(angle, np.minimum(error % (2 * np.pi), 2 * np.pi - error % (2 * np.pi)), error)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeData:
+    """Latents and true states of fresh episodes, those of whole episodes held back for the figures.
+
+    Attributes:
+        latents: of shape (N, *latent).
+        states: of shape (N, D).
+        held_latents, held_states: the same, not to be fitted on.
+        names: of the entries of a state.
+    """
+
+    latents: Tensor
+    states: Tensor
+    held_latents: Tensor
+    held_states: Tensor
+    names: tuple[str, ...]
+
+    def errors(self, probe: StateProbe, task: PlanningTask) -> dict[str, dict[str, float]]:
+        """Median and 90 % quantile of the held-out error of each entry of the state, and as the task's distance."""
+        read, true = probe(self.held_latents).double().cpu().numpy(), self.held_states.double().numpy()
+        columns = dict(zip(self.names, state_errors(read, true, self.names).T, strict=True))
+        columns["distance"] = np.asarray(task.distance(read, true))
+        return {name: {"median": float(np.median(e)), "p90": float(np.quantile(e, 0.9))} for name, e in columns.items()}
+
+
+@torch.inference_mode()
+def collect_probe_data(
+    env: PlanningEnvironment,
+    model: WorldModel,
+    episodes: int,
+    seed: int,
+    *,
+    proprio: bool,
+    stride: int = 2,
+    steps: int = 100,
+) -> ProbeData:
+    """Encode every stride-th frame of fresh episodes of the collection policy; one episode in six is held back.
+
+    Their seeds are of a stream that neither collection nor evaluation draws from.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    latents, states = [], []
+    for episode in tqdm(range(episodes), desc="fresh episodes", unit="episode", disable=None):
+        columns = run_episode(env, episode_rng(seed, episode, PROBE_STREAM), steps, pixels=False)
+        kept = range(0, steps + 1, stride)
+        frames = []
+        for step in kept:
+            env.set_state(columns["physics_state"][step])
+            frames.append(env.draw(model.spec.image_size))
+        pictures = torch.from_numpy(np.stack(frames))[None].to(device)
+        own = torch.from_numpy(columns["proprio"][kept])[None].to(device) if proprio else None
+        latents.append(model.encode(pictures, own)[0].cpu())
+        states.append(torch.from_numpy(columns["state"][kept]))
+    held = max(episodes // 6, 1)
+    return ProbeData(
+        torch.cat(latents[held:]), torch.cat(states[held:]), torch.cat(latents[:held]), torch.cat(states[:held]),
+        tuple(env.task.state_names),
+    )  # fmt: skip
