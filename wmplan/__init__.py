@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wmplan import control, data, evaluation, models, planning, training
     from wmplan.control import Controller, Limits
-    from wmplan.evaluation import evaluate
+    from wmplan.evaluation.evaluate import evaluate
     from wmplan.models import ModelSpec, WorldModel, load
     from wmplan.planning import Plan, Planner
 
@@ -42,7 +42,7 @@ _HOME = {
     "Plan": "wmplan.planning",
     "Planner": "wmplan.planning",
     "WorldModel": "wmplan.models",
-    "evaluate": "wmplan.evaluation",
+    "evaluate": "wmplan.evaluation.evaluate",
     "load": "wmplan.models",
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +25,15 @@ class Command:
 
     Attributes:
         run: takes the settings; its docstring is the help text. An exit status other than 0 is returned.
+        target: module:name of what the settings are given to, whose docstring explains them.
+        free: keys under which any further key may be given, for what they configure to judge.
         positional: the setting that an argument without "=" stands for, if any.
         resumes: whether running it again after an interruption goes on where it stopped.
     """
 
     run: Run
+    target: str | None = None
+    free: tuple[str, ...] = ()
     positional: str | None = None
     resumes: bool = False
 
@@ -40,11 +45,11 @@ class Command:
 COMMANDS: dict[str, Command] = {}
 
 
-def command(name: str, positional: str | None = None, resumes: bool = False) -> Callable[[Run], Run]:
-    """Register a function as `wmplan NAME`."""
+def command(name: str, **options: Any) -> Callable[[Run], Run]:
+    """Register a function as `wmplan NAME`; the options are fields of Command."""
 
     def register(run: Run) -> Run:
-        COMMANDS[name] = Command(run, positional, resumes)
+        COMMANDS[name] = Command(run, **options)
         return run
 
     return register
@@ -53,12 +58,33 @@ def command(name: str, positional: str | None = None, resumes: bool = False) -> 
 # ------------------------------------------------------------------ the commands
 
 
-@command("collect", resumes=True)
+@command("eval", target="wmplan.evaluation.evaluate:evaluate", free=("planner", "objective"), resumes=True)
+def evaluate(settings: Settings) -> None:
+    """Measure a planner's success on held-out instances, beside doing nothing, random actions and the recorded ones.
+
+    Writes results.json, instances.json, films and report.html into out. Run again after an interruption, it goes on;
+    with more episodes, it adds to what is there.
+
+    Examples:
+      wmplan eval model=pusht task=pusht planner=icem episodes=100 seed=0 out=results/pusht
+      wmplan eval out=results/goal75 protocol.offset=75 protocol.budget=150
+      wmplan eval out=results/cem planner=cem planner.num_samples=300 planner.num_iterations=5
+      wmplan eval out=results/oracle rows=all planner_seeds=3
+    """
+    from wmplan.evaluation.evaluate import evaluate as run
+    from wmplan.evaluation.report import write_report
+    from wmplan.listing import results_table
+    from wmplan.settings.build import build
+
+    print(results_table(build(run, {**settings, "task": settings["task"]["id"]})))
+    print(f"report: {write_report(settings['out'])}")
+
+
+@command("collect", target="wmplan.data.collect:CollectConfig", resumes=True)
 def collect(settings: Settings) -> None:
     """Collect episodes of a task with its scripted exploration policy, as training data.
 
-    Run again after an interruption, it goes on; with more episodes, it adds to what is there. The data depend on
-    the seed alone, not on the number of processes.
+    Run again after an interruption, it goes on; with more episodes, it adds to what is there.
 
     Examples:
       wmplan collect task=pusht episodes=500 seed=0 out=data/pusht
@@ -68,9 +94,57 @@ def collect(settings: Settings) -> None:
     from wmplan.data.collect import collect as run
     from wmplan.settings.build import build
 
-    config = build(CollectConfig, {**settings, "task": settings["task"]["id"]})
-    store = run(config)
-    print(f"{config.out}: {len(store)} episodes of {settings['task']['name']}")
+    store = run(build(CollectConfig, {**settings, "task": settings["task"]["id"]}))
+    print(f"{settings['out']}: {len(store)} episodes of {settings['task']['name']}")
+
+
+@command(
+    "train",
+    target="wmplan.training.config:TrainConfig",
+    free=("encoder", "predictor_options", "critic_options", "decoder_options"),
+    resumes=True,
+)
+def train(settings: Settings) -> None:
+    """Train a world model on a data set: encoder and predictor end to end, then the predictor alone on cached latents.
+
+    Run again after an interruption, it goes on. The model is written to out/model: wmplan eval model=OUT/model.
+
+    Examples:
+      wmplan train data=data/pusht task=pusht out=runs/pusht
+      wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
+      wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
+    """
+    from wmplan.settings.build import build
+    from wmplan.training.config import TrainConfig
+    from wmplan.training.train import train as run
+
+    task, encoder = settings["task"], dict(settings["encoder"])
+    chosen = {
+        "task": task["id"],
+        "planning": task["planning"],
+        "encoder": encoder.pop("name"),
+        "encoder_options": encoder,
+    }
+    config = build(TrainConfig, {**settings, **chosen})
+    run(config)
+    print(f"{config.out}/model: evaluate it with wmplan eval model={config.out}/model task={task['name']} out=DIR")
+
+
+@command("diagnose", target="wmplan.evaluation.diagnose:DiagnoseConfig", positional="dir")
+def diagnose(settings: Settings) -> None:
+    """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
+
+    Prints a table, writes diagnosis.json into the folder, and adds pictures to its report.html.
+
+    Example:
+      wmplan diagnose results/pusht max_instances=10
+    """
+    from wmplan.evaluation.diagnose import DiagnoseConfig
+    from wmplan.evaluation.diagnose import diagnose as run
+    from wmplan.settings.build import build
+
+    folder = settings.pop("dir")
+    run(folder, build(DiagnoseConfig, settings))
 
 
 @command("models")
@@ -134,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
         where = f"wmplan {name}"
         if {"--help", "-h"} & set(arguments):
-            print(help_text(name))
+            print(help_text(name, [one for one in arguments[1:] if one not in ("--help", "-h")]))
             return 0
         status = COMMANDS[name].run(read_settings(name, arguments[1:])) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, not at exit
@@ -161,25 +235,21 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     Raises:
         UserError: at an argument that is not one of the command's.
     """
-    from wmplan.settings.compose import compose, has_config
+    from wmplan.settings.compose import compose, has_config, quoted
 
-    positional = COMMANDS[name].positional
-    overrides, given = [], False
-    for argument in arguments:
-        if positional and not given and "=" not in argument and not argument.startswith("-"):
-            quoted = argument.replace("\\", "\\\\").replace("'", "\\'")
-            overrides.append(f"{positional}='{quoted}'")
-            given = True
-        else:
-            overrides.append(argument)
+    one = COMMANDS[name]
+    overrides = list(arguments)
+    plain = [i for i, argument in enumerate(overrides) if "=" not in argument and not argument.startswith("-")]
+    if one.positional and plain:
+        overrides[plain[0]] = f"{one.positional}={quoted(overrides[plain[0]])}"
     if not has_config(name):
         if overrides:
             raise UserError(f"it takes no settings, {overrides[0]!r} was given")
         return {}
-    settings = compose(name, overrides)
+    settings = compose(name, overrides, one.free)
     for key, value in settings.items():
         if value == "???":
-            form = key.upper() if key == positional else f"{key}=..."
+            form = key.upper() if key == one.positional else f"{key}=..."
             raise UserError(f"{key} is missing: wmplan {name} {form}")
     return settings
 
@@ -191,8 +261,8 @@ def overview() -> str:
     return "\n".join([*lines, "", "wmplan COMMAND --help shows the keys of a command. Begin with: wmplan demo"])
 
 
-def help_text(name: str) -> str:
-    """The text of `wmplan NAME --help`."""
+def help_text(name: str, overrides: Sequence[str] = ()) -> str:
+    """The text of `wmplan NAME --help`, with what the overrides choose."""
     from wmplan.settings.compose import has_config
     from wmplan.settings.explain import explain
 
@@ -200,7 +270,34 @@ def help_text(name: str) -> str:
     usage = f"Usage: wmplan {name}{f' {one.positional.upper()}' if one.positional else ''}"
     if not has_config(name):
         return f"{usage}\n\n{inspect.getdoc(one.run)}"
-    return f"{usage} [key=value ...]\n\n{inspect.getdoc(one.run)}\n\nKeys, with their defaults:\n{explain(name)}"
+    target = None
+    if one.target:
+        module, _, attribute = one.target.partition(":")
+        target = getattr(importlib.import_module(module), attribute)
+    keys = explain(name, overrides, target, one.free)
+    parts = [f"{usage} [key=value ...]", inspect.getdoc(one.run) or "", f"Keys, with their defaults:\n{keys}"]
+    return "\n\n".join([*parts, *explain_parts(name, overrides)])
+
+
+def explain_parts(name: str, overrides: Sequence[str]) -> Iterator[str]:
+    """Help on the planner and the encoder that the overrides choose; by default, on what all planners share."""
+    from wmplan.settings.compose import compose
+    from wmplan.settings.explain import explain_parameters
+
+    free, settings = COMMANDS[name].free, compose(name, overrides, COMMANDS[name].free)
+    if "planner" in free:
+        from wmplan.planning.config import PlannerConfig
+        from wmplan.planning.make import PLANNERS
+
+        chosen = settings["planner"].get("name")
+        config = PLANNERS[chosen][1] if chosen in PLANNERS else PlannerConfig
+        hint = "" if chosen else f"; wmplan {name} planner=cem --help shows those of cem"
+        yield f"Settings of {chosen or 'every planner'}{hint}:\n{explain_parameters(config, 'planner')}"
+    if "encoder" in free:
+        from wmplan.models.encoders import ENCODERS
+
+        chosen = settings["encoder"]["name"]
+        yield f"Options of the encoder {chosen}:\n{explain_parameters(ENCODERS[chosen], 'encoder')}"
 
 
 if __name__ == "__main__":

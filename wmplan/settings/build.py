@@ -1,8 +1,9 @@
-"""Builds a dataclass from plain settings and says in one line what does not fit."""
+"""Calls a function or builds a dataclass with plain settings, and says in one line what does not fit."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -26,7 +27,7 @@ KINDS = {
 
 
 def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "") -> T:
-    """An instance of the dataclass `target` with `settings` for its fields.
+    """`target(**settings)`, for a dataclass or a function with type hints.
 
     Numbers, paths, tuples and nested dataclasses are made from what YAML gives for them.
 
@@ -34,19 +35,18 @@ def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "")
         path: where the settings stand, for messages: "planner" for planner.horizon.
 
     Raises:
-        UserError: at a key that is no field, a field without a value, or a value of the wrong kind.
-        ValueError: what the dataclass itself has to say about a value.
+        UserError: at a key that is no parameter, a parameter without a value, or a value of the wrong kind.
+        ValueError: what the target itself has to say about a value.
     """
-    fields = {field.name: field for field in dataclasses.fields(target) if field.init}  # type: ignore[arg-type]
+    parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target)
     for key in settings:
-        if key not in fields:
-            known = [_join(path, name) for name in fields]
+        if key not in parameters:
+            known = [_join(path, name) for name in parameters]
             raise UserError(f"there is no key {_join(path, key)!r}; {did_you_mean(_join(path, key), known)}")
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in settings:
-            raise UserError(f"{_join(path, name)} is missing: {_join(path, name)}={_kind(hints[name])}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in settings:
+            raise UserError(f"{_join(path, name)} is missing, it has to be {_kind(hints[name])}")
     return target(**{key: _convert(value, hints[key], _join(path, key)) for key, value in settings.items()})
 
 
@@ -57,6 +57,8 @@ def _join(path: str, key: object) -> str:
 def _convert(value: Any, hint: Any, path: str) -> Any:
     """`value` as the annotation `hint` wants it."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or isinstance(hint, TypeVar):
+        return value
     if origin in (typing.Union, types.UnionType):
         return _first_that_fits(value, inner, path, hint)
     if origin is typing.Literal:
@@ -65,37 +67,34 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return build(typing.cast(Any, hint), value, path)
-    if hint is Any or isinstance(hint, TypeVar):
-        return value
-    if hint is Path and isinstance(value, str) and value:
-        return Path(value).expanduser()
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
-        return float(value)
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)  # out=2024 is a name too
     if origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
         return _convert_sequence(value, tuple if origin is tuple else list, inner, path, hint)
     if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: _convert(entry, inner[1], _join(path, key)) for key, entry in value.items()}
-    if hint in (bool, str, type(None), dict, list, Mapping) or hint is origin:
-        if value is None and hint is type(None):
-            return None
-        if hint is not type(None) and isinstance(value, hint):
-            return value
-    raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
+    if isinstance(value, bool) or value is None:
+        fits = hint is bool if value is not None else hint is type(None)
+    elif isinstance(value, int | float):
+        if hint is float and not math.isnan(value):
+            return float(value)
+        if hint is str:  # out=2024 is a name too
+            return str(value)
+        fits = hint is int and isinstance(value, int)
+    elif isinstance(value, str) and hint is Path and value:
+        return Path(value).expanduser()
+    else:
+        fits = isinstance(hint, type) and isinstance(value, hint)
+    if not fits:
+        raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
+    return value
 
 
 def _first_that_fits(value: Any, hints: Sequence[Any], path: str, union: Any) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    for hint in sorted(hints, key=lambda one: one is str):  # 5 for `str | int` is the number
+    for hint in sorted(hints, key=lambda one: one is not type(value)):  # its own type first, then in their order
         try:
             return _convert(value, hint, path)
-        except UserError as error:
+        except UserError:
             if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-                raise error
+                raise
     raise UserError(f"{path} is {value!r}, it has to be {_kind(union)}")
 
 
@@ -113,7 +112,7 @@ def _kind(hint: Any) -> str:
         return KINDS[hint]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_kind(one) for one in inner)
+        return " or ".join(dict.fromkeys(_kind(one) for one in inner))
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin is tuple and inner and inner[-1] is not Ellipsis:

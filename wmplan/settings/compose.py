@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -32,63 +32,80 @@ def has_config(command: str) -> bool:
     return (importlib.resources.files(CONFIGS) / f"{command}.yaml").is_file()
 
 
-def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def compose(command: str, overrides: Sequence[str] = (), free: Collection[str] = ()) -> dict[str, Any]:
     """The settings of `configs/<command>.yaml` with `key=value` overrides, as plain dicts, lists and numbers.
+
+    A setting that has to be given and was not is "???".
+
+    Args:
+        free: keys under which any further key may be given, for what they configure to judge: with "planner",
+            planner.temperature=1.
 
     Raises:
         UserError: at a key, a choice or a value that does not fit.
     """
-    overrides = [_quoted_where_needed(one) for one in overrides]
+    overrides = [_readable(one) for one in overrides]
+    groups = _groups(command)
     with hydra.initialize_config_module(CONFIGS, version_base="1.3"):
-        bare = hydra.compose(command, return_hydra_config=True)
-        groups = {key for key in bare.hydra.runtime.choices if "/" not in key}
         choices = [one for one in overrides if _key(one) in groups]
         for one in choices:
             _check_choice(*one.split("=", 1))
-        known = _flat(OmegaConf.to_container(hydra.compose(command, choices), resolve=False))
-        for one in overrides:
-            if _key(one) not in groups | known:
-                leaves = {key for key in known if not any(other.startswith(key + ".") for other in known)}
-                raise UserError(f"there is no key {_key(one)!r}; {did_you_mean(_key(one), leaves | groups)}")
+        known = keys(OmegaConf.to_container(hydra.compose(command, choices), resolve=False))
+        for index, one in enumerate(overrides):
+            if _key(one) in groups | known:
+                continue
+            if _key(one).partition(".")[0] in free and "." in _key(one):
+                overrides[index] = f"++{one}"
+                continue
+            leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
+            raise UserError(f"there is no key {_key(one)!r}; {did_you_mean(_key(one), leaves | groups)}")
         try:
-            settings = OmegaConf.to_container(hydra.compose(command, list(overrides)), resolve=True)
+            settings = OmegaConf.to_container(hydra.compose(command, overrides), resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
-            cause = error.__cause__ or error
-            raise UserError(" ".join(str(cause).split())) from error
+            raise UserError(" ".join(str(error.__cause__ or error).split())) from error
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
 
 
-def _quoted_where_needed(override: str) -> str:
+def keys(settings: Any, path: str = "") -> set[str]:
+    """Every key of nested settings, a dot between the levels: planner, planner.horizon, ..."""
+    if not isinstance(settings, Mapping):
+        return set()
+    here = {f"{path}{key}" for key in settings}
+    return here.union(*(keys(value, f"{path}{key}.") for key, value in settings.items()))
+
+
+def _readable(override: str) -> str:
     """The override with its value in quotes where Hydra's grammar would trip over it (a path with a space in it)."""
     if re.match(r"--?\w", override):
         name, _, value = override.lstrip("-").partition("=")
         raise UserError(f"settings are written key=value, without dashes: {name}={value or 'VALUE'}")
-    if "=" not in override:
+    key, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w.]+", key):
         raise UserError(f"{override!r} is not a setting; settings are written key=value")
     try:
-        OverridesParser.create().parse_override(override)
+        plain = not OverridesParser.create().parse_override(override).is_sweep_override()  # a,b is a text too
     except HydraException:
-        key, value = override.split("=", 1)
-        if not re.fullmatch(r"[\w.]+", key):
-            raise UserError(f"{override!r} is not a setting; settings are written key=value") from None
-        return key + "='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return override
+        plain = False
+    return override if plain else f"{key}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """`value` as text in Hydra's grammar."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _groups(command: str) -> set[str]:
+    """The configuration groups that the command chooses from: those of its defaults list."""
+    text = (importlib.resources.files(CONFIGS) / f"{command}.yaml").read_text(encoding="utf-8")
+    return {str(name) for entry in OmegaConf.create(text).get("defaults", []) if entry != "_self_" for name in entry}
 
 
 def _key(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+~")
+    return override.split("=", 1)[0]
 
 
 def _check_choice(group: str, option: str) -> None:
     options = group_options(group)
     if option not in options:
         raise UserError(f"there is no {group} {option!r}; {did_you_mean(option, options)}")
-
-
-def _flat(settings: Any, path: str = "") -> set[str]:
-    """Every key of nested settings, a dot between the levels: planner, planner.horizon, ..."""
-    if not isinstance(settings, Mapping):
-        return set()
-    keys = {f"{path}{key}" for key in settings}
-    return keys.union(*(_flat(value, f"{path}{key}.") for key, value in settings.items()))

@@ -1,31 +1,55 @@
-"""The text of `wmplan COMMAND --help`, from the comments in the configuration files: nothing is written twice."""
+"""The text of `wmplan COMMAND --help`: what each key means, from the comment beside it in its configuration file, or
+from the docstring of what it configures. So nothing is written twice."""
 
 from __future__ import annotations
 
 import importlib.resources
+import inspect
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from wmplan.settings.compose import CONFIGS, compose, group_options
+from wmplan.settings.describe import defaults, meanings
 
-WIDTH = 30
+WIDTH, TOTAL = 30, 118
 
 
-def explain(command: str) -> str:
-    """A line for every key of the command: its default and its meaning."""
-    meanings = comments(_read(f"{command}.yaml"))
+def explain(
+    command: str,
+    overrides: Sequence[str] = (),
+    target: Callable[..., Any] | None = None,
+    free: Collection[str] = (),
+) -> str:
+    """A line for every key of the command: its value and its meaning.
+
+    Args:
+        overrides: settings to show in place of the defaults.
+        target: what the settings are given to; its docstring explains keys that have no comment.
+        free: see compose().
+    """
+    settings = compose(command, overrides, free)
+    texts = {} if target is None else meanings(target)
+    texts |= comments(_read(f"{command}.yaml"))
     lines = []
-    for key, value in compose(command).items():
-        options = group_options(key) if f"defaults.{key}" in meanings else []
-        if options:
-            chosen = _default_choice(command, key)
-            lines.append(_line(f"{key}={chosen}", f"{meanings[f'defaults.{key}']}; one of {', '.join(options)}"))
-            inner = comments(_read(f"{key}/{chosen}.yaml"))
-            lines += _lines(value, {f"{key}.{name}": text for name, text in inner.items()} | meanings, f"{key}.")
-        else:
-            lines += _lines({key: value}, meanings, "")
+    for key, value in settings.items():
+        if f"defaults.{key}" not in texts:
+            lines += _lines({key: value}, texts, "")
+            continue
+        chosen = _choice(command, key, overrides)
+        lines.append(_line(f"{key}={chosen}", f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"))
+        inner = comments(_read(f"{key}/{chosen}.yaml"))
+        value = {name: entry for name, entry in value.items() if name != "name"}
+        lines += _lines(value, {f"{key}.{name}": text for name, text in inner.items()} | texts, f"{key}.")
     return "\n".join(lines)
+
+
+def explain_parameters(target: Callable[..., Any], path: str) -> str:
+    """A line for every parameter of `target` as path.name=default, with its meaning from the docstring."""
+    texts = meanings(target)
+    settings = {name: value for name, value in defaults(target).items() if name != "name"}
+    return "\n".join(_lines(settings, {f"{path}.{name}": text for name, text in texts.items()}, f"{path}."))
 
 
 def comments(text: str) -> dict[str, str]:
@@ -53,32 +77,42 @@ def comments(text: str) -> dict[str, str]:
     return found
 
 
-def _lines(settings: Any, meanings: Mapping[str, str], path: str) -> list[str]:
+def _lines(settings: Mapping[str, Any], texts: Mapping[str, str], path: str) -> list[str]:
     lines = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            lines += _lines(value, meanings, f"{path}{key}.")
+            if f"{path}{key}" in texts:
+                lines.append(_line(f"{path}{key}", texts[f"{path}{key}"]))
+            lines += _lines(value, texts, f"{path}{key}.")
         else:
-            required = " (has to be given)" if value == "???" else ""
-            lines.append(_line(f"{path}{key}={_shown(value)}", meanings.get(f"{path}{key}", "") + required))
+            required = value == "???" or value is inspect.Parameter.empty
+            meaning = texts.get(f"{path}{key}", "") + (" (has to be given)" if required else "")
+            lines.append(_line(f"{path}{key}={'...' if required else _shown(value)}", meaning))
     return lines
 
 
 def _line(setting: str, meaning: str) -> str:
+    indent = " " * (WIDTH + 2)
+    body = textwrap.fill(meaning, TOTAL, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
     if len(setting) >= WIDTH:
-        return f"  {setting}\n  {'':{WIDTH}}{meaning}"
-    return f"  {setting:{WIDTH}}{meaning}"
+        return f"  {setting}\n{body}" if meaning else f"  {setting}"
+    return f"  {setting:{WIDTH}}{body[WIDTH + 2 :]}".rstrip()
 
 
 def _shown(value: Any) -> str:
-    if value is None or value == "???":
-        return "null" if value is None else "..."
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value).replace("'", "") if isinstance(value, list) else str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return str(value)
 
 
-def _default_choice(command: str, group: str) -> str:
+def _choice(command: str, group: str, overrides: Sequence[str]) -> str:
+    chosen = [one.split("=", 1)[1] for one in overrides if one.startswith(f"{group}=")]
+    if chosen:
+        return chosen[-1]
     match = re.search(rf"^\s*- {group}:\s*(\w+)", _read(f"{command}.yaml"), re.MULTILINE)
     assert match, f"configs/{command}.yaml has no default for {group}"
     return match[1]

@@ -1,0 +1,271 @@
+"""The command line: mistakes get one line, help is complete, interruptions are said."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wmplan import cli
+from wmplan.errors import UserError
+from wmplan.settings.compose import compose, group_options, has_config, keys
+
+CONFIGURED = [name for name in cli.COMMANDS if has_config(name)]
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a mistake gets."""
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith("\n") and err.count("\n") == 1, (out, err)
+    return err.strip()
+
+
+# ------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["colect"], "there is no command 'colect'; did you mean 'collect'?"),
+        (["collect", "out=x", "episode=3"], "there is no key 'episode'; did you mean 'episodes'?"),
+        (["eval", "out=x", "offset=3"], "there is no key 'offset'; did you mean 'protocol.offset'?"),
+        (["collect", "out=x", "task=pushed"], "there is no task 'pushed'; did you mean 'pusht'?"),
+        (["eval", "out=x", "planner=ice"], "there is no planner 'ice'; did you mean 'icem'?"),
+        (["collect"], "out is missing: wmplan collect out=..."),
+        (["diagnose"], "dir is missing: wmplan diagnose DIR"),
+        (["collect", "out=x", "episodes=many"], "episodes is 'many', it has to be a whole number"),
+        (["collect", "out=x", "episodes=2.5"], "episodes is 2.5, it has to be a whole number"),
+        (["collect", "out=x", "episodes=0"], "episodes is 0, it has to be at least 1"),
+        (["collect", "out=x", "variation=3"], "variation is 3, it has to be true or false"),
+        (
+            ["collect", "out=x", "image_size=[64]"],
+            "image_size is [64], it has to be a list [a whole number, a whole number]",
+        ),
+        (["collect", "--out=x"], "settings are written key=value, without dashes: out=x"),
+        (["collect", "--episodes", "3"], "settings are written key=value, without dashes: episodes=VALUE"),
+        (["collect", "data"], "'data' is not a setting; settings are written key=value"),
+        (["collect", "+more=1", "out=x"], "'+more=1' is not a setting"),
+        (["doctor", "a=1"], "it takes no settings, 'a=1' was given"),
+        (["eval", "out=x", "episodes=-1", "rows=[noop]", "model=null"], "episodes is -1, it has to be at least 1"),
+        (["eval", "out=x", "protocol.goal=picture", "rows=[noop]", "model=null"], "protocol.goal is 'picture'"),
+        (["eval", "out=x", "rows=[nop]", "model=null"], "there is no row 'nop'"),
+        (["eval", "out=x", "model=no/such/model"], "there is no model and no folder or file 'no/such/model'"),
+        (["diagnose", "no/such/folder"], "there is no no/such/folder/results.json"),
+        (["train", "out=x", "data=no/such/data"], "no/such/data"),
+    ],
+)
+def test_mistake_gets_one_line_that_says_what_would_be_right(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refuse(capsys, *arguments)
+    assert says in line
+    assert line.startswith("wmplan: " if arguments == ["colect"] else f"wmplan {arguments[0]}: ")
+
+
+def test_wrong_planner_setting_names_those_there_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["eval", "out=x", "rows=[noop]", "model=null", "planner=cem"]
+    assert "num_samples" in refuse(capsys, *arguments, "planner.num_sample=10")
+    assert "num_samples is 'x', it has to be a whole number" in refuse(capsys, *arguments, "planner.num_samples=x")
+
+
+def test_path_that_cannot_be_written_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "/dev/null/x" in refuse(capsys, "collect", "out=/dev/null/x", "episodes=1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "it's", "a,b", "{a}", "(1)", "=", "a=b", "$x", "[1", "back\\slash", "back\\", '"', "~/x", "ws://h:1"],
+)
+def test_any_text_is_taken_as_it_stands(name: str) -> None:
+    assert compose("collect", [f"out={name}"])["out"] == name
+    assert cli.read_settings("collect", [f"out={name}"])["out"] == name
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "{a}", "results/2024"])
+def test_first_argument_without_a_key_is_the_folder(name: str) -> None:
+    assert cli.read_settings("diagnose", [name, "max_instances=3"])["dir"] == name
+    with pytest.raises(UserError, match="not a setting"):
+        cli.read_settings("diagnose", [name, "second"])
+
+
+# ------------------------------------------------------------------ what is a mistake and what a bug
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(settings: cli.Settings) -> None:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", cli.Command(run, resumes=True))
+
+
+def test_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ValueError("from a library"), TypeError("a bug"), AssertionError("a bug")):
+        fail_with(monkeypatch, error)
+        with pytest.raises(type(error)):
+            cli.main(["doctor"])
+
+
+def test_library_error_inside_the_package_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmplan.settings.describe import meanings
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", cli.Command(lambda _: meanings(3)))  # type: ignore[arg-type, func-returns-value]
+    with pytest.raises((TypeError, AttributeError)):
+        cli.main(["doctor"])
+
+
+def test_user_error_and_refusals_of_the_system_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, UserError("two\n  lines"))
+    assert refuse(capsys, "doctor") == "wmplan doctor: two lines"
+    fail_with(monkeypatch, OSError(28, "No space left on device", "data/x"))
+    assert refuse(capsys, "doctor") == "wmplan doctor: data/x: No space left on device"
+
+
+def test_debug_shows_the_traceback_of_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WMPLAN_DEBUG", "1")
+    with pytest.raises(UserError):
+        cli.main(["collect", "out=x", "nokey=1"])
+
+
+def test_interruption_is_one_line_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "wmplan doctor: interrupted; the same command goes on where it stopped\n"
+
+
+def test_ctrl_c_in_a_running_command(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "wmplan.cli", "collect", f"out={out}", "episodes=100000", "processes=2"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*")) and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGINT)  # a terminal sends it to the whole group
+        _, err = running.communicate(timeout=120)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130, err
+    assert err == "wmplan collect: interrupted; the same command goes on where it stopped\n"
+
+
+# ------------------------------------------------------------------ help
+
+
+def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name, one in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(one.purpose)}$", text, re.MULTILINE)
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_help_explains_every_key_and_gives_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"  wmplan {name}" in text
+    assert max(map(len, text.splitlines())) <= 120
+    for key in keys(compose(name)) if has_config(name) else ():
+        if key.endswith(".name"):
+            continue
+        entry = re.search(rf"^  {re.escape(key)}(=\S.*?)?(  +|\n {{30,}})\S|^  {re.escape(key)}\.", text, re.MULTILINE)
+        assert entry, f"{key} is not explained"
+
+
+def test_help_shows_the_settings_of_the_chosen_planner(capsys: pytest.CaptureFixture[str]) -> None:
+    from wmplan.planning import ICEMConfig
+
+    assert cli.main(["eval", "planner=icem", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ("num_samples", "noise_beta", "keep_fraction"):
+        assert f"  planner.{name}={getattr(ICEMConfig(), name)}" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for name in cli.COMMANDS
+        for line in (cli.COMMANDS[name].run.__doc__ or "").splitlines()
+        if line.startswith("      wmplan ")
+    ],
+)
+def test_examples_are_accepted(line: str) -> None:
+    _, name, *arguments = line.split()
+    cli.read_settings(name, arguments)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import wmplan
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"wmplan {wmplan.__version__}\n"
+
+
+# ------------------------------------------------------------------ configuration files
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_choice_of_every_group_composes(name: str) -> None:
+    settings = compose(name)
+    for group in settings:
+        for option in group_options(group):
+            chosen = compose(name, [f"{group}={option}"])
+            assert chosen.keys() == settings.keys()
+            if "name" in chosen[group] and group == "task":
+                assert chosen[group]["name"] == option
+
+
+def test_defaults_are_those_of_the_code() -> None:
+    """What a file says to be the default is what Python users get too."""
+    import inspect
+
+    from wmplan.data.collect import CollectConfig
+    from wmplan.evaluation.diagnose import DiagnoseConfig
+    from wmplan.evaluation.evaluate import evaluate
+    from wmplan.evaluation.protocol import Protocol
+    from wmplan.settings.build import build
+
+    settings = compose("collect", ["out=x", "task=pusht"])
+    assert build(CollectConfig, {**settings, "task": "t"}) == CollectConfig(task="t", out="x", episodes=500)
+    settings = compose("diagnose", ["dir=x"])
+    del settings["dir"]
+    assert build(DiagnoseConfig, settings) == DiagnoseConfig()
+    settings = compose("eval", ["out=x"])
+    assert build(Protocol, settings["protocol"]) == Protocol()
+    defaults = {name: one.default for name, one in inspect.signature(evaluate).parameters.items()}
+    for name in ("episodes", "seed", "planner_seeds", "oracle_seeds", "workers", "device"):
+        assert settings[name] == defaults[name]
+    assert tuple(settings["rows"]) == defaults["rows"]
+
+
+@pytest.mark.parametrize("encoder", group_options("encoder"))
+def test_training_settings_make_a_configuration(encoder: str) -> None:
+    from wmplan.training.config import TrainConfig
+
+    seen: list[TrainConfig] = []
+    settings = cli.read_settings("train", ["data=d", "out=o", f"encoder={encoder}", "joint.steps=7"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wmplan.training.train.train", seen.append)
+        cli.COMMANDS["train"].run(settings)
+    config = seen[0]
+    assert (config.encoder, config.joint.steps, config.name) == (encoder, 7, "pusht")
+    assert config.task == "wmplan.envs:wmplan/PushT-v0"

@@ -1,0 +1,104 @@
+"""Tables for the terminal: the result of an evaluation, the shipped models, the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wmplan.settings.compose import compose, group_options
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their heads, the first aligned to the left and the others to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def aligned(line: Sequence[str]) -> str:
+        first, *others = line
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(aligned, lines))
+
+
+def results_table(result: Mapping[str, Any]) -> str:
+    """The rows of an evaluation: success with its interval, by every rule of the task, and the time of a plan."""
+    rules = list(next(iter(result["rows"].values()))["rules"])
+    head = [
+        "row",
+        *(f"{rule}, {when}" for rule in rules for when in ("any time", "at end")),
+        "gap closed",
+        "plan ms (p50)",
+    ]
+    rows = []
+    for name, row in result["rows"].items():
+        cells = [name]
+        for rule in rules:
+            figures = row["rules"][rule]
+            low, high = figures["success_ci95"]
+            cells += [
+                f"{_percent(figures['success'])} [{_percent(low)}, {_percent(high)}]",
+                _percent(figures["success_at_end"]),
+            ]
+        median = row["plan_ms"]["p50"]
+        rows.append([*cells, _percent(row["gap_closed"]), "-" if median is None else f"{median:.0f}"])
+    protocol = result["protocol"]
+    said = (
+        f"{result['episodes']} held-out instances, seed {result['seed']}: goal {protocol['offset']} robot steps ahead, "
+        f"{protocol['budget']} steps to get there; success in % with its 95 % interval"
+    )
+    return f"{table(head, rows)}\n{said}"
+
+
+def list_models() -> str:
+    """The shipped models with their task, size, and what their cards say was measured."""
+    from wmplan.models import load, resolve, shipped_models
+
+    rows = []
+    for name, card in shipped_models().items():
+        model = load(name, device="cpu")
+        spec, size = model.spec, sum(file.stat().st_size for file in resolve(name).iterdir()) / 1e6
+        count = sum(parameter.numel() for parameter in model.parameters())
+        height, width = spec.image_size
+        shape = f"{height} x {width}, {spec.history} frames"
+        rows.append([name, str(card.get("task")), f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
+    if not rows:
+        return "no models are shipped in this installation"
+    return table(["model", "task", "parameters", "size", "sees", "measured success"], rows)
+
+
+def list_tasks() -> str:
+    """The tasks with their actions, robot state, rules, protocol, and what the shipped models reach."""
+    return "\n\n".join("\n".join(_describe_task(name)) for name in group_options("task"))
+
+
+def _describe_task(name: str) -> Iterator[str]:
+    import gymnasium
+
+    from wmplan.models import shipped_models
+
+    settings = compose("eval", [f"task={name}"])
+    identity, protocol = settings["task"]["id"], settings["protocol"]
+    env: Any = gymnasium.make(identity, disable_env_checker=True).unwrapped
+    task = env.task
+    yield f"{name}  ({identity}, {env.control_rate:g} robot steps a second)"
+    bounds = zip(task.action_names, task.action_low, task.action_high, strict=True)
+    yield "  action:    " + ", ".join(f"{one} from {low:g} to {high:g}" for one, low, high in bounds)
+    yield f"  proprio:   {', '.join(task.proprio_names)}"
+    yield f"  state:     {', '.join(task.state_names)}"
+    yield f"  rules:     {', '.join(task.rules(env.goal, env.goal))} (the first counts)"
+    yield f"  protocol:  goal {protocol['offset']} robot steps ahead, {protocol['budget']} to get there"
+    for model, card in shipped_models().items():
+        if card.get("task") == identity:
+            yield f"  model:     {model}, measured success {_measured(card)}"
+    env.close()
+
+
+def _measured(card: Mapping[str, Any]) -> str:
+    """The success rates among a card's figures."""
+    found = {name: value for name, value in (card.get("figures") or {}).items() if "success" in name}
+    return ", ".join(f"{name} {_percent(value)} %" for name, value in found.items()) or "not in its card"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f}".removesuffix(".0")
