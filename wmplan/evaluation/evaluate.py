@@ -24,6 +24,7 @@ from wmplan.evaluation.worker import Setup, Unit, load_model, make_environment
 from wmplan.models.base import WorldModel
 from wmplan.models.checkpoint import sha256
 from wmplan.planning.make import make_config
+from wmplan.planning.objectives import make_objective
 from wmplan.settings.build import build
 
 
@@ -159,6 +160,7 @@ def _setup(
     build(Schedule, planning["schedule"], "schedule")
     options = dict(environment or {})
     if loaded is not None:
+        make_objective(planning["objective"], loaded)
         options = {"image_size": tuple(loaded.spec.image_size), **options}
         action_block = loaded.spec.action_block
     return Setup(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from wmplan.data.environment import Array, PlanningEnvironment
 from wmplan.data.episode import EVALUATION, episode_rng, run_episode
@@ -76,25 +77,28 @@ def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int,
     """
     found: list[Instance] = []
     episode = refused = 0
+    bar = tqdm(total=count, desc="held-out instances", disable=None, leave=False)
     while len(found) < count:
         candidate = _candidate(env, protocol, seed, episode, len(found))
         episode += 1
         if not _is_solved_without_doing_anything(env, protocol, candidate):
             found.append(candidate)
+            bar.update()
             refused = 0
         elif (refused := refused + 1) >= REFUSED_IN_A_ROW:
             raise UserError(
                 f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and "
                 f"budget={protocol.budget} all are solved at the start or by doing nothing"
             )
+    bar.close()
     return found
 
 
 def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode: int, number: int) -> Instance:
     rng = episode_rng(seed, episode, EVALUATION)
-    columns = run_episode(env, rng, protocol.episode_steps, variation=protocol.variation, pixels=False)
     step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
     goal = step + protocol.offset
+    columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False)
     factors = {name.removeprefix(FACTOR): column[0].tolist() for name, column in columns.items() if FACTOR in name}
     states, actions = columns["physics_state"], columns["action"]
     instance = Instance(number, episode, step, states[step], states[goal], actions[step:goal], 0.0, factors)

@@ -18,7 +18,7 @@ class Protocol:
         budget: robot steps in which to get there.
         rule: name of the task's rule that decides success; None for its first.
         variation: draw a look and physics of its own for each instance.
-        episode_steps: length of the held-out episodes, of which each gives one instance.
+        episode_steps: length of the held-out episodes, each of which gives one instance from a random time in it.
     """
 
     goal: Literal["image", "image+proprio"] = "image"

@@ -1,0 +1,325 @@
+"""The controller with worlds whose right answers are known: what it shows the model, and where it drives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wmplan.control import Controller, Limits, NonFiniteActionError, make_controller, planning_settings
+from wmplan.models.base import ModelSpec, WorldModel
+from wmplan.planning.cem import CEM, CEMConfig
+from wmplan.planning.distances import LatentDistance
+
+BLOCK, SIZE = 5, 8
+
+
+def spec(history: int = 1, latent: int = 3) -> ModelSpec:
+    return ModelSpec(
+        image_size=(SIZE, SIZE),
+        history=history,
+        action_block=BLOCK,
+        action_low=(-0.1, -0.1),
+        action_high=(0.1, 0.1),
+        action_mean=(0.0, 0.0),
+        action_std=(1.0, 1.0),
+        latent_shape=(latent,),
+        proprio_dim=2,
+        proprio_mean=(0.0, 0.0),
+        proprio_std=(1.0, 1.0),
+    )
+
+
+class PointWorld(WorldModel):
+    """A point that every action moves by itself. Latent: brightness of the frame, then the point (its proprio).
+
+    It writes down the frames it encodes (by brightness) and the contexts it predicts from.
+    """
+
+    def __init__(self, history: int = 1) -> None:
+        super().__init__()
+        self.spec = spec(history)
+        self.encoded: list[float] = []
+        self.contexts: list[tuple[Tensor, Tensor | None]] = []
+
+    def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
+        brightness = frames.float().mean((2, 3, 4))[..., None]  # (B, T, 1)
+        self.encoded += brightness.flatten().tolist()
+        point = brightness.new_zeros(*brightness.shape[:2], 2) if proprio is None else proprio
+        return torch.cat([brightness, point], -1)
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        self.check_rollout(context, actions, past_actions)
+        self.contexts.append((context.clone(), None if past_actions is None else past_actions.clone()))
+        moves = actions.unflatten(-1, (BLOCK, 2)).sum(-2).cumsum(2)  # (B, S, H, 2)
+        start = context[:, -1, None, None, 1:].expand_as(moves)
+        return torch.cat([torch.zeros_like(moves[..., :1]), start + moves], -1)
+
+
+class Point:
+    """The true world of PointWorld, B points."""
+
+    def __init__(self, batch: int = 1) -> None:
+        self.position, self.step = np.zeros((batch, 2), np.float32), 0
+
+    def observe(self) -> dict[str, Any]:
+        """The brightness of the frame tells the step."""
+        frames = np.full((len(self.position), SIZE, SIZE, 3), self.step, np.uint8)
+        return {"pixels": frames, "proprio": self.position.copy()}
+
+    def move(self, actions: np.ndarray) -> None:
+        self.position = self.position + actions
+        self.step += 1
+
+
+def goal(*points: tuple[float, float]) -> dict[str, Any]:
+    return {"pixels": np.zeros((len(points), SIZE, SIZE, 3), np.uint8), "proprio": np.float32(points)}
+
+
+def controller(model: WorldModel, samples: int = 64, iterations: int = 8, **options: Any) -> Controller:
+    low, high = model.spec.block_bounds()
+    config = CEMConfig(num_samples=samples, num_iterations=iterations, num_elites=8, horizon=3)
+    planner = CEM(config, low, high, action_block=BLOCK)
+    return Controller(model, planner, LatentDistance(steps="sum"), **options)
+
+
+def drive(pilot: Controller, world: Point, steps: int) -> np.ndarray:
+    """Actions executed, of shape (steps, B, 2)."""
+    executed = []
+    for _ in range(steps):
+        actions = pilot.act(world.observe())
+        executed.append(actions)
+        world.move(actions)
+    return np.stack(executed)
+
+
+# ------------------------------------------------------------------ where it drives
+
+
+def test_it_drives_a_point_to_the_goal_and_stays() -> None:
+    pilot, world = controller(PointWorld()), Point()
+    pilot.reset(goal((0.7, -0.4)), seeds=0)
+    drive(pilot, world, 40)
+    np.testing.assert_allclose(world.position, [[0.7, -0.4]], atol=0.05)
+
+
+def test_towards_a_goal_out_of_reach_every_action_is_at_its_bound() -> None:
+    pilot, world = controller(PointWorld(), samples=128, iterations=15), Point()
+    pilot.reset(goal((9.0, -9.0)), seeds=0)
+    executed = drive(pilot, world, 10)
+    np.testing.assert_allclose(executed.mean(0), [[0.1, -0.1]], atol=0.005)
+    assert np.abs(executed).max() <= np.float32(0.1)
+
+
+def test_robots_of_a_batch_do_not_influence_each_other() -> None:
+    together, world = controller(PointWorld()), Point(2)
+    together.reset(goal((0.5, 0.0), (-0.3, 0.6)), seeds=[3, 4])
+    both = drive(together, world, 12)
+    for robot, (seed, where) in enumerate(((3, (0.5, 0.0)), (4, (-0.3, 0.6)))):
+        alone = controller(PointWorld())
+        alone.reset(goal(where), seeds=[seed])
+        np.testing.assert_allclose(both[:, [robot]], drive(alone, Point(), 12), atol=1e-5)
+
+
+def test_the_same_seed_repeats_and_another_does_not() -> None:
+    runs = []
+    for seed in (7, 7, 8):
+        pilot = controller(PointWorld())
+        pilot.reset(goal((0.5, 0.1)), seeds=seed)
+        runs.append(drive(pilot, Point(), 7))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_reset_forgets_everything() -> None:
+    pilot = controller(PointWorld(history=3))
+    pilot.reset(goal((0.5, 0.1)), seeds=1)
+    first = drive(pilot, Point(), 13)
+    pilot.reset(goal((0.5, 0.1)), seeds=1)
+    np.testing.assert_array_equal(drive(pilot, Point(), 13), first)
+
+
+# ------------------------------------------------------------------ what it shows the model
+
+
+@pytest.mark.parametrize("receding_horizon", [1, 3, 5, 7])
+def test_the_model_plans_from_real_history_at_its_own_stride(receding_horizon: int) -> None:
+    model, world = PointWorld(history=3), Point()
+    pilot = controller(model, samples=8, iterations=1, receding_horizon=receding_horizon)
+    pilot.reset(goal((0.3, 0.3)), seeds=0)
+    executed: list[np.ndarray] = []
+    for step in range(24):
+        model.contexts.clear()
+        action = pilot.act(world.observe())
+        assert pilot.planned == (step % receding_horizon == 0) == bool(model.contexts)
+        for context, past in model.contexts:
+            seen = [s for s in (step - 10, step - 5, step) if s >= 0]
+            assert context[0, :, 0].tolist() == seen  # the brightness of a frame is its step
+            if len(seen) == 1:
+                assert past is None
+            else:
+                done = [np.concatenate(executed[s : s + BLOCK], axis=1)[0] for s in seen[:-1]]
+                np.testing.assert_array_equal(past[0].numpy(), np.stack(done))
+        executed.append(action)
+        world.move(action)
+
+
+@pytest.mark.parametrize(("receding_horizon", "frames"), [(1, 24), (5, 5)])
+def test_a_frame_is_encoded_once_and_only_if_it_is_used(receding_horizon: int, frames: int) -> None:
+    model = PointWorld(history=3)
+    pilot = controller(model, samples=8, iterations=1, receding_horizon=receding_horizon)
+    pilot.reset(goal((0.3, 0.3)), seeds=0)
+    model.encoded.clear()
+    drive(pilot, Point(), 24)
+    assert len(model.encoded) == len(set(model.encoded)) == frames
+
+
+def test_history_holds_what_was_sent_not_what_was_planned() -> None:
+    model, world = PointWorld(history=2), Point()
+    limits = Limits(low=(-0.02, -0.02), high=(0.02, 0.02))
+    pilot = controller(model, limits=limits)
+    pilot.reset(goal((5.0, 5.0)), seeds=0)
+    executed = drive(pilot, world, 6)
+    assert np.abs(executed).max() <= np.float32(0.02) and pilot.gate.violations["bounds"] > 0
+    _, past = model.contexts[-1]
+    assert past is not None
+    np.testing.assert_array_equal(past[0, 0].numpy(), executed[:5].reshape(-1))
+
+
+def test_plans_keep_to_the_rate_limit_so_that_the_gate_has_nothing_to_do() -> None:
+    pilot, world = controller(PointWorld(), limits=Limits((-0.1, -0.1), (0.1, 0.1), max_change=(0.03, 0.03))), Point()
+    pilot.reset(goal((0.6, -0.6)), seeds=0)
+    executed = drive(pilot, world, 20)
+    changes = np.diff(np.concatenate([np.zeros((1, 1, 2)), executed]), axis=0)
+    assert np.abs(changes).max() <= 0.03 + 1e-5 and np.abs(executed).max() > 0.05
+    assert pilot.gate.violations["rate"] == 0
+
+
+def test_the_horizon_shrinks_towards_the_arrival() -> None:
+    pilot, world = controller(PointWorld(), arrive_in=12, min_horizon=1), Point()
+    pilot.reset(goal((0.9, -0.6)), seeds=0)
+    horizons, where = [], []
+    for _ in range(26):
+        action = pilot.act(world.observe())
+        if pilot.planned:
+            assert pilot.last_plan is not None
+            horizons.append(pilot.last_plan.actions.shape[1])
+        world.move(action)
+        where.append(world.position[0])
+    assert horizons == [3, 2, 1, 1, 1, 1]  # 12, 7, 2 robot steps left, then past
+    np.testing.assert_allclose(where[14], [0.9, -0.6], atol=0.06)
+
+
+# ------------------------------------------------------------------ shapes and mistakes
+
+
+def test_one_robot_needs_no_batch_axis() -> None:
+    pilot = controller(PointWorld())
+    pilot.reset({"pixels": np.zeros((SIZE, SIZE, 3), np.uint8), "proprio": np.float32([0.3, 0.3])})
+    observation = {name: value[0] for name, value in Point().observe().items()}
+    assert pilot.act(observation).shape == (2,)
+
+
+def test_a_goal_may_be_a_bare_image() -> None:
+    pilot = controller(PointWorld())
+    pilot.reset(np.full((SIZE, SIZE, 3), 9, np.uint8))
+    assert pilot.goal is not None and pilot.goal[0].tolist() == [9.0, 0.0, 0.0]
+
+
+FRAME = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+HERE = np.zeros((1, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        ({"pixels": np.zeros((1, 9, SIZE, 3), np.uint8), "proprio": HERE}, r"shape .*9, 8, 3.* takes"),
+        ({"pixels": np.zeros((1, SIZE, SIZE, 4), np.uint8), "proprio": HERE}, r"8, 8, 4"),
+        ({"pixels": FRAME.astype(np.float32), "proprio": HERE}, "float32.*uint8"),
+        ({"pixels": FRAME[0, 0], "proprio": HERE}, r"\(H, W, 3\)"),
+        ({"pixels": FRAME, "proprio": HERE * np.nan}, "proprio.*not finite"),
+        ({"pixels": FRAME, "proprio": np.zeros((1, 3), np.float32)}, "proprio has shape"),
+        ({"image": FRAME, "proprio": HERE}, "no 'pixels'; it has image, proprio"),
+        ({"pixels": np.repeat(FRAME, 2, 0), "proprio": np.repeat(HERE, 2, 0)}, "2 observations for 1 goals"),
+        ({"pixels": FRAME}, "proprio is there in some"),
+    ],
+)
+def test_a_wrong_observation_is_named_and_changes_nothing(observation: dict[str, Any], message: str) -> None:
+    def run(disturbed: bool) -> np.ndarray:
+        pilot, world = controller(PointWorld(history=2), samples=16, iterations=2), Point()
+        pilot.reset(goal((0.4, 0.2)), seeds=0)
+        actions = []
+        for step in range(11):
+            if disturbed and step in (4, 5, 7):
+                with pytest.raises(ValueError, match=message):
+                    pilot.act(observation)
+            actions.append(pilot.act(world.observe()))
+            world.move(actions[-1])
+        return np.stack(actions)
+
+    np.testing.assert_array_equal(run(disturbed=True), run(disturbed=False))
+
+
+def test_an_action_that_is_not_finite_never_leaves() -> None:
+    pilot = controller(PointWorld())
+    pilot.reset(goal((0.4, 0.2)))
+    pilot.act(Point().observe())
+    assert pilot.last_plan is not None
+    pilot.last_plan.actions[:] = torch.nan
+    with pytest.raises(NonFiniteActionError):
+        pilot.act(Point().observe())
+
+
+def test_act_before_reset_says_so() -> None:
+    with pytest.raises(RuntimeError, match="reset"):
+        controller(PointWorld()).act(Point().observe())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"receding_horizon": 16}, "receding_horizon is 16, a plan has 3 x 5"),
+        ({"receding_horizon": 0}, "receding_horizon"),
+        ({"min_horizon": 4}, "min_horizon is 4"),
+        ({"arrive_in": -1}, "arrive_in"),
+        ({"limits": Limits((0.0,), (1.0,))}, "limits are for 1"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        controller(PointWorld(), **options)
+
+
+def test_seeds_must_be_as_many_as_goals() -> None:
+    with pytest.raises(ValueError, match="3 seeds for 2 goals"):
+        controller(PointWorld()).reset(goal((0, 0), (1, 1)), seeds=[1, 2, 3])
+
+
+# ------------------------------------------------------------------ from settings
+
+
+def test_what_is_left_out_comes_from_the_models_card() -> None:
+    model = PointWorld()
+    model.card = {
+        "planning": {
+            "planner": {"name": "icem", "num_samples": 40, "horizon": 4},
+            "objective": {"latent": {"kind": "l1"}},
+            "schedule": {"arrive_in": 25},
+        }
+    }
+    assert planning_settings(model, {"num_samples": 60})["planner"] == {"name": "icem", "num_samples": 60, "horizon": 4}
+    assert planning_settings(model, {"name": "mppi"})["planner"] == {"name": "mppi"}
+    assert planning_settings(model, objective={"latent": {}})["objective"] == {"latent": {}}
+    pilot = make_controller(model, {"num_samples": 60, "num_iterations": 2}, schedule={"receding_horizon": 2})
+    assert (pilot.planner.config.num_samples, pilot.planner.config.horizon) == (60, 4)
+    assert (pilot.receding.schedule.arrive_in, pilot.receding.schedule.receding_horizon) == (25, 2)
+    pilot.reset(goal((0.2, 0.2)))
+    pilot.act(Point().observe())
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="samples"):
+        make_controller(PointWorld(), {"name": "cem", "samples": 3})
+    with pytest.raises(ValueError, match="receding"):
+        make_controller(PointWorld(), schedule={"receding": 3})
