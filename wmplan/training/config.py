@@ -1,0 +1,136 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from wmplan.errors import UserError
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise a UserError unless the condition holds."""
+    if not holds:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage: how long, how much at a time, how fast.
+
+    Attributes:
+        steps: optimiser steps; 0 leaves the stage out.
+        batch_size: windows (or pairs, or frames) a step.
+        learning_rate: at its peak, after a warm-up and before a cosine decay.
+        weight_decay: of AdamW.
+        save_every: steps between saves, each with an evaluation.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 1e-4
+    save_every: int = 1000
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 0, f"steps is {self.steps}, it has to be at least 0")
+        for name in ("batch_size", "save_every"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
+        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, it has to be above 0")
+        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, it has to be at least 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the first stage; 0 leaves a term out.
+
+    Attributes:
+        target: "shared": the prediction's target is the same encoder, with its gradient; "ema": a moving average of it,
+            without gradient (BYOL, I-JEPA).
+        ema_momentum: of that average.
+        sigreg: Gaussian random projections (LeJEPA).
+        variance, covariance: the two terms of VICReg.
+        inverse: the action between two latents, read off both.
+        proprio: the robot's state, read off one latent.
+    """
+
+    target: str = "shared"
+    ema_momentum: float = 0.99
+    sigreg: float = 0.05
+    variance: float = 1.0
+    covariance: float = 0.3
+    inverse: float = 0.3
+    proprio: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.target in ("shared", "ema"), f"target is {self.target!r}, it has to be 'shared' or 'ema'")
+        require(0 <= self.ema_momentum < 1, f"ema_momentum is {self.ema_momentum}, it has to be in [0, 1)")
+        for name in ("sigreg", "variance", "covariance", "inverse", "proprio"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, it has to be at least 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run: what `wmplan train` takes.
+
+    Attributes:
+        data: folder of the data set.
+        out: folder of the run; run again with the same settings, it goes on.
+        name: of the model, in its card.
+        task: Gymnasium id that the data has to be of; None takes any.
+        planning: planner and objective settings that the card recommends.
+        seed: of the weights, the order of the data and the regularisers.
+        history: context frames of the predictor.
+        rollout: model steps that predictions are rolled out in training.
+        action_block: robot steps in a model step.
+        proprio: whether the robot's state is part of the latent.
+        encoder, encoder_options, latent_dim, predictor, predictor_options, critic_options, decoder_options: of the JEPA.
+        pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
+        loss: of the first stage.
+        joint: encoder and predictor end to end.
+        dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
+        temporal: the critic; pictures: the decoder.
+        expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
+        validation: share of the episodes that nothing is trained on.
+        threads: of torch; 0 for all cores.
+        half: store the exported weights in half precision.
+    """
+
+    data: str
+    out: str
+    name: str = "model"
+    task: str | None = None
+    planning: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    history: int = 2
+    rollout: int = 3
+    action_block: int = 5
+    proprio: bool = True
+    encoder: str = "keypoint"
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    latent_dim: int = 32
+    predictor: str = "mlp"
+    predictor_options: dict[str, Any] = field(default_factory=dict)
+    critic_options: dict[str, Any] = field(default_factory=dict)
+    decoder_options: dict[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+    loss: LossConfig = field(default_factory=LossConfig)
+    joint: StageConfig = field(default_factory=lambda: StageConfig(6000, 128, 2e-3))
+    dynamics: StageConfig = field(default_factory=lambda: StageConfig(20000, 512, 1e-3, save_every=2000))
+    temporal: StageConfig = field(default_factory=lambda: StageConfig(6000, 1024, 1e-3, save_every=2000))
+    pictures: StageConfig = field(default_factory=lambda: StageConfig(2000, 128, 2e-3))
+    expectile: float = 0.2
+    validation: float = 0.03
+    threads: int = 0
+    half: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("history", "rollout", "action_block", "latent_dim"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
+        require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
+        require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")
+        require(self.threads >= 0, f"threads is {self.threads}, it has to be at least 0")
+        require(
+            self.pretrained is not None or self.joint.steps > 0,
+            "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",
+        )

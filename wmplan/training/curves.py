@@ -1,0 +1,53 @@
+"""The curves of a training run as one picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+PANELS = {  # what is drawn together, by the names of the figures
+    "loss": ("loss",),
+    "terms": ("prediction", "sigreg", "variance", "covariance", "inverse", "proprio", "regression", "floor", "pixels"),
+    "open-loop error, share of no prediction": ("open_loop",),
+    "effective rank": ("effective_rank",),
+}
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a stage's log."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
+    """Draw the logs of a run's stages into curves.png in its folder."""
+    from matplotlib.figure import Figure
+
+    logs = {stage: rows for stage in stages if (rows := read_log(folder / f"{stage}.jsonl"))}
+    figure = Figure(figsize=(4.0 * len(PANELS), 2.8 * max(len(logs), 1)), layout="constrained")
+    grid = figure.subplots(max(len(logs), 1), len(PANELS), squeeze=False)
+    for axes_row, (stage, rows) in zip(grid, logs.items(), strict=False):
+        steps = [row["step"] for row in rows]
+        for axes, (title, names) in zip(axes_row, PANELS.items(), strict=True):
+            present = [name for name in names if name in rows[-1]]
+            axes.set_visible(bool(present))
+            axes.set_title(f"{stage}: {title}", fontsize=9)
+            axes.set_xlabel("step", fontsize=8)
+            axes.tick_params(labelsize=8)
+            for name in present:
+                values = [row[name] for row in rows]
+                if isinstance(values[0], list):
+                    for horizon, series in enumerate(zip(*values, strict=True), start=1):
+                        axes.plot(steps, series, marker=".", label=f"{horizon} ahead")
+                else:
+                    axes.plot(steps, values, marker=".", label=name)
+            if present and title in ("loss", "terms"):
+                axes.set_yscale("symlog", linthresh=1e-3)
+            if len(present) > 1 or title.startswith("open"):
+                axes.legend(fontsize=7)
+            axes.grid(alpha=0.3)
+    path, partial = folder / "curves.png", folder / "curves.partial.png"
+    figure.savefig(partial, dpi=110)
+    os.replace(partial, path)
+    return path

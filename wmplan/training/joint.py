@@ -1,0 +1,83 @@
+"""The first stage: encoder and predictor end to end, on windows of frames."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from wmplan.models import JEPA
+from wmplan.training.config import LossConfig
+from wmplan.training.losses import effective_rank, sigreg, update_average, variance_covariance
+from wmplan.training.stage import Batch
+
+
+class Joint(nn.Module):
+    """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder."""
+
+    def __init__(self, model: JEPA, config: LossConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        spec, latent = model.spec, model.visual_dim
+        self.inverse = nn.Sequential(nn.Linear(2 * latent, 256), nn.GELU(), nn.Linear(256, spec.block_dim))
+        self.target: nn.Module | None = None
+        if config.target == "ema":
+            self.target = copy.deepcopy(model.encoder).requires_grad_(False)
+        for part in (model.critic, model.decoder):  # they have stages of their own
+            if part is not None:
+                part.requires_grad_(False)
+
+    def update_target(self) -> None:
+        """Move the target encoder towards the encoder; nothing where there is none."""
+        if self.target is not None:
+            update_average(self.target, self.model.encoder, self.config.ema_momentum)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Prediction over the whole rollout, from full and from one-frame contexts, plus the configured terms.
+
+        Args:
+            batch: `pixels` uint8 (N, T, H, W, 3), `action` (N, T - 1, A), `proprio` (N, T, P).
+            generator: draws the context length and the directions of SIGReg.
+        """
+        model, weights = self.model, self.config
+        visual = model.encode_visual(batch["pixels"])  # (N, T, D)
+        state = model.normalise_proprio(batch["proprio"])[..., : model.spec.proprio_dim]  # (N, T, P or 0)
+        latents = torch.cat([visual, state], -1)
+        targets = latents
+        if self.target is not None:
+            with torch.no_grad():
+                views = model.views(batch["pixels"])
+                aimed = self.target([view.flatten(0, 1) for view in views]).unflatten(0, visual.shape[:2])
+                targets = torch.cat([(aimed - model.visual_mean) / model.visual_std, state], -1)
+        actions = batch["action"]
+        short = torch.rand((), generator=generator) < 0.2  # a robot that has just been switched on has one frame
+        context = 1 if short else model.spec.history
+        predicted = model.predict_windows(latents, actions, context)  # (N, T - context, L)
+        prediction = (predicted - targets[:, context:]).square().mean()
+        total = 2.0 * prediction
+        figures = {"prediction": prediction.item()}
+        flat = visual.flatten(0, 1)  # (N T, D)
+        if weights.sigreg:
+            gaussian = sigreg(flat, generator)
+            total = total + weights.sigreg * gaussian
+            figures["sigreg"] = gaussian.item()
+        if weights.variance or weights.covariance:
+            variance, covariance = variance_covariance(flat)
+            total = total + weights.variance * variance + weights.covariance * covariance
+            figures |= {"variance": variance.item(), "covariance": covariance.item()}
+        if weights.inverse:
+            guessed = self.inverse(torch.cat([visual[:, :-1], visual[:, 1:]], -1))
+            inverse = (guessed - model.normalise_actions(actions)).square().mean()
+            total = total + weights.inverse * inverse
+            figures["inverse"] = inverse.item()
+        if weights.proprio and model.proprio_head is not None:
+            proprio = (model.proprio_head(visual) - state).square().mean()
+            total = total + weights.proprio * proprio
+            figures["proprio"] = proprio.item()
+        return total, figures
+
+    @torch.no_grad()
+    def rank(self, frames: Tensor) -> float:
+        """Effective rank of the visual latents of frames (N, T, H, W, 3)."""
+        return effective_rank(self.model.encode_visual(frames).flatten(0, 1))

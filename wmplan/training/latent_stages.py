@@ -1,0 +1,110 @@
+"""The later stages, on cached latents: they cost a fraction of the first, and a pretrained encoder needs no other."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from wmplan.data import EpisodeStore
+from wmplan.models import JEPA
+from wmplan.training.stage import Batch
+
+
+@torch.no_grad()
+def encode_store(model: JEPA, store: EpisodeStore, batch_size: int = 512) -> NDArray[np.float32]:
+    """Latents of every row of a data set, of shape (rows, L)."""
+    model.eval()
+    latents = np.empty((store.num_rows, *model.spec.latent_shape), np.float32)
+    uses_proprio = model.spec.proprio_dim > 0
+    bar = tqdm(total=store.num_rows, desc="latents", unit="frame", disable=None, dynamic_ncols=True)
+    for index in range(len(store)):
+        episode = store.episode(index, ("pixels", "proprio") if uses_proprio else ("pixels",))
+        frames = torch.from_numpy(episode["pixels"])
+        proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
+        first = int(store.offsets[index])
+        for start in range(0, len(frames), batch_size):
+            part = slice(start, start + batch_size)
+            given = None if proprio is None else proprio[None, part]
+            latents[first + start : first + start + len(frames[part])] = model.encode(frames[None, part], given)[0]
+        bar.update(len(frames))
+    bar.close()
+    return latents
+
+
+def one_step_whitening(latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int, ridge: float = 1e-3) -> Tensor:
+    """W (L, L) for which the changes of latents over one model step have unit covariance: W C W^T = I.
+
+    ||W (z - g)|| then counts steps: a direction that changes quickly weighs little, one that changes slowly a lot.
+
+    Args:
+        latents: rows of a data set, of shape (rows, L).
+        offsets: first row of each episode.
+        stride: robot steps in a model step.
+        ridge: share of the mean variance that is added to every direction, so that dead ones do not blow up.
+    """
+    starts = np.append(offsets, len(latents))
+    changes = [latents[a + stride : b] - latents[a : b - stride] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    change = torch.from_numpy(np.concatenate(changes)).double()
+    covariance = change.T @ change / len(change)
+    size = covariance.shape[0]
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(size, dtype=torch.double)
+    return torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
+
+
+def dynamics_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
+
+    Whitened, a wrong block angle costs as much as a wrong pusher position, however little latent it moves; smooth L1,
+    since contacts make rare large errors that would rule a squared loss.
+    """
+    latents, actions = batch["latent"], batch["action"]
+    short = torch.rand((), generator=generator) < 0.2
+    context = 1 if short else model.spec.history
+    error = (model.predict_windows(latents, actions, context) - latents[:, context:]) @ model.whitening.T
+    return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
+
+
+def temporal_loss(
+    model: JEPA, batch: Batch, generator: torch.Generator, expectile: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Expectile regression of the steps between two latents of one trajectory, and a floor between trajectories.
+
+    Below one half the expectile leans to the shorter of the ways seen between similar pairs. Pairs of different
+    episodes get no number, only at least the longest span of the batch (hinge).
+
+    Args:
+        batch: `latent` (N, T, L), consecutive model steps of trajectories.
+        generator: draws the pairs.
+        expectile: in (0, 1).
+    """
+    assert model.critic is not None
+    latents = batch["latent"]
+    count, time = latents.shape[:2]
+    rows = torch.arange(count)
+    first = torch.randint(0, time, (count,), generator=generator)
+    second = torch.randint(0, time, (count,), generator=generator)
+    start, goal = torch.minimum(first, second), torch.maximum(first, second)
+    steps = (goal - start).float()
+    difference = steps - model.critic(latents[rows, start], latents[rows, goal])
+    weight = torch.where(difference < 0, 1.0 - expectile, expectile)
+    regression = (weight * difference.square()).mean()
+    others = torch.randperm(count, generator=generator)
+    apart = model.critic(latents[rows, start], latents[others, goal[others]])
+    floor = (time - 1 - apart).clamp(min=0)[others != rows].square().mean()
+    return regression + 0.1 * floor, {"regression": regression.item(), "floor": floor.item()}
+
+
+def picture_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Squared error of the pictures decoded from `latent` (N, 1, L), against `pixels` uint8 (N, 1, H, W, 3).
+
+    Pixels that stand out from the batch's mean picture count more: the things in a scene are a small part of it.
+    """
+    assert model.decoder is not None
+    frames = batch["pixels"][:, 0].float() / 255  # (N, H, W, 3)
+    weight = 1.0 + 20.0 * (frames - frames.mean(0)).square().sum(-1, keepdim=True).clamp(max=0.5)
+    error = (model.decoder(batch["latent"][:, 0]) - frames).square()
+    return (weight * error).mean(), {"pixels": error.mean().item()}

@@ -1,0 +1,192 @@
+"""One stage of training: a loop over steps that can be killed at any moment and goes on exactly where it was saved."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+Batch = dict[str, Tensor]
+
+
+class Batches(Protocol):
+    """An endless, resumable stream of batches."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Stage:
+    """Trains `module` for `steps` steps of AdamW with a warm-up and a cosine decay.
+
+    Args:
+        name: of the stage: it names its files in `folder` and its rows in the log.
+        module: what is trained; every parameter that wants a gradient.
+        loss: from a batch and a generator to the loss and the figures to log.
+        batches: where the batches come from.
+        after_step: called after each optimiser step (averages of weights).
+        evaluate: called with the step at every save; its figures join the log.
+        save_every: steps between saves.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        loss: Callable[[Batch, torch.Generator], tuple[Tensor, dict[str, float]]],
+        batches: Batches,
+        *,
+        steps: int,
+        learning_rate: float,
+        weight_decay: float,
+        seed: int,
+        folder: Path,
+        after_step: Callable[[], None] | None = None,
+        evaluate: Callable[[int], dict[str, Any]] | None = None,
+        save_every: int = 500,
+        frames_per_step: int = 0,
+    ) -> None:
+        self.name, self.module, self.loss, self.batches = name, module, loss, batches
+        self.steps, self.learning_rate, self.folder = steps, learning_rate, folder
+        self.after_step, self.evaluate, self.save_every = after_step, evaluate, save_every
+        self.frames_per_step = frames_per_step
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where this stage is saved."""
+        return self.folder / f"{self.name}.checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line: the figures at each save."""
+        return self.folder / f"{self.name}.jsonl"
+
+    def run(self) -> None:
+        """Train until the last step, from the beginning or from the last save."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self.restore()
+        if self.step >= self.steps:
+            return
+        self.module.train()
+        figures: dict[str, float] = {}
+        started = time.monotonic() - self.seconds
+        bar = tqdm(total=self.steps, initial=self.step, desc=self.name, unit="step", disable=None, dynamic_ncols=True)
+        for batch in self.batches:
+            figures = self.one_step(batch)
+            self.seconds = time.monotonic() - started
+            bar.update()
+            if self.step % self.save_every == 0 or self.step == self.steps:
+                figures |= self.report(figures)
+                bar.set_postfix({k: f"{v:.3g}" for k, v in list(figures.items())[:4] if isinstance(v, float)})
+            if self.step == self.steps:
+                break
+        bar.close()
+
+    def one_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; the loss has to be finite.
+
+        Raises:
+            FloatingPointError: if it is not.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * self.schedule()
+        loss, figures = self.loss(batch, self.generator)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss of stage {self.name} is {loss.item()} at step {self.step}: {figures}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
+        if self.after_step:
+            self.after_step()
+        self.step += 1
+        return {"loss": loss.item(), **figures}
+
+    def schedule(self) -> float:
+        """Share of the learning rate at the present step: 100 steps of warm-up, then a cosine down to 1 %."""
+        warm = min(1.0, (self.step + 1) / min(100, max(self.steps // 10, 1)))
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+
+    def report(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Evaluate, write a line of the log, save. The line comes first: a log never lacks a saved step."""
+        extra: dict[str, Any] = {}
+        if self.evaluate:
+            self.module.eval()
+            extra = self.evaluate(self.step)
+            self.module.train()
+        line = {"step": self.step, "seconds": round(self.seconds, 1), **figures, **extra}
+        if self.frames_per_step:
+            line["frames_per_second"] = round(self.step * self.frames_per_step / self.seconds)
+        with self.log.open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        self.save()
+        if not os.isatty(2):
+            left = self.seconds / self.step * (self.steps - self.step)
+            shown = ", ".join(f"{k} {v:.4g}" for k, v in line.items() if isinstance(v, int | float) and k != "step")
+            print(f"{self.name} {self.step}/{self.steps}, {left / 60:.1f} min left: {shown}", flush=True)
+        return extra
+
+    def save(self) -> None:
+        """Write the whole state, so that a restart repeats what would have come."""
+        state = {
+            "step": self.step,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "batches": self.batches.state_dict(),
+        }
+        write_atomically(self.checkpoint, state)
+
+    def restore(self) -> None:
+        """Read the last save, and cut from the log what came after it.
+
+        Raises:
+            ValueError: if the save is of a run with another number of steps or other parameters.
+        """
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state["steps"] != self.steps:
+            raise ValueError(
+                f"{self.checkpoint} is of a run of {state['steps']} steps, not {self.steps}: "
+                "go on with the same configuration, or choose another folder"
+            )
+        try:
+            self.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{self.checkpoint} is of another configuration: {str(error).splitlines()[0]}") from error
+        self.generator.set_state(state["generator"])
+        self.batches.load_state_dict(state["batches"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.log.exists():
+            kept = [line for line in self.log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+            self.log.write_text("".join(line + "\n" for line in kept))
+
+
+def write_atomically(path: Path, state: Any) -> None:
+    """torch.save under a temporary name, synced, then renamed."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
