@@ -44,4 +44,4 @@ class CEM(Sampler):
         assert search.elites is not None and search.elite_keys is not None
         mean, std, count = elite_moments(search.elites, search.elite_keys)
         self.move(search, mean, std, count)
-        return count.to(mean.dtype)
+        return count

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from wmplan.models.base import WorldModel
 from wmplan.planning.combinations import start
 from wmplan.planning.constraints import Penalty, Rejection, apply
 from wmplan.planning.distances import Objective
+
+if TYPE_CHECKING:
+    from wmplan.models.base import WorldModel
 
 ACTIVATIONS = 16
 """Working memory of a rollout in multiples of the predicted latents, as a guess for models that do not say."""

@@ -24,7 +24,7 @@ class GradientConfig(PlannerConfig):
     """
 
     num_samples: int = 8
-    num_iterations: int = 60
+    num_iterations: int = 100
     init_std: float = 0.5
     learning_rate: float = 0.1
     noise_beta: float = 2.0

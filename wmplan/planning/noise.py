@@ -44,11 +44,13 @@ def coloured_noise(
 
     Each generator gives one environment's noise, so that it is the same in any batch.
     """
-    shape = (samples, dim, length)
+    coloured = beta > 0.0 and length > 1
+    shape = (samples, dim, length) if coloured else (samples, length * dim)
     if len(generators) == 1:
         white = torch.randn(shape, generator=generators[0], device=device)[None]
     else:
         white = torch.stack([torch.randn(shape, generator=generator, device=device) for generator in generators])
-    if beta > 0.0 and length > 1:
-        white = white @ colouring_matrix(length, beta).to(device).T  # (B, samples, dim, length)
-    return white.transpose(2, 3).reshape(len(generators), samples, length * dim)
+    if not coloured:
+        return white
+    noise = white @ colouring_matrix(length, beta).to(device).T  # (B, samples, dim, length)
+    return noise.transpose(2, 3).reshape(len(generators), samples, length * dim)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from wmplan.models.base import WorldModel
 from wmplan.planning.combinations import SwitchByDistance, WeightedSum
 from wmplan.planning.distances import ActionPenalty, CriticDistance, LatentDistance, Objective, ProprioDistance
+
+if TYPE_CHECKING:
+    from wmplan.models.base import WorldModel
 
 __all__ = [
     "ActionPenalty",

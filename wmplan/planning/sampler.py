@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,16 +13,15 @@ from wmplan.planning.noise import coloured_noise
 
 
 def elite_moments(elites: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and deviation (B, D) of the elites (B, E, D) with finite keys (B, E), and their number (B,).
+    """Mean and deviation (B, D) of the elites (B, E, D) with finite keys (B, E), ascending, and their number (B,).
 
     The deviation divides by one less than the number, and is 0 for a single elite.
     """
+    if math.isfinite(float(keys[:, -1].amax())):  # all of them, as they ascend
+        std, mean = torch.std_mean(elites, dim=1, correction=min(1, elites.shape[1] - 1))
+        return mean, std, keys.new_full((len(keys),), elites.shape[1])
     finite = torch.isfinite(keys)
-    count = finite.sum(1)
-    if bool(finite.all()):
-        mean = elites.mean(1)
-        std = elites.std(1) if elites.shape[1] > 1 else torch.zeros_like(mean)
-        return mean, std, count
+    count = finite.sum(1).to(keys.dtype)
     weight = finite[..., None].to(elites.dtype)
     mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
     square = (weight * (elites - mean[:, None]) ** 2).sum(1)
@@ -51,10 +52,10 @@ class Sampler(Planner):
 
     def move(self, search: Search, mean: Tensor, std: Tensor, count: Tensor, momentum: float = 0.0) -> None:
         """Move the Gaussian there, deviation floored, in environments with any finite candidate."""
-        std = torch.maximum(std, self.config.min_std * search.half)
+        std = torch.clamp(std, min=self.config.min_std * search.half)
         if momentum:
             mean, std = torch.lerp(mean, search.mean, momentum), torch.lerp(std, search.std, momentum)
-        if not bool(count.all()):
+        if float(count.amin()) < 1:
             some = (count > 0)[:, None]
             mean, std = torch.where(some, mean, search.mean), torch.where(some, std, search.std)
         search.mean, search.std = mean.clamp(search.low, search.high), std
