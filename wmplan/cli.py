@@ -72,11 +72,12 @@ def evaluate(settings: Settings) -> None:
       wmplan eval out=results/oracle rows=all planner_seeds=3
     """
     from wmplan.evaluation.evaluate import evaluate as run
-    from wmplan.evaluation.report import write_report
     from wmplan.listing import results_table
     from wmplan.settings.build import build
 
     print(results_table(build(run, {**settings, "task": settings["task"]["id"]})))
+    from wmplan.evaluation.report import write_report  # loads the plotting
+
     print(f"report: {write_report(settings['out'])}")
 
 

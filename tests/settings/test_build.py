@@ -1,0 +1,126 @@
+"""Settings become what annotations ask for, or a line that says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmplan.errors import UserError
+from wmplan.settings.build import build
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 3
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    inner: Inner = field(default_factory=Inner)
+    size: tuple[int, int] = (1, 2)
+    many: tuple[float, ...] = ()
+    rows: Sequence[str] | str = "all"
+    limit: int | None = None
+    folder: Path = Path()
+    kind: Literal["l1", "l2"] = "l1"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
+    fast: bool = False
+
+
+def test_everything_that_yaml_gives_is_converted() -> None:
+    settings = {
+        "name": 2024,
+        "inner": {"width": 5, "rate": 2},
+        "size": [4, 5],
+        "many": [1, 2.5],
+        "rows": ["a"],
+        "limit": None,
+        "folder": "~/x",
+        "kind": "l2",
+        "options": {"a": [1, None]},
+        "scales": {"a": 1},
+        "fast": True,
+    }
+    made = build(Outer, settings)
+    expected = Outer(
+        "2024",
+        Inner(5, 2.0),
+        (4, 5),
+        (1.0, 2.5),
+        ["a"],
+        None,
+        Path.home() / "x",
+        "l2",
+        {"a": [1, None]},
+        {"a": 1.0},
+        True,
+    )
+    assert made == expected
+    assert type(made.inner.rate) is type(made.scales["a"]) is float
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "name is missing, it has to be text"),
+        ({"name": "a", "nam": 1}, "there is no key 'nam'; did you mean 'name'?"),
+        ({"name": "a", "inner": {"widht": 1}}, "there is no key 'inner.widht'; did you mean 'inner.width'?"),
+        ({"name": "a", "inner": {"width": 1.5}}, "inner.width is 1.5, it has to be a whole number"),
+        ({"name": "a", "inner": {"width": True}}, "inner.width is True, it has to be a whole number"),
+        ({"name": "a", "inner": {"rate": float("nan")}}, "inner.rate is nan, it has to be a number"),
+        ({"name": "a", "inner": {"rate": "fast"}}, "inner.rate is 'fast', it has to be a number"),
+        ({"name": "a", "size": [1]}, "size is [1], it has to be a list [a whole number, a whole number]"),
+        ({"name": "a", "size": [1, "b"]}, "size[1] is 'b', it has to be a whole number"),
+        ({"name": "a", "limit": "b"}, "limit is 'b', it has to be a whole number or null"),
+        ({"name": "a", "kind": "l3"}, "kind is 'l3'; it is one of l1, l2"),
+        ({"name": "a", "fast": 1}, "fast is 1, it has to be true or false"),
+        ({"name": None}, "name is None, it has to be text"),
+        ({"name": "a", "folder": ""}, "folder is '', it has to be a path"),
+        ({"name": "a", "options": 3}, "options is 3, it has to be a mapping of keys to values"),
+        ({"name": "a", "inner": 3}, "inner is 3, it has to be a mapping of keys to values"),
+    ],
+)
+def test_what_does_not_fit_is_named(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(Outer, settings)
+    assert str(caught.value) == says
+
+
+def test_path_says_where_the_settings_stand() -> None:
+    with pytest.raises(UserError, match=r"^planner\.width is 'x'"):
+        build(Inner, {"width": "x"}, "planner")
+
+
+def test_a_function_is_called_with_its_types() -> None:
+    def scale(value: float, *, by: float = 2.0, model: str | Path | None = None) -> tuple[float, object]:
+        return value * by, model
+
+    assert build(scale, {"value": 3, "by": 4, "model": "./x"}) == (12.0, "./x")  # text stays as it was written
+    with pytest.raises(UserError, match="there is no key 'to'"):
+        build(scale, {"value": 3, "to": 4})
+
+
+@given(
+    st.builds(
+        Outer,
+        name=st.text(),
+        inner=st.builds(Inner, st.integers(), st.floats(allow_nan=False)),
+        size=st.tuples(st.integers(), st.integers()),
+        many=st.lists(st.floats(allow_nan=False)).map(tuple),
+        limit=st.none() | st.integers(),
+        rows=st.lists(st.text()) | st.text(),
+        scales=st.dictionaries(st.text(), st.floats(allow_nan=False)),
+        fast=st.booleans(),
+    )
+)
+def test_what_a_dataclass_holds_makes_it_again(made: Outer) -> None:
+    assert build(Outer, asdict(made) | {"folder": "."}) == made

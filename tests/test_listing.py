@@ -1,0 +1,32 @@
+"""Tables say what results and tasks say."""
+
+from __future__ import annotations
+
+from wmplan.listing import list_tasks, results_table, table
+
+
+def test_columns_are_aligned() -> None:
+    assert table(["a", "bb"], [["long", "1"], ["b", "23"]]) == "a     bb\nlong   1\nb     23"
+
+
+def test_results() -> None:
+    rule = {"success": 0.855, "success_ci95": [0.8, 0.9], "success_at_end": 0.5}
+    row = {"rules": {"public": rule, "block": {**rule, "success": 1.0}}, "gap_closed": 0.25, "plan_ms": {"p50": 31.4}}
+    noop = {**row, "plan_ms": {"p50": None}}
+    result = {
+        "rows": {"planner": row, "noop": noop},
+        "episodes": 7,
+        "seed": 3,
+        "protocol": {"offset": 25, "budget": 50},
+    }
+    lines = results_table(result).splitlines()
+    assert lines[1].split() == ["planner", "85.5", "[80,", "90]", "50", "100", "[80,", "90]", "50", "25", "31"]
+    assert lines[2].split()[-1] == "-"
+    assert "7 held-out instances, seed 3" in lines[-1]
+
+
+def test_tasks_are_described_from_their_environments() -> None:
+    text = list_tasks()
+    push, arm = text[text.index("pusht  (") :], text[: text.index("pusht  (")]
+    assert "public, block (the first counts)" in push and "pusher_vx_m_s from -0.2 to 0.2" in push
+    assert arm.startswith("arm_reach  (wmplan.envs:wmplan/ArmReach-v0") and "pose" in arm
