@@ -40,8 +40,13 @@ class Decoder(nn.Module):
         self.cell = cell
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents (N, L) to pictures (N, H, W, 3), from 0 to 1."""
+        """Latents (N, L) to pictures (N, H, W, 3), from 0 to 1.
+
+        In training mode they are not clamped to that range: the gradient of a saturated pixel would be lost, and with a
+        sigmoid in its place small bright things on a dark ground are never found.
+        """
         places = self.place_in(self.coordinates)  # (rows, columns, width)
         hidden = self.mix(places + self.latent_in(latents)[:, None, None])  # (N, rows, columns, width)
         hidden = F.silu(self.smooth(F.silu(hidden).permute(0, 3, 1, 2)))
-        return F.pixel_shuffle(self.out(hidden), self.cell).permute(0, 2, 3, 1).sigmoid()
+        pictures = F.pixel_shuffle(0.5 + 0.25 * self.out(hidden), self.cell).permute(0, 2, 3, 1)  # (N, H, W, 3)
+        return pictures if self.training else pictures.clamp(0.0, 1.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
+from wmplan.settings import build as settings
 from wmplan.settings.nearest import did_you_mean
 
 T = TypeVar("T")
@@ -16,20 +19,27 @@ def build(part: str, registry: Mapping[str, Callable[..., T]], name: str, *args:
     """`registry[name](*args, **options)`.
 
     Args:
-        part: what is built, for the errors: "encoder".
+        part: what is built, for the errors: "encoder", whose options are called encoder_options.
         args: what every entry of the registry takes; options are the keyword-only parameters.
 
     Raises:
-        UserError: if there is no such name, or it has no such option.
+        UserError: if there is no such name, it has no such option, or an option has a value of the wrong kind.
     """
     if name not in registry:
         raise UserError(f"there is no {part} {name!r}; {did_you_mean(name, registry)}")
-    parameters = inspect.signature(registry[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            raise UserError(f"the {part} {name!r} has no option {option!r}; {did_you_mean(option, known)}")
-    return registry[name](*args, **options)
+    return registry[name](*args, **check_options(registry[name], options, f"{part}_options"))
+
+
+def check_options(target: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """`options` as the annotations of the keyword-only parameters of `target` want them."""
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    fields = [
+        (parameter.name, hints[parameter.name], dataclasses.field(default=parameter.default))
+        for parameter in inspect.signature(target).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    checked = settings.build(dataclasses.make_dataclass("Options", fields), options, path)
+    return {name: getattr(checked, name) for name in options}
 
 
 def require_positive(part: str, **values: int) -> None:

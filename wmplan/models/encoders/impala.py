@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from wmplan.models.encoders.keypoint import Residual
@@ -37,7 +38,8 @@ class ImpalaEncoder(nn.Module):
             layers += [nn.Conv2d(width, out, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
             layers += [Residual(out), Residual(out)]
             width, rows, columns = out, (rows + 1) // 2, (columns + 1) // 2
-        self.convolutions = nn.Sequential(*layers, nn.ReLU())
+        layers.append(nn.ReLU())
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Sequential(
             nn.Linear(width * rows * columns, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, latent_dim)
         )

@@ -17,8 +17,8 @@ from wmplan.models.registry import require_positive
 class SpatialSoftmax(nn.Module):
     """Expected image coordinates under the softmax of each heatmap (Finn et al. 2016, Deep Spatial Autoencoders).
 
-    The coordinates run from -1 to 1 over the centres of the outermost cells. The sharpness of each softmax (its inverse
-    temperature) is learned.
+    The coordinates run from -1 to 1 over the centres of the outermost cells. Each heatmap is standardised over its
+    cells; the sharpness of each softmax (its inverse temperature) is learned.
 
     Args:
         spread: also give the root mean square distance from the expected point, which tells a found point (small)
@@ -28,7 +28,7 @@ class SpatialSoftmax(nn.Module):
     grid: Tensor
 
     def __init__(
-        self, keypoints: int, height: int, width: int, *, sharpness: float = 2.0, spread: bool = False
+        self, keypoints: int, height: int, width: int, *, sharpness: float = 1.5, spread: bool = False
     ) -> None:
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.full((keypoints, 1), math.log(sharpness)))
@@ -43,7 +43,10 @@ class SpatialSoftmax(nn.Module):
 
     def forward(self, heatmaps: Tensor) -> Tensor:
         """Heatmaps (N, K, height, width) to (N, K, features)."""
-        weights = (heatmaps.flatten(2) * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
+        scores = heatmaps.flatten(2)
+        # Standardised, a heatmap stands out from the first training step on; a raw one starts flat, its point central.
+        scores = (scores - scores.mean(-1, keepdim=True)) * torch.rsqrt(scores.var(-1, keepdim=True) + 1e-4)
+        weights = (scores * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
         moments = weights @ self.grid  # (N, K, 2 or 3)
         if self.features == 2:
             return moments
@@ -71,12 +74,13 @@ class KeypointEncoder(nn.Module):
         image_size: (height, width) of the frames.
         latent_dim: D.
         channels: of the 3 x 3 convolutions, all at the resolution of the cells.
-        residual_blocks: residual blocks after them.
+        residual_blocks: blocks of two convolutions after them.
         keypoints: heatmaps.
         hidden: width of the perceptron; 0 for one linear layer.
         downsample: pixels a side of a cell.
         stem: "unshuffle" makes each cell's pixels its channels, which costs nothing; "stride" comes to the same
             resolution by convolutions of stride 2, which see across cells early and are slower.
+        first_kernel: cells a side that the first convolution sees; 1 makes the encoder 1.4 times as fast as 3.
         spread: see SpatialSoftmax.
     """
 
@@ -91,11 +95,14 @@ class KeypointEncoder(nn.Module):
         hidden: int = 256,
         downsample: int = 4,
         stem: str = "unshuffle",
+        first_kernel: int = 3,
         spread: bool = False,
     ) -> None:
         super().__init__()
         require_positive("keypoint encoder", latent_dim=latent_dim, keypoints=keypoints, channels=len(channels))
         require_divisible(image_size, downsample, "downsample")
+        if first_kernel % 2 == 0:
+            raise UserError(f"first_kernel is {first_kernel}, it has to be odd")
         self.cell = downsample if stem == "unshuffle" else 1
         layers: list[nn.Module] = []
         width = 3 * self.cell**2
@@ -107,11 +114,12 @@ class KeypointEncoder(nn.Module):
                 width = channels[0]
         elif stem != "unshuffle":
             raise UserError(f"stem is {stem!r}, it has to be 'unshuffle' or 'stride'")
-        for out in channels:
-            layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()]
+        for i, out in enumerate(channels):
+            kernel = first_kernel if i == 0 else 3
+            layers += [nn.Conv2d(width, out, kernel, padding=kernel // 2), nn.ReLU()]
             width = out
         layers += [Residual(width) for _ in range(residual_blocks)]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heatmaps = nn.Conv2d(width, keypoints, 1)
         rows, columns = image_size[0] // downsample, image_size[1] // downsample
         self.softmax = SpatialSoftmax(keypoints, rows, columns, spread=spread)

@@ -25,7 +25,8 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor, causal: bool = False) -> Tensor:
         """(N, tokens, width) to the same; `causal` hides from each token those after it."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)  # (N, heads, 3, tokens, width/heads)
-        mixed = F.scaled_dot_product_attention(*qkv.unbind(2), is_causal=causal)
+        queries, keys, values = qkv.unbind(2)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
