@@ -161,7 +161,7 @@ def _setup(
     options = dict(environment or {})
     if loaded is not None:
         make_objective(planning["objective"], loaded)
-        options = {"image_size": tuple(loaded.spec.image_size), **options}
+        options = {"image_size": list(loaded.spec.image_size), **options}
         action_block = loaded.spec.action_block
     return Setup(
         task,
