@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -57,6 +58,8 @@ class CollectConfig:
             raise DataError(f"seed is {self.seed}, it has to be at least 0")
         if self.processes is not None and self.processes < 1:
             raise DataError(f"processes is {self.processes}, it has to be at least 1, or left out for one a core")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise DataError(f"image_size is {self.image_size}, it has to be (height, width) in pixels")
         if not self.out:
             raise DataError("out is empty, it has to name the folder of the data set")
 
@@ -86,7 +89,9 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         KeyboardInterrupt: at Ctrl-C; finished shards stay, the same call goes on.
     """
     folder = Path(config.out)
-    meta = _describe(config)
+    env = config.make_environment()
+    meta = _describe(config, env)
+    env.close()
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,11 +100,15 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     if missing or not (folder / "meta.json").is_file():
         meta.write(folder)
     total, todo = config.episodes, sum(len(meta.shard_episodes(shard)) for shard in missing)
-    processes = config.processes or len(os.sched_getaffinity(0))
-    with tqdm(
-        total=total, initial=total - todo, desc="collect", unit="ep", disable=not (progress and sys.stderr.isatty())
-    ) as bar:
-        for episodes in run_jobs(_Collector, config, missing, processes):
+    processes = config.processes or available_cores()
+    shown = progress and sys.stderr.isatty()
+    with (
+        tqdm(total=total, initial=total - todo, desc="collect", unit="ep", disable=not shown) as bar,
+        contextlib.closing(
+            run_jobs(_Collector, config, missing, processes)
+        ) as work,  # stops the workers, come what may
+    ):
+        for episodes in work:
             bar.update(episodes)
     store = EpisodeStore.open(folder, task=config.task)
     if missing or not (folder / "episodes.h5").is_file():
@@ -107,25 +116,30 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     return store
 
 
+def available_cores() -> int:
+    """Cores this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class _Collector:
     """Collects one shard after another, with one environment."""
 
     def __init__(self, config: CollectConfig) -> None:
-        self.config, self.env, self.meta = config, config.make_environment(), _describe(config)
+        self.config, self.env = config, config.make_environment()
+        self.meta = _describe(config, self.env)
 
-    def __call__(self, shard: int, report: Callable[[int], None]) -> None:
+    def __call__(self, shard: int) -> Iterator[int]:
         config = self.config
         writer = EpisodeWriter(shard_path(Path(config.out), shard))
         for episode in self.meta.shard_episodes(shard):
             rng = episode_rng(config.seed, episode)
             writer.add(episode, run_episode(self.env, rng, config.steps, variation=config.variation))
-            report(1)
+            yield 1
         writer.finish()
 
 
-def _describe(config: CollectConfig) -> StoreMeta:
-    env = config.make_environment()
-    meta = StoreMeta(
+def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
+    return StoreMeta(
         task=config.task,
         seed=config.seed,
         episodes=config.episodes,
@@ -141,8 +155,6 @@ def _describe(config: CollectConfig) -> StoreMeta:
         variation=config.variation,
         versions={name: version(name) for name in ("wmplan", "mujoco", "numpy")},
     )
-    env.close()
-    return meta
 
 
 def _missing(folder: Path, meta: StoreMeta) -> list[int]:
@@ -159,7 +171,7 @@ def _missing(folder: Path, meta: StoreMeta) -> list[int]:
                 f"{folder} holds a collection of {before.episodes} episodes, not {meta.episodes}; ask for at least as "
                 "many, or choose another out"
             )
-    elif any(path.name != "shards" for path in folder.iterdir()):
+    elif any(path.is_file() for path in folder.rglob("*")):
         raise DataError(f"{folder} is not empty and holds no collection; choose another out")
     for leftover in folder.rglob(".*.partial"):
         leftover.unlink(missing_ok=True)

@@ -6,21 +6,25 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from wmplan.data.meta import DataError
 
-Job = Callable[[int, Callable[[int], None]], None]
-"""Does job number n, and calls its second argument with the units of work it has done since."""
+Job = Callable[[int], Iterator[int]]
+"""Does job number n, yielding the units of work it has done since it last did."""
 
 ENVIRONMENT = {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}  # one thread a process: the processes share the cores
 
 
-def run_jobs(make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], processes: int) -> Iterator[int]:
-    """Run `make_job(config)(n, report)` for every n in `jobs`, yielding the units of work as they are done.
+def run_jobs(
+    make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], processes: int
+) -> Generator[int, None, None]:
+    """Do `make_job(config)(n)` for every n in `jobs`, yielding the units of work as they are done.
 
     With one process the jobs run in this one. Which worker does which job is left to chance: jobs must not
     depend on it. Workers end with this process, however it ends.
@@ -29,17 +33,15 @@ def run_jobs(make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], p
         DataError: what a job raised, or that a worker was killed.
     """
     if processes <= 1 or len(jobs) <= 1:
-        job, done = make_job(config), deque[int]()
+        job = make_job(config)
         for number in jobs:
-            job(number, done.append)
-            yield sum(done)
-            done.clear()
+            yield from job(number)
         return
     context = multiprocessing.get_context("spawn")
     waiting = deque(jobs)
     workers: dict[Connection, Any] = {}
     try:
-        with _environment():
+        with _start_up():
             for _ in range(min(processes, len(jobs))):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(theirs, make_job, config), daemon=True)
@@ -75,26 +77,34 @@ def run_jobs(make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], p
 
 
 def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
     try:
         job = make_job(config)
         while (number := connection.recv()) is not None:
-            job(number, lambda units: connection.send(("progress", units)))
+            for units in job(number):
+                connection.send(("progress", units))
             connection.send(("done", number))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
     except Exception as error:
+        if not isinstance(error, DataError):
+            error.add_note(f"in a worker process: {traceback.format_exc()}")
         connection.send(("error", error))
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """ENVIRONMENT for the processes that are started inside."""
+def _start_up() -> Iterator[None]:
+    """What processes that are started inside inherit: ENVIRONMENT, and that Ctrl-C is not theirs to answer.
+
+    Ctrl-C reaches the whole group, at any moment of their start; they are told to stop by their parent.
+    """
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
+    resource_tracker.ensure_running()  # it unblocks SIGINT when it is started, so not under the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

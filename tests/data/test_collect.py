@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wmplan.data.collect import CollectConfig, collect, run_episode
+from wmplan.data.episode import COLLECTION, EVALUATION, episode_rng
+from wmplan.data.meta import DataError
+from wmplan.data.store import EpisodeStore
+
+TASK = "wmplan.envs:wmplan/PushT-v0"
+EPISODES, STEPS, PER_SHARD = 10, 8, 2
+
+
+def small(folder: Path, **changes: object) -> CollectConfig:
+    config = CollectConfig(TASK, str(folder), EPISODES, STEPS, 3, (16, 16), processes=1, episodes_per_shard=PER_SHARD)
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    return collect(small(tmp_path_factory.mktemp("reference") / "data"))
+
+
+def assert_same(store: EpisodeStore, reference: EpisodeStore) -> None:
+    assert store.columns == reference.columns
+    for name in reference.columns:
+        assert store.column(name).tobytes() == reference.column(name).tobytes(), name
+
+
+def test_layout(reference: EpisodeStore) -> None:
+    assert reference.lengths.tolist() == [STEPS + 1] * EPISODES
+    assert {name: shape for name, (shape, _) in reference.columns.items()} == {
+        "pixels": (16, 16, 3),
+        "action": (2,),
+        "proprio": (2,),
+        "state": (5,),
+        "physics_state": reference.columns["physics_state"][0],
+        "episode_idx": (),
+        "step_idx": (),
+    }
+    actions = reference.column("action").reshape(EPISODES, STEPS + 1, 2)
+    assert np.isnan(actions[:, -1]).all()
+    assert np.isfinite(actions[:, :-1]).all()
+    assert np.abs(actions[:, :-1]).max() <= np.float32(0.2)
+    assert len(np.unique(reference.column("state").reshape(EPISODES, -1), axis=0)) == EPISODES
+    meta = json.loads((reference.paths[0].parent.parent / "meta.json").read_text())
+    assert (meta["task"], meta["seed"], meta["episodes"], meta["steps"]) == (TASK, 3, EPISODES, STEPS)
+    assert meta["control_rate"] == pytest.approx(10.0)
+
+
+def test_the_simulator_repeats_what_was_recorded(reference: EpisodeStore) -> None:
+    env = small(Path("unused")).make_environment()
+    rows = reference.episode(4)
+    env.reset(seed=0)
+    env.set_state(rows["physics_state"][0])
+    for step in range(STEPS + 1):
+        np.testing.assert_array_equal(env.get_state(), rows["physics_state"][step])
+        np.testing.assert_array_equal(env.draw((16, 16)), rows["pixels"][step])
+        np.testing.assert_array_equal(env.observe()["proprio"], rows["proprio"][step])
+        np.testing.assert_array_equal(env.task_state().astype(np.float32), rows["state"][step])
+        if step < STEPS:
+            env.advance(rows["action"][step])
+    env.close()
+
+
+@pytest.mark.slow
+def test_the_data_is_the_same_from_any_number_of_processes(reference: EpisodeStore, tmp_path: Path) -> None:
+    assert_same(collect(small(tmp_path / "data", processes=3)), reference)
+
+
+def test_the_data_is_the_seeds(reference: EpisodeStore, tmp_path: Path) -> None:
+    other = collect(small(tmp_path / "data", seed=4, episodes=2))
+    assert not np.array_equal(other.column("state"), reference.column("state", range(2)))
+
+
+def test_longer_collections_begin_with_shorter_ones(reference: EpisodeStore, tmp_path: Path) -> None:
+    collect(small(tmp_path / "data", episodes=5))
+    assert_same(collect(small(tmp_path / "data")), reference)
+
+
+def test_a_finished_collection_is_left_alone(reference: EpisodeStore) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.paths[0].parent.parent.rglob("*")}
+    collect(small(reference.paths[0].parent.parent))
+    assert {path: path.stat().st_mtime_ns for path in reference.paths[0].parent.parent.rglob("*")} == before
+
+
+def test_variation_is_recorded_and_can_be_restored(tmp_path: Path) -> None:
+    config = small(tmp_path / "data", episodes=2, variation=True)
+    store = collect(config)
+    env = config.make_environment()
+    for index in range(2):
+        rows = store.episode(index)
+        factors = {name.removeprefix("variation."): rows[name] for name in rows if name.startswith("variation.")}
+        assert set(factors) >= {"light", "friction", "mass"}
+        for values in factors.values():
+            np.testing.assert_array_equal(values, np.broadcast_to(values[0], values.shape))
+        options = {"state": rows["physics_state"][0], "variation": {name: v[0] for name, v in factors.items()}}
+        env.reset(seed=0, options=options)
+        np.testing.assert_array_equal(env.draw((16, 16)), rows["pixels"][0])
+        env.advance(rows["action"][0])
+        np.testing.assert_array_equal(env.get_state(), rows["physics_state"][1])
+    assert not np.array_equal(store.episode(0)["variation.light"], store.episode(1)["variation.light"])
+    env.close()
+
+
+# ---------------------------------------------------------------------- interruptions
+
+SCRIPT = f"""
+import sys
+from wmplan.data.collect import CollectConfig, collect
+if __name__ == "__main__":
+    out, processes = sys.argv[1], int(sys.argv[2])
+    try:
+        collect(CollectConfig(
+            {TASK!r}, out, {EPISODES}, {STEPS}, 3, (16, 16), processes=processes, episodes_per_shard={PER_SHARD}
+        ))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@contextlib.contextmanager
+def collecting(tmp_path: Path, processes: int) -> Iterator[subprocess.Popen[str]]:
+    """The small collection in a process group of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(tmp_path / "data"), str(processes)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_shards(tmp_path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 300
+    while len(list((tmp_path / "data" / "shards").glob("*.h5"))) < count and process.poll() is None:
+        assert time.monotonic() < until, "the collection does not get on"
+        time.sleep(0.002)
+
+
+def wait_until_gone(group: int) -> None:
+    """Wait for the last process of a group to end; one that only its parent has not collected yet counts as gone."""
+    until = time.monotonic() + 300
+    while True:
+        alive = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, member_of = stat.read_text().rpartition(")")[2].split()[:3]
+                if int(member_of) == group and state != "Z":
+                    alive.append(stat.parent.name)
+        if not alive:
+            return
+        assert time.monotonic() < until, f"processes {alive} are still there"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_kill_9_at_any_moment_loses_no_finished_shard(reference: EpisodeStore, tmp_path: Path, processes: int) -> None:
+    rng = random.Random(processes)
+    shards = tmp_path / "data" / "shards"
+    for count in (1, 2, 3):
+        with collecting(tmp_path, processes) as process:
+            wait_for_shards(tmp_path, count, process)
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()  # the parent alone: its workers have to notice
+            process.wait()
+            kept = {path.name: path.read_bytes() for path in shards.glob("*.h5")}
+        for path in kept:
+            assert (shards / path).read_bytes() == kept[path]
+        assert len(kept) >= count
+    store = collect(small(tmp_path / "data"))
+    assert_same(store, reference)
+    assert not list((tmp_path / "data").rglob(".*"))
+
+
+def test_an_interrupted_collection_is_no_data_set_yet(reference: EpisodeStore, tmp_path: Path) -> None:
+    store = collect(small(tmp_path / "data"))
+    store.paths[1].unlink()
+    with pytest.raises(DataError, match="4 of 5 shards; run the same collect command again"):
+        EpisodeStore.open(tmp_path / "data")
+    assert_same(collect(small(tmp_path / "data")), reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_stops_every_process_without_a_word(reference: EpisodeStore, tmp_path: Path, processes: int) -> None:
+    with collecting(tmp_path, processes) as process:
+        wait_for_shards(tmp_path, 1, process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 130
+        assert errors == ""
+        wait_until_gone(process.pid)
+    assert_same(collect(small(tmp_path / "data")), reference)
+
+
+def test_a_damaged_shard_is_collected_again(
+    reference: EpisodeStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = collect(small(tmp_path / "data"))
+    store.close()
+    store.paths[2].write_bytes(store.paths[2].read_bytes()[:1000])
+    assert_same(collect(small(tmp_path / "data")), reference)
+    assert "00002.h5 is cut short" in capsys.readouterr().err
+
+
+def test_a_full_disk_gets_one_line_and_loses_no_finished_shard(reference: EpisodeStore, tmp_path: Path) -> None:
+    first = collect(small(tmp_path / "data", episodes=PER_SHARD)).paths[0]
+    content, limit = first.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, limit[1]))  # the kernel refuses larger files
+    try:
+        with pytest.raises(DataError, match=r"could not write .*00001\.h5 .*: .*, so make room and run") as caught:
+            collect(small(tmp_path / "data"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "\n" not in str(caught.value)
+    assert first.read_bytes() == content
+    assert [path.name for path in first.parent.iterdir()] == ["00000.h5"]
+    assert_same(collect(small(tmp_path / "data")), reference)
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+def test_another_collection_is_not_mixed_in(reference: EpisodeStore) -> None:
+    folder = reference.paths[0].parent.parent
+    for change, message in (
+        ({"seed": 9}, "seed=3, not 9"),
+        ({"steps": 9}, "steps=8, not 9"),
+        ({"image_size": (32, 32)}, "image_size="),
+        ({"episodes": 4}, "10 episodes, not 4"),
+        ({"variation": True}, "variation=False, not True"),
+        ({"task": "wmplan.envs:wmplan/ArmReach-v0"}, "task="),
+    ):
+        with pytest.raises(DataError, match=message):
+            collect(small(folder, **change))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(DataError, match="is not empty and holds no collection"):
+        collect(small(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be made"):
+        collect(small(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"episodes": 0}, "episodes is 0, it has to be at least 1"),
+        ({"steps": -1}, "steps is -1"),
+        ({"seed": -2}, "seed is -2"),
+        ({"processes": 0}, "processes is 0"),
+        ({"image_size": (64,)}, "image_size is"),
+        ({"out": ""}, "out is empty"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        small(tmp_path, **change)
+
+
+def test_an_unknown_task_is_named(tmp_path: Path) -> None:
+    for task in ("wmplan.envs:wmplan/PushU-v0", "no_such_module:X-v0"):
+        with pytest.raises(DataError, match=f"task={task} is no Gymnasium id"):
+            collect(small(tmp_path / "data", task=task))
+    assert not (tmp_path / "data").exists()
+
+
+# ---------------------------------------------------------------------- one episode
+
+
+def test_episode_generators_differ_by_seed_episode_and_stream() -> None:
+    draws = {
+        episode_rng(seed, episode, stream).integers(2**62)
+        for seed in range(3)
+        for episode in range(5)
+        for stream in (COLLECTION, EVALUATION)
+    }
+    assert len(draws) == 3 * 5 * 2
+    assert episode_rng(1, 2).integers(2**62) == episode_rng(1, 2, COLLECTION).integers(2**62)
+
+
+def test_an_episode_without_pictures_is_the_same_episode() -> None:
+    env = small(Path("unused")).make_environment()
+    drawn, blind = (run_episode(env, episode_rng(0, 7), 5, pixels=pixels) for pixels in (True, False))
+    assert drawn.pop("pixels").shape == (6, 16, 16, 3)
+    assert drawn.keys() == blind.keys()
+    for name, values in drawn.items():
+        np.testing.assert_array_equal(values, blind[name])
+    env.close()
