@@ -36,3 +36,8 @@ def parity():
         return Parity(name, *files, config["architecture"])
 
     return read
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    return FIXTURES

@@ -75,7 +75,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
 @pytest.mark.parametrize(
     "code",
     [
-        b"cbuiltins\neval\n(S'open(\"%s\", \"w\")'\ntR.",  # calls a builtin
+        b'cbuiltins\neval\n(S\'open("%s", "w")\'\ntR.',  # calls a builtin
         b"\x80\x04c__builtin__\ngetattr\n(cos\nsystem\nS'__call__'\ntR.",
         b"\x80\x02cposix\nsystem\n(S'touch %s'\ni.",
     ],

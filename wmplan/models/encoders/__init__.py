@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from wmplan.models.encoders.hf import HFEncoder
 from wmplan.models.encoders.impala import ImpalaEncoder
 from wmplan.models.encoders.keypoint import KeypointEncoder
 from wmplan.models.encoders.vit import ViTEncoder
@@ -21,9 +22,10 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "keypoint": KeypointEncoder,
     "impala": ImpalaEncoder,
     "vit": ViTEncoder,
+    "hf": HFEncoder,
 }
 
-__all__ = ["ENCODERS", "ImpalaEncoder", "KeypointEncoder", "ViTEncoder", "make_encoder"]
+__all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "ViTEncoder", "make_encoder"]
 
 
 def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, **options: Any) -> nn.Module:

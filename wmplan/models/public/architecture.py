@@ -32,5 +32,7 @@ def read_size(architecture: Mapping[str, Any], path: str, default: int | None = 
     """
     value = read_field(architecture, path, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise CheckpointError(f"the architecture's field {path!r} is {value!r}, it has to be a whole number of at least {least}")
+        raise CheckpointError(
+            f"the architecture's field {path!r} is {value!r}, it has to be a whole number of at least {least}"
+        )
     return value

@@ -18,6 +18,7 @@ from wmplan.models.checkpoint import CheckpointError
 from wmplan.models.public.architecture import read_field, read_size
 from wmplan.models.public.frame_causal import Memory
 from wmplan.models.public.images import centre_square, resize, standardise, to_channels_first
+from wmplan.models.public.objectives import PatchAndProprio
 from wmplan.models.public.patch_latents import PatchLatentModel, StepEmbedding
 from wmplan.models.public.spec import fit_spec
 from wmplan.models.public.transformer import Attention, FeedForward
@@ -164,6 +165,10 @@ class DinoWM(PatchLatentModel):
         images = to_channels_first(frames, self.dtype, self.device) / 255
         images = resize(centre_square(images), self.config.image_size, antialias=True)
         return resize(standardise(images, (0.5,) * 3, (0.5,) * 3), self.config.encoder_size, antialias=True)
+
+    def native_objective(self, alpha: float = 1.0) -> PatchAndProprio:
+        """Mean squared error of the patches plus alpha times that of patch 0's embedded proprioception, final frame."""
+        return PatchAndProprio(self.visual_dim, alpha, "first")
 
     def condition(self, actions: Tensor) -> Tensor:
         """Embeddings (n, f, action_emb_dim) of normalised actions (n, f, A)."""

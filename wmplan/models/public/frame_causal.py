@@ -13,6 +13,7 @@ itself and the frames before it, so
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.models.public.objectives import Objective
 from wmplan.models.public.strict import load_strict
 
 
@@ -36,7 +38,9 @@ class Memory:
         keep: whether later frames will attend to those that pass now.
     """
 
-    def __init__(self, tokens: int, shared: Memory | None = None, rows: Tensor | None = None, keep: bool = True) -> None:
+    def __init__(
+        self, tokens: int, shared: Memory | None = None, rows: Tensor | None = None, keep: bool = True
+    ) -> None:
         self.tokens, self.keep = tokens, keep
         self._shared, self._rows = shared, rows
         self._own: dict[int, tuple[Tensor, Tensor]] = {}
@@ -188,8 +192,23 @@ class FrameCausalModel(WorldModel):
     def candidate_bytes(self, frames: int, kept: int) -> int:
         """Memory that one candidate takes in a pass of `frames` frames, `kept` frames staying in the memory."""
 
+    @abstractmethod
+    def native_objective(self) -> Objective:
+        """The cost that the family's paper plans with."""
+
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         """Predicted latents under candidate action sequences: see WorldModel.rollout."""
+        return self._rollout(context, actions, past_actions, last_only=False)
+
+    def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        """The last of what rollout() predicts, (B, S, 1, *latent), without holding the rest."""
+        return self._rollout(context, actions, past_actions, last_only=True)
+
+    def rollout_bytes(self, horizon: int) -> int:
+        """Memory that one candidate's predictions take while an objective reads them; a pass has a bound of its own."""
+        return 4 * self.latent_dtype.itemsize * math.prod(self.spec.latent_shape)
+
+    def _rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:
         self.check_rollout(context, actions, past_actions)
         if not torch.isfinite(context[:, -1]).all():
             raise ValueError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
@@ -205,7 +224,7 @@ class FrameCausalModel(WorldModel):
             shared[start] = self._share(context, shared_conditions, start)
         size = self._chunk(context.shape[1], horizon)
         predicted = [
-            self._rollout_chunk(context, candidates[i : i + size], rows[i : i + size], shared)
+            self._rollout_chunk(context, candidates[i : i + size], rows[i : i + size], shared, last_only)
             for i in range(0, batch * count, size)
         ]
         return torch.cat(predicted).unflatten(0, (batch, count))  # (n, H, *latent) -> (B, S, H, *latent)
@@ -234,8 +253,10 @@ class FrameCausalModel(WorldModel):
         self.advance(context[:, start:-1], conditions[:, start:], 0, memory)
         return memory
 
-    def _rollout_chunk(self, context: Tensor, actions: Tensor, rows: Tensor, shared: Mapping[int, Memory | None]) -> Tensor:
-        """Predictions (n, H, *latent) for candidates (n, H, A) of the environments `rows` (n,)."""
+    def _rollout_chunk(
+        self, context: Tensor, actions: Tensor, rows: Tensor, shared: Mapping[int, Memory | None], last_only: bool
+    ) -> Tensor:
+        """Predictions (n, H or 1, *latent) for candidates (n, H, A) of the environments `rows` (n,)."""
         time = context.shape[1]
         newest = time - 1  # the first frame whose action differs between candidates
         conditions = self.condition(actions)
@@ -251,7 +272,7 @@ class FrameCausalModel(WorldModel):
             memory.keep = step + 1 < len(starts) and starts[step + 1] == start
             new = torch.stack(latents[first - newest :], dim=1)  # (n, f, *latent)
             latents.append(self.advance(new, conditions[:, first - newest : step + 1], first - start, memory))
-        return torch.stack(latents[1:], dim=1)
+        return torch.stack(latents[-1:] if last_only else latents[1:], dim=1)
 
     def _chunk(self, time: int, horizon: int) -> int:
         """Candidates in one pass, such that they stay within max_batch_bytes."""

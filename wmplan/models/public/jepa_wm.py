@@ -16,7 +16,15 @@ from wmplan.models.base import ModelSpec
 from wmplan.models.checkpoint import CheckpointError
 from wmplan.models.public.architecture import read_size
 from wmplan.models.public.frame_causal import Memory
-from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, centre_square, resize, standardise, to_channels_first
+from wmplan.models.public.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    centre_square,
+    resize,
+    standardise,
+    to_channels_first,
+)
+from wmplan.models.public.objectives import PatchAndProprio
 from wmplan.models.public.patch_latents import PatchLatentModel
 from wmplan.models.public.rope import Rotation, grid_positions
 from wmplan.models.public.rope_transformer import Perceptron, RopeAttention
@@ -173,6 +181,10 @@ class JepaWM(PatchLatentModel):
         """Centre square, bilinear resize without antialiasing, ImageNet's mean and std."""
         images = centre_square(to_channels_first(frames, self.dtype, self.device) / 255)
         return standardise(resize(images, self.config.image_size, antialias=False), IMAGENET_MEAN, IMAGENET_STD)
+
+    def native_objective(self, alpha: float = 0.1) -> PatchAndProprio:
+        """Mean squared error of the patches plus alpha times that of their embedded proprioception, final frame."""
+        return PatchAndProprio(self.visual_dim, alpha, "all")
 
     def condition(self, actions: Tensor) -> Tensor:
         """The shifts, scales and gates of every block for actions (n, f, A), of shape (n, f, depth, 6 x total)."""

@@ -5,7 +5,7 @@ Written from the description of the released layout. The latent of a frame is it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,25 +14,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.base import Frames, ModelSpec
+from wmplan.models.checkpoint import CheckpointError
 from wmplan.models.public.architecture import read_field, read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
 from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
+from wmplan.models.public.objectives import SummedSquaredError
 from wmplan.models.public.spec import fit_spec
 from wmplan.models.public.transformer import Attention, FeedForward
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+    "none": lambda width: nn.Identity(),
+}
 
 
 @dataclass(frozen=True)
 class LeWMConfig:
     """Sizes of a LeWM: of its ViT, its two projectors, its action embedding and its predictor.
 
-    width is D, of the embeddings; hidden is the predictor's own width, equal to D in all releases.
+    width is D, of the embeddings; hidden is the predictor's own width, equal to D in all releases. A projector is its
+    hidden width and the name of its norm, or None: stable-worldmodel's PLDM has the same form and may leave it out.
     """
 
     vit: ViTConfig
     width: int
-    projector_hidden: int
-    pred_proj_hidden: int
+    projector: tuple[int, str] | None
+    pred_proj: tuple[int, str] | None
     action_input: int
     action_smoothed: int
     action_scale: int
@@ -62,23 +71,43 @@ class LeWMConfig:
         return cls(
             vit=vit,
             width=width,
-            projector_hidden=int(read_field(architecture, "projector.dims")[1]),
-            pred_proj_hidden=int(read_field(architecture, "pred_proj.dims")[1]),
+            projector=read_projector(architecture, "projector"),
+            pred_proj=read_projector(architecture, "pred_proj"),
             action_input=read_size(architecture, "action_encoder.input_dim"),
             action_smoothed=read_size(architecture, "action_encoder.smoothed_dim", 10),
             action_scale=read_size(architecture, "action_encoder.mlp_scale", 4),
             num_frames=read_size(architecture, "predictor.num_frames"),
             hidden=read_size(architecture, "predictor.hidden_dim", width),
-            **{name: read_size(architecture, f"predictor.{name}") for name in ("depth", "heads", "dim_head", "mlp_dim")},
+            **{
+                name: read_size(architecture, f"predictor.{name}") for name in ("depth", "heads", "dim_head", "mlp_dim")
+            },
         )
 
 
-class Projector(nn.Module):
-    """Linear, batch norm by running statistics, exact GELU, linear."""
+def read_projector(architecture: Mapping[str, Any], name: str) -> tuple[int, str] | None:
+    """Hidden width and norm of a projector; None where its `dims` are empty."""
+    dims, norm = read_field(architecture, f"{name}.dims"), str(read_field(architecture, f"{name}.norm", "batch"))
+    if not dims:
+        return None
+    if len(dims) != 3 or norm not in NORMS:
+        raise CheckpointError(
+            f"the architecture's field {name!r} has to have three dims and a norm of {', '.join(NORMS)}"
+        )
+    return int(dims[1]), norm
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+
+def make_projector(inputs: int, sizes: tuple[int, str] | None, outputs: int) -> nn.Module:
+    """A Projector, or nothing where there is none."""
+    return nn.Identity() if sizes is None else Projector(inputs, sizes[0], outputs, sizes[1])
+
+
+class Projector(nn.Module):
+    """Linear, norm, exact GELU, linear; batch norm by running statistics in all releases."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, norm: str = "batch") -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        middle = NORMS[norm](hidden)
+        self.net = nn.Sequential(nn.Linear(inputs, hidden), middle, nn.GELU(), nn.Linear(hidden, outputs))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Vectors (n, inputs) to (n, outputs)."""
@@ -185,10 +214,10 @@ class LeWM(FrameCausalModel):
         super().__init__(spec)
         self.config, self.window = config, config.num_frames
         self.encoder = ViT(config.vit)
-        self.projector = Projector(config.vit.hidden_size, config.projector_hidden, config.width)
+        self.projector = make_projector(config.vit.hidden_size, config.projector, config.width)
         self.action_encoder = ActionEmbedder(config)
         self.predictor = Predictor(config)
-        self.pred_proj = Projector(config.width, config.pred_proj_hidden, config.width)
+        self.pred_proj = make_projector(config.width, config.pred_proj, config.width)
 
     @classmethod
     def _sized(cls, architecture: Mapping[str, Any], spec: ModelSpec | None) -> LeWM:
@@ -221,6 +250,10 @@ class LeWM(FrameCausalModel):
         embedded = self.projector(self.encoder(self.preprocess(frames))[:, 0])
         out: Tensor = embedded.unflatten(0, frames.shape[:2]).to(self.latent_dtype)
         return out
+
+    def native_objective(self) -> SummedSquaredError:
+        """Summed squared error of the final embedding."""
+        return SummedSquaredError()
 
     def condition(self, actions: Tensor) -> Tensor:
         """The shifts, scales and gates of every layer for actions (n, f, A), of shape (n, f, depth, 6 x hidden)."""

@@ -6,15 +6,29 @@ Each is a callable (predicted (B, S, H, *latent), goal (B, *latent), actions (B,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 
+class Objective(Protocol):
+    """From predicted latents, goal and candidates to costs; `last_only` where only the last prediction is read."""
+
+    @property
+    def last_only(self) -> bool: ...
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class SummedSquaredError:
     """LeWM: the squared distance between the final and the goal embedding, summed over channels, not averaged."""
+
+    @property
+    def last_only(self) -> bool:
+        """Only the last predicted latent is read."""
+        return True
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor | None = None) -> Tensor:
         return (predicted[:, :, -1] - goal.unsqueeze(1)).square().flatten(2).sum(2)
@@ -43,6 +57,11 @@ class PatchAndProprio:
     frames: Literal["last", "all"] = "last"
     base: float = 2.0
 
+    @property
+    def last_only(self) -> bool:
+        """Whether only the last predicted latent is read."""
+        return self.frames == "last"
+
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor | None = None) -> Tensor:
         if self.frames == "last":
             predicted = predicted[:, :, -1:]
@@ -68,6 +87,11 @@ class TokenMeanAbsoluteError:
     """
 
     token_numbers: int
+
+    @property
+    def last_only(self) -> bool:
+        """Only the last predicted latent is read."""
+        return True
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor | None = None) -> Tensor:
         tokens = slice(0, self.token_numbers)

@@ -61,6 +61,17 @@ class PatchLatentModel(FrameCausalModel):
         self._frozen = (visual_encoder.eval().requires_grad_(False).to(self.device, self.dtype),)
         return self
 
+    def _named_encoder(self) -> nn.Module:
+        """The encoder that the architecture names, from the hub's cache or a folder."""
+        name = self._architecture.get("visual_encoder")
+        if not isinstance(name, str):
+            raise ValueError(
+                "this checkpoint holds no visual encoder and names none: give one with attach(), or import it with encoder=NAME"
+            )
+        from wmplan.models.encoders.hf import PatchTokens
+
+        return PatchTokens(name)
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         for encoder in self._frozen:
             encoder._apply(fn, recurse)
@@ -79,9 +90,8 @@ class PatchLatentModel(FrameCausalModel):
         frames = self.pick_camera(frames)
         self.check_frames(frames)
         if self.visual_encoder is None:
-            raise ValueError(
-                "this checkpoint holds no visual encoder: load it with encoder=NAME, a DINOv2 or DINOv3 of transformers (pip install wmplan[hf])"
-            )
+            self.attach(self._named_encoder())
+        assert self.visual_encoder is not None
         tokens = self.visual_encoder(self.preprocess(frames))
         if tuple(tokens.shape[1:]) != (self.patches, self.visual_dim):
             raise ValueError(

@@ -19,14 +19,21 @@ class RopeAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self, tokens: Tensor, rotation: Rotation, memory: Memory | None = None, layer: int = 0, newest_only: bool = False
+        self,
+        tokens: Tensor,
+        rotation: Rotation,
+        memory: Memory | None = None,
+        layer: int = 0,
+        newest_only: bool = False,
     ) -> Tensor:
         """Attention of tokens (n, f x M, width) to themselves and to `memory`, or without one full attention.
 
         Args:
             newest_only: give the newest frame's M tokens alone.
         """
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (n, heads, tokens, h)
+        q, k, v = (
+            self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (n, heads, tokens, h)
         q, k = rotation(q), rotation(k)
         if memory is None:
             attended = F.scaled_dot_product_attention(q, k, v)
@@ -60,7 +67,12 @@ class RopeBlock(nn.Module):
         self.mlp = Perceptron(width, hidden)
 
     def forward(
-        self, tokens: Tensor, rotation: Rotation, memory: Memory | None = None, layer: int = 0, newest_only: bool = False
+        self,
+        tokens: Tensor,
+        rotation: Rotation,
+        memory: Memory | None = None,
+        layer: int = 0,
+        newest_only: bool = False,
     ) -> Tensor:
         """As RopeAttention.forward."""
         attended = self.attn(self.norm1(tokens), rotation, memory, layer, newest_only)

@@ -50,5 +50,7 @@ def fit_spec(
             f"{spec.action_block} robot steps of {spec.action_dim}"
         )
     if spec.proprio_dim != proprio_dim:
-        raise CheckpointError(f"the model takes {proprio_dim} numbers of robot state, the options give {spec.proprio_dim}")
+        raise CheckpointError(
+            f"the model takes {proprio_dim} numbers of robot state, the options give {spec.proprio_dim}"
+        )
     return replace(spec, history=min(spec.history, history), latent_shape=latent_shape)

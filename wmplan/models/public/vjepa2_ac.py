@@ -19,7 +19,15 @@ from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.checkpoint import CheckpointError
 from wmplan.models.public.architecture import read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
-from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, centre_square, resize, standardise, to_channels_first
+from wmplan.models.public.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    centre_square,
+    resize,
+    standardise,
+    to_channels_first,
+)
+from wmplan.models.public.objectives import TokenMeanAbsoluteError
 from wmplan.models.public.pose import POSE_DIM, integrate
 from wmplan.models.public.rope import Rotation, grid_positions
 from wmplan.models.public.rope_transformer import RopeBlock
@@ -203,12 +211,14 @@ class VJepa2AC(FrameCausalModel):
 
     @staticmethod
     def ignored(name: str) -> bool:
-        """Absolute positions that a raw encoder may hold beside the rotary ones."""
-        return name in ("encoder.pos_embed", "encoder.cls_token")
+        """What a raw encoder holds beside the modules of this one, such as absolute positions."""
+        return name.startswith("encoder.") and name.split(".")[1] not in ("patch_embed", "blocks", "norm")
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Centre square, bilinear resize without antialiasing on 0..255, ImageNet's mean and std."""
-        images = resize(centre_square(to_channels_first(frames, self.dtype, self.device)), self.config.image_size, False)
+        images = resize(
+            centre_square(to_channels_first(frames, self.dtype, self.device)), self.config.image_size, False
+        )
         mean, std = (tuple(255 * x for x in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return standardise(images, mean, std)
 
@@ -242,16 +252,16 @@ class VJepa2AC(FrameCausalModel):
         tokens, poses = latents.split([self.token_numbers, POSE_DIM], dim=-1)
         return tokens.unflatten(-1, (self.config.patches, self.config.encoder_width)), poses
 
-    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
-        """Predicted latents: see WorldModel.rollout.
-
-        Raises:
-            ValueError: also when context and horizon together exceed the frames that the predictor was made for.
-        """
+    def check_rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None) -> None:
+        """As WorldModel.check_rollout; context and horizon together keep to the frames the predictor was made for."""
+        super().check_rollout(context, actions, past_actions)
         frames = context.shape[1] + actions.shape[2] - 1
         if frames > self.window:
             raise ValueError(f"context and horizon make {frames} frames, the predictor takes {self.window} at most")
-        return super().rollout(context, actions, past_actions)
+
+    def native_objective(self) -> TokenMeanAbsoluteError:
+        """Mean absolute error of the final frame's tokens."""
+        return TokenMeanAbsoluteError(self.token_numbers)
 
     def condition(self, actions: Tensor) -> Tensor:
         """The actions themselves, (n, f, 7): they also move the pose."""

@@ -1,0 +1,39 @@
+"""Files named hf://org/name or hf://org/name/file, brought onto this machine or found in the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wmplan.errors import UserError
+
+PREFIX = "hf://"
+FILES = ["config.json", "*.pt", "*.pth", "*.pth.tar", "*.safetensors", "hydra.yaml"]
+
+
+def is_hub(name: str | Path) -> bool:
+    """Whether the name is one of the hub's."""
+    return str(name).startswith(PREFIX)
+
+
+def local_path(name: str) -> Path:
+    """The file or folder of hf://org/name[/file]; HF_HUB_OFFLINE=1 looks into the cache alone.
+
+    Raises:
+        UserError: when the name has no org or name, the extra is not installed, or the hub does not give it.
+    """
+    parts = name.removeprefix(PREFIX).strip("/").split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise UserError(f"{name} has to be hf://org/name or hf://org/name/file")
+    try:
+        from huggingface_hub import hf_hub_download, snapshot_download
+    except ImportError as error:
+        raise UserError(f"{name} needs an extra: pip install 'wmplan[hf]'") from error
+    repository, offline = "/".join(parts[:2]), os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    try:
+        if len(parts) == 3:
+            return Path(hf_hub_download(repository, parts[2], local_files_only=offline))
+        return Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=offline))
+    except (OSError, ValueError) as error:  # what the hub's own errors derive from, network errors among them
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{name} could not be had: {reason}") from error
