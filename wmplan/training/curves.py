@@ -44,7 +44,7 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
                     axes.plot(steps, values, marker=".", label=name)
             if present and title in ("loss", "terms"):
                 axes.set_yscale("symlog", linthresh=1e-3)
-            if len(present) > 1 or title.startswith("open"):
+            if len(present) > 1 or present == ["open_loop"]:
                 axes.legend(fontsize=7)
             axes.grid(alpha=0.3)
     path, partial = folder / "curves.png", folder / "curves.partial.png"

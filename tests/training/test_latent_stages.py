@@ -1,0 +1,66 @@
+"""What is computed on cached latents: the whitening and the critic's regression."""
+
+import numpy as np
+import pytest
+import torch
+
+from wmplan.models import JEPA, JEPAConfig, ModelSpec
+from wmplan.training.latent_stages import dynamics_loss, one_step_whitening, temporal_loss
+
+
+def make_model(critic: bool = True) -> JEPA:
+    spec = ModelSpec((64, 64), 2, 5, (-1.0,), (1.0,), (0.0,), (1.0,), (4,))
+    options = {"channels": [8], "keypoints": 4, "hidden": 8}
+    return JEPA(JEPAConfig("keypoint", options, 4, critic=critic, predictor_options={"width": 32, "depth": 1}), spec)
+
+
+def test_whitened_one_step_changes_have_unit_covariance() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 3))
+    episodes = [np.cumsum(rng.normal(size=(400, 3)) @ mixing, axis=0) + 50 * rng.normal(size=3) for _ in range(5)]
+    latents = np.concatenate(episodes).astype(np.float32)
+    offsets = np.arange(5) * 400
+    white = one_step_whitening(latents, offsets, stride=4, ridge=0.0).numpy()
+    changes = np.concatenate([e[4:] - e[:-4] for e in episodes]) @ white.T  # none of them across two episodes
+    np.testing.assert_allclose(changes.T @ changes / len(changes), np.eye(3), atol=1e-3)
+
+
+def test_the_dynamics_loss_is_zero_for_latents_that_stand_still_and_an_untrained_predictor() -> None:
+    latent = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0)).expand(-1, 7, -1)
+    loss, _ = dynamics_loss(make_model(), {"latent": latent, "action": torch.rand(6, 6, 5)}, torch.Generator())
+    assert loss.item() == 0.0
+
+
+@pytest.mark.slow
+def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
+    """Latents on a line, one unit a step: the quasimetric that fits is the distance forward."""
+    torch.manual_seed(0)
+    model, generator = make_model(), torch.Generator().manual_seed(1)
+    direction = torch.tensor([1.0, 0.5, -0.5, 0.0])
+    optimizer = torch.optim.Adam(model.critic.parameters(), 3e-3)
+    for _ in range(400):
+        start = torch.rand(128, 1, 1, generator=generator) * 10
+        batch = {"latent": (start + torch.arange(6.0)[None, :, None]) * direction / 3}
+        loss, _ = temporal_loss(model, batch, generator, expectile=0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    steps = torch.arange(6.0)
+    with torch.no_grad():
+        walk = (4 + steps)[:, None] * direction / 3
+        learned = model.critic(walk[0].expand(6, -1), walk)
+    assert learned[0].item() == 0.0
+    torch.testing.assert_close(learned, steps, atol=0.6, rtol=0.2)
+
+
+def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -> None:
+    model = make_model()
+    batch = {"latent": torch.randn(256, 8, 4, generator=torch.Generator().manual_seed(0))}
+
+    def regression(scale: float, expectile: float) -> float:
+        model.critic.log_scale.data.fill_(scale)
+        return temporal_loss(model, batch, torch.Generator().manual_seed(3), expectile)[1]["regression"]
+
+    far, near = 5.0, -5.0  # log scales: much too many steps, almost none
+    assert regression(far, 0.1) == pytest.approx(9 * regression(far, 0.9), rel=0.05)
+    assert regression(near, 0.9) == pytest.approx(9 * regression(near, 0.1), rel=0.05)
