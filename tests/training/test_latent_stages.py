@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wmplan.models import JEPA, JEPAConfig, ModelSpec
-from wmplan.training.latent_stages import dynamics_loss, one_step_whitening, temporal_loss
+from wmplan.training.latent_stages import dynamics_loss, latent_whitening, one_step_whitening, temporal_loss
 
 
 def make_model(critic: bool = True) -> JEPA:
@@ -64,3 +64,15 @@ def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -
     far, near = 5.0, -5.0  # log scales: much too many steps, almost none
     assert regression(far, 0.1) == pytest.approx(9 * regression(far, 0.9), rel=0.05)
     assert regression(near, 0.9) == pytest.approx(9 * regression(near, 0.1), rel=0.05)
+
+
+def test_the_robot_state_is_whitened_apart_from_what_the_camera_says_of_it() -> None:
+    """The camera's copy of the state with a little noise must not make that noise the dearest direction."""
+    rng = np.random.default_rng(1)
+    state = np.cumsum(rng.normal(size=(2000, 1)), axis=0)
+    seen = np.concatenate([state + 1e-2 * rng.normal(size=state.shape), rng.normal(size=(2000, 3)).cumsum(0)], axis=1)
+    spec = ModelSpec((64, 64), 2, 5, (-1.0,), (1.0,), (0.0,), (1.0,), (5,), 1, (0.0,), (1.0,))
+    model = JEPA(JEPAConfig("keypoint", {"channels": [8], "keypoints": 4, "hidden": 8}, 4), spec)
+    white = latent_whitening(model, np.concatenate([seen, state], 1).astype(np.float32), np.array([0]), stride=1)
+    assert white.abs().max() < 3.0
+    assert (white[4, :4] == 0).all() and (white[:4, 4] == 0).all()

@@ -55,6 +55,17 @@ def one_step_whitening(latents: NDArray[np.float32], offsets: NDArray[np.int64],
     return torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
 
 
+def latent_whitening(model: JEPA, latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int) -> Tensor:
+    """W (L, L) that whitens the visual latent and the robot state each by itself.
+
+    The two tell the same of the robot, up to the encoder's noise: whitened together, that noise would be the quantity
+    that changes least and so counts most.
+    """
+    visual = model.visual_dim
+    parts = [latents[:, :visual]] + ([latents[:, visual:]] if model.spec.proprio_dim else [])
+    return torch.block_diag(*(one_step_whitening(part, offsets, stride) for part in parts))
+
+
 def dynamics_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
 

@@ -25,7 +25,7 @@ from wmplan.models import JEPA, JEPAConfig, ModelSpec, load, save
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 from wmplan.training.joint import Joint
-from wmplan.training.latent_stages import dynamics_loss, encode_store, one_step_whitening, picture_loss, temporal_loss
+from wmplan.training.latent_stages import dynamics_loss, encode_store, latent_whitening, picture_loss, temporal_loss
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error, probe_errors
 from wmplan.training.stage import Batch, Stage
@@ -192,7 +192,7 @@ class Run:
             np.save(partial_path, latents)
             partial_path.rename(path)
         self.latents = np.load(path)
-        self.model.whitening.copy_(one_step_whitening(self.latents, self.store.offsets, self.config.action_block))
+        self.model.whitening.copy_(latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block))
 
     def latent_stage(
         self,
