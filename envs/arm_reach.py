@@ -24,6 +24,8 @@ class ArmReach(Task):
     substeps = 10
     state_names = (*(f"{joint}_rad" for joint in JOINTS), "hand_x_m", "hand_y_m", "hand_z_m")
     proprio_names = tuple(f"{joint}_rad" for joint in JOINTS)
+    proprio_low = np.full(6, -np.pi)
+    proprio_high = np.full(6, np.pi)
     action_names = tuple(f"{joint}_change_rad" for joint in JOINTS)
     action_low = np.full(6, -0.1)
     action_high = np.full(6, 0.1)

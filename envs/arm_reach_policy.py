@@ -26,13 +26,13 @@ class ReachExploration:
         self.change = np.zeros(6)
         self.noise = np.zeros(6)
         self.rest = 0
-        self.command: Array | None = None  # where the joint targets stand: the joints follow them with some delay
+        self.command: Array | None = None  # (6,), where the joint targets stand: the joints follow them with some delay
 
-    def begin_move(self) -> None:
-        """Choose the next pose, the speed towards it and how rough the way is."""
+    def begin_move(self, command: Array) -> None:
+        """Choose the next pose to go to from `command`, the speed and how rough the way is."""
         rng = self.rng
         moved = np.ones(6, bool) if rng.random() >= FEW_JOINTS else rng.random(6) < 0.4
-        self.goal = np.where(moved, rng.uniform(self.low, self.high), self.command)
+        self.goal = np.where(moved, rng.uniform(self.low, self.high), command)
         self.speed = self.step * rng.uniform(0.3, 1.0)
         self.roughness = self.step * rng.choice([0.05, 0.2, 0.5])
 
@@ -40,7 +40,7 @@ class ReachExploration:
         """Change of the joint targets (6,) in rad for the task state (9,)."""
         if self.command is None:
             self.command = state[:6].copy()
-            self.begin_move()
+            self.begin_move(self.command)
         if self.rest > 0:
             self.rest -= 1
             return np.zeros(6)
@@ -52,7 +52,7 @@ class ReachExploration:
         action = np.clip(self.change + self.noise, -self.step, self.step)
         self.command = np.clip(self.command + action, self.low, self.high)
         if left < 2 * self.step:
-            self.begin_move()
+            self.begin_move(self.command)
             if self.rng.random() < REST:
                 self.rest = int(self.rng.integers(3, 10))
         return action

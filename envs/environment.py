@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.envs.physics import Physics
+from wmplan.envs.rollouts import Rollouts
 from wmplan.envs.task import Array, Policy, Task
 from wmplan.envs.variation import Variation
 
-import mujoco.rollout  # isort: skip  after the GL backend was chosen by wmplan.envs.physics
+OPTIONS = ("state", "goal_state", "variation")
 
 
 class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
@@ -32,24 +34,21 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, task: Task, image_size: int | tuple[int, int] = 64, render_mode: str | None = "rgb_array") -> None:
-        self.task = task
-        self.physics = Physics(task.xml)
-        self.variation = Variation(self.physics.model)
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if min(self.image_size) < 8 or max(self.image_size) > 1024:
-            raise ValueError(f"image_size is {image_size}, it has to be from 8 to 1024 pixels a side")
+    def __init__(self, task: Task, image_size: int | Sequence[int] = 64, render_mode: str | None = "rgb_array") -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode is {render_mode!r}, it has to be 'rgb_array' or None")
         self.render_mode = render_mode
+        self.image_size = picture_size(image_size)
+        self.task = task
+        self.physics = Physics(task.xml)
+        self.variation = Variation(self.physics.model)
+        self.rollouts = Rollouts(self.physics)
         self.control_rate = 1.0 / (task.substeps * self.physics.model.opt.timestep)
-        self.action_space = gymnasium.spaces.Box(
-            task.action_low.astype(np.float32), task.action_high.astype(np.float32), dtype=np.float32
-        )
-        self.observation_space = gymnasium.spaces.Dict(
+        self.action_space = box(task.action_low, task.action_high)
+        self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
             {
                 "pixels": gymnasium.spaces.Box(0, 255, (*self.image_size, 3), np.uint8),
-                "proprio": gymnasium.spaces.Box(-np.inf, np.inf, (len(task.proprio_names),), np.float32),
+                "proprio": box(task.proprio_low, task.proprio_high),
             }
         )
         self.goal = self.task_state()
@@ -62,23 +61,18 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         super().reset(seed=seed)
         options = options or {}
-        unknown = set(options) - {"state", "goal_state", "variation"}
+        unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
-            raise ValueError(f"reset has no option {sorted(unknown)[0]!r}; it has state, goal_state and variation")
+            raise ValueError(f"reset has no option {unknown[0]!r}; it has {', '.join(OPTIONS)}")
         self.variation.restore()
+        goal_state, state = self._given_or_random(options, "goal_state"), self._given_or_random(options, "state")
+        # Varied last, so that a seed gives the same start and goal with variation and without.
         if options.get("variation") is True:
             self.variation.sample(self.np_random)
         elif options.get("variation"):
             self.variation.apply(options["variation"])
-        if options.get("goal_state") is None:
-            self.task.place_random(self.physics, self.np_random)
-            self.set_goal(self.physics.get_state())
-        else:
-            self.set_goal(options["goal_state"])
-        if options.get("state") is None:
-            self.task.place_random(self.physics, self.np_random)
-        else:
-            self.physics.set_state(options["state"])
+        self.physics.set_state(state)
+        self.set_goal(goal_state)
         return self.observe(), self._info()
 
     def step(self, action: Array) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
@@ -91,11 +85,12 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
 
     def close(self) -> None:
         self.physics.close()
+        self.rollouts.close()
 
     # ------------------------------------------------------------------ one robot step, without a picture
 
     def advance(self, action: Array) -> None:
-        """One robot step without drawing it.
+        """One robot step without drawing it; what is beyond the bounds counts as the bound.
 
         Raises:
             ValueError: if the action has the wrong shape or holds numbers that are not finite.
@@ -103,10 +98,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
             raise ValueError(f"action has shape {action.shape}, this task's is {self.action_space.shape}")
-        if not np.isfinite(action).all():
-            raise ValueError("action holds numbers that are not finite")
-        ctrl = self.task.controls(self.physics.data.ctrl.copy(), action[None])[0]
-        self.physics.step(ctrl, self.task.substeps)
+        self.physics.step(self._controls(action[None])[0], self.task.substeps)
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """The present observation."""
@@ -156,24 +148,55 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         """Task states (S, T, D) that the action sequences (S, T, A) lead to from the present state.
 
         The present state is left as it is. This is the true dynamics, for planners that may cheat.
+
+        Raises:
+            ValueError: if the actions have the wrong shape or hold numbers that are not finite, or threads < 1.
         """
-        samples, steps, _ = actions.shape
-        model, substeps = self.physics.model, self.task.substeps
-        ctrl = self.task.controls(self.physics.data.ctrl.copy(), np.asarray(actions, np.float64))
-        ctrl = np.repeat(ctrl, substeps, axis=1)  # (S, T * substeps, nu)
-        full = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS))
-        mujoco.mj_getState(model, self.physics.data, full, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-        warmstart = self.physics.data.qacc_warmstart.copy()
-        if not hasattr(self, "_rollout_data"):
-            self._rollout_data = [copy.copy(self.physics.data) for _ in range(threads)]
-        states, _ = mujoco.rollout.rollout(
-            model, self._rollout_data, np.tile(full, (samples, 1)), ctrl, initial_warmstart=np.tile(warmstart, (samples, 1))
-        )
-        last = slice(substeps - 1, None, substeps)
-        qpos = states[:, last, 1 : 1 + model.nq]  # full physics states begin with the time
-        return self.task.task_state(qpos)
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.ndim != 3 or 0 in actions.shape or actions.shape[2:] != self.action_space.shape:
+            raise ValueError(f"actions have shape {actions.shape}, it has to be (S, T, {len(self.task.action_names)})")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}, it has to be 1 or more")
+        substeps = self.task.substeps
+        ctrl = np.repeat(self._controls(actions), substeps, axis=1)  # (S, T * substeps, nu)
+        return self.task.task_state(self.rollouts.positions(ctrl, threads)[:, substeps - 1 :: substeps])
+
+    # ------------------------------------------------------------------ helpers
+
+    def _controls(self, actions: Array) -> Array:
+        """Actuator commands (..., T, nu) of the actions (..., T, A) from here on."""
+        if not np.isfinite(actions).all():
+            raise ValueError("action holds numbers that are not finite")
+        return self.task.controls(self.physics.data.ctrl.copy(), actions)
+
+    def _given_or_random(self, options: dict[str, Any], name: str) -> Array:
+        """The full state that the reset option holds, or a random one."""
+        if options.get(name) is not None:
+            return options[name]
+        self.task.place_random(self.physics, self.np_random)
+        return self.physics.get_state()
 
     def _info(self) -> dict[str, Any]:
         state = self.task_state()
         rules = {name: bool(holds) for name, holds in self.task.rules(state, self.goal).items()}
         return {"state": state, "success": next(iter(rules.values())), "rules": rules}
+
+
+def picture_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) in pixels from a pair or one number for both.
+
+    Raises:
+        ValueError: if it is neither, or out of range.
+    """
+    try:
+        height, width = map(operator.index, size if isinstance(size, Sequence) else (size, size))
+    except (TypeError, ValueError):
+        raise ValueError(f"image_size is {size!r}, it has to be a number of pixels or (height, width)") from None
+    if min(height, width) < 8 or max(height, width) > 4096:
+        raise ValueError(f"image_size is {size}, it has to be from 8 to 4096 pixels a side")
+    return height, width
+
+
+def box(low: Array, high: Array) -> gymnasium.spaces.Box:
+    """The space of float32 vectors between two bounds."""
+    return gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,14 @@ from numpy.typing import NDArray
 import wmplan.headless  # noqa: F401  chooses the GL backend, so it comes before mujoco
 
 import mujoco  # isort: skip
+
+_drawing: weakref.WeakSet[Physics] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Free the renderers that nobody closed while the GL library can still do it."""
+    for physics in list(_drawing):
+        physics.close()
 
 
 class Physics:
@@ -68,14 +78,23 @@ class Physics:
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """RGB picture of `camera`, of shape (height, width, 3)."""
-        renderer = self._renderers.get((height, width))
-        if renderer is None:
-            renderer = self._renderers[height, width] = mujoco.Renderer(self.model, height, width)
+        if (height, width) not in self._renderers:
+            self._renderers[height, width] = self._make_renderer(height, width)
+        renderer = self._renderers[height, width]
         renderer.update_scene(self.data, camera)
         return renderer.render()
 
+    def _make_renderer(self, height: int, width: int) -> mujoco.Renderer:
+        # A framebuffer of the picture's own size: any size fits, and no pixel is cleared in vain.
+        buffer = self.model.vis.global_
+        buffer.offheight, buffer.offwidth = height, width
+        renderer = mujoco.Renderer(self.model, height, width)
+        if not _drawing:  # with the first renderer MuJoCo arranges for GL to end at exit: this has to come before
+            atexit.register(_close_all)
+        _drawing.add(self)
+        return renderer
+
     def close(self) -> None:
-        """Free the renderers."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        """Free the renderers; drawing again makes new ones."""
+        while self._renderers:
+            self._renderers.popitem()[1].close()

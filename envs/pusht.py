@@ -24,6 +24,8 @@ class PushT(Task):
     substeps = 10
     state_names = ("pusher_x_m", "pusher_y_m", "block_x_m", "block_y_m", "block_angle_rad")
     proprio_names = ("pusher_x_m", "pusher_y_m")
+    proprio_low = np.full(2, -TABLE_WIDTH / 2)
+    proprio_high = np.full(2, TABLE_WIDTH / 2)
     action_names = ("pusher_vx_m_s", "pusher_vy_m_s")
     action_low = np.array([-0.2, -0.2])
     action_high = np.array([0.2, 0.2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +33,14 @@ class PushExploration:
         """Begin `mode`, with a fresh aim, speed and duration (in robot steps)."""
         rng = self.rng
         self.mode = mode
-        self.steps_left = int({"approach": 25, "push": rng.integers(5, 25), "leave": rng.integers(3, 10),
-                               "wander": rng.integers(5, 15), "pause": rng.integers(2, 6)}[mode])  # fmt: skip
+        durations: dict[str, Any] = {
+            "approach": 25,
+            "push": rng.integers(5, 25),
+            "leave": rng.integers(3, 10),
+            "wander": rng.integers(5, 15),
+            "pause": rng.integers(2, 6),
+        }
+        self.steps_left = int(durations[mode])
         self.speed = self.max_speed * rng.uniform(0.4, 1.0)
         self.bearing = rng.uniform(-np.pi, np.pi)  # approach: the side of the block to start from
         self.aim = rng.normal(0.0, 0.035, size=2)  # push: where to push through, from the block's centre
@@ -82,7 +90,8 @@ class PushExploration:
             return start
         out = pusher - block
         side = np.sign(out[0] * (start - block)[1] - out[1] * (start - block)[0]) or 1.0
-        return block + 0.1 * unit(unit(out) + side * np.array([-out[1], out[0]]) / max(float(np.linalg.norm(out)), 1e-9))
+        outwards = unit(out)
+        return block + 0.1 * unit(outwards + side * np.array([-outwards[1], outwards[0]]))
 
     def towards(self, offset: Array) -> Array:
         """Velocity along `offset`, slower where one robot step (0.1 s) would overshoot."""

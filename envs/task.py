@@ -30,13 +30,16 @@ class Task(ABC):
     state_names: ClassVar[tuple[str, ...]]
     """Names of the D entries of a task state, with the unit as suffix."""
     proprio_names: ClassVar[tuple[str, ...]]
+    proprio_low: ClassVar[Array]
+    """Bounds that no proprioception passes, (P,), somewhat wider than the joints' limits, which are soft."""
+    proprio_high: ClassVar[Array]
     action_names: ClassVar[tuple[str, ...]]
     action_low: ClassVar[Array]
     action_high: ClassVar[Array]
 
     @abstractmethod
     def controls(self, ctrl: Array, actions: Array) -> Array:
-        """Actuator commands (..., T, nu) of the action sequences (..., T, A), the last command having been `ctrl` (nu,)."""
+        """Actuator commands (..., T, nu) of the actions (..., T, A), the last command having been `ctrl` (nu,)."""
 
     @abstractmethod
     def task_state(self, qpos: Array) -> Array:

@@ -9,63 +9,89 @@ import numpy as np
 
 RANGES: dict[str, tuple[float, float]] = {
     "hue": (-0.15, 0.15),  # added to each channel of a material's colour
-    "light": (0.6, 1.4),  # times the diffuse light
+    "light": (0.6, 1.4),  # times the lamps' diffuse light
     "camera_position_m": (-0.02, 0.02),
     "camera_angle_rad": (-0.03, 0.03),
     "friction": (0.6, 1.5),  # times the friction of every contact pair and geom
     "mass": (0.6, 1.5),  # times mass and inertia of every body
 }
+SCALES = ("light", "friction", "mass")
+FIELDS = (
+    *("mat_rgba", "light_diffuse", "cam_pos", "cam_quat", "pair_friction", "geom_friction"),
+    *("body_mass", "body_inertia"),
+    # what mj_setConst derives from the masses
+    *("body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0", "tendon_invweight0", "actuator_acc0"),
+)
 
 
 class Variation:
-    """Changes a model in place, and restores it."""
+    """Changes a model in place, and restores it bit for bit."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self.model = model
         self.factors: dict[str, Any] = {}
-        fields = ("mat_rgba", "light_diffuse", "cam_pos", "cam_quat", "pair_friction", "geom_friction", "body_mass", "body_inertia")
-        self._nominal = {name: getattr(model, name).copy() for name in fields}
+        self._nominal = {name: getattr(model, name).copy() for name in FIELDS}
+        self._mean_inertia = model.stat.meaninertia
 
     def restore(self) -> None:
         """Give the model its own looks and physics back."""
         if self.factors:
             for name, value in self._nominal.items():
                 getattr(self.model, name)[:] = value
+            self.model.stat.meaninertia = self._mean_inertia
             self.factors = {}
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw every factor from its range, apply and return them."""
-        shapes = {"hue": (self.model.nmat, 3), "camera_position_m": (3,), "camera_angle_rad": (3,)}
-        factors = {name: rng.uniform(low, high, shapes.get(name, ())) for name, (low, high) in RANGES.items()}
+        factors = {name: rng.uniform(low, high, self.shape(name)) for name, (low, high) in RANGES.items()}
         self.apply(factors)
         return factors
 
-    def apply(self, factors: dict[str, Any]) -> None:
-        """Set the named factors, and leave the others nominal.
+    def shape(self, factor: str) -> tuple[int, ...]:
+        """Shape of a factor's value: () for a plain number."""
+        return {"hue": (self.model.nmat, 3), "camera_position_m": (3,), "camera_angle_rad": (3,)}.get(factor, ())
+
+    def check(self, name: str, value: Any) -> np.ndarray:
+        """The factor as an array of its shape, single numbers spread out.
 
         Raises:
-            ValueError: at a name that is no factor.
+            ValueError: at a name that is no factor, or a value that is none for it.
         """
-        unknown = set(factors) - set(RANGES)
-        if unknown:
-            raise ValueError(f"no factor of variation {sorted(unknown)[0]!r}; there are {', '.join(RANGES)}")
+        if name not in RANGES:
+            raise ValueError(f"no factor of variation {name!r}; there are {', '.join(RANGES)}")
+        value = np.asarray(value, dtype=np.float64)
+        if value.shape not in ((), self.shape(name)):
+            raise ValueError(f"factor {name} has shape {value.shape}, it has to be {self.shape(name)} or one number")
+        if not np.isfinite(value).all() or (name in SCALES and not (value > 0).all()):
+            kind = "positive and finite" if name in SCALES else "finite"
+            raise ValueError(f"factor {name} is {value}, it has to be {kind}")
+        return np.broadcast_to(value, self.shape(name)).copy()
+
+    def apply(self, factors: dict[str, Any]) -> None:
+        """Set the named factors, and make the others nominal.
+
+        Raises:
+            ValueError: as check() does; the model is left as it was.
+        """
+        checked = {name: self.check(name, value) for name, value in factors.items()}
         self.restore()
+        self.factors = dict(factors)
         model, nominal = self.model, self._nominal
-        if "hue" in factors:
-            model.mat_rgba[:, :3] = np.clip(nominal["mat_rgba"][:, :3] + factors["hue"], 0, 1)
-        if "light" in factors:
-            model.light_diffuse[:] = np.clip(nominal["light_diffuse"] * factors["light"], 0, 1)
-        if "camera_position_m" in factors:
-            model.cam_pos[:] = nominal["cam_pos"] + factors["camera_position_m"]
-        if "camera_angle_rad" in factors:
-            turn, angle = np.empty(4), np.broadcast_to(np.asarray(factors["camera_angle_rad"], np.float64), (3,))
-            mujoco.mju_euler2Quat(turn, angle.copy(), "xyz")
+        if "hue" in checked:
+            model.mat_rgba[:, :3] = np.clip(nominal["mat_rgba"][:, :3] + checked["hue"], 0, 1)
+        if "light" in checked:
+            model.light_diffuse[:] = np.clip(nominal["light_diffuse"] * checked["light"], 0, 1)
+        if "camera_position_m" in checked:
+            model.cam_pos[:] = nominal["cam_pos"] + checked["camera_position_m"]
+        if "camera_angle_rad" in checked:
+            turn = np.empty(4)
+            mujoco.mju_euler2Quat(turn, checked["camera_angle_rad"], "xyz")
             for camera in range(model.ncam):
                 mujoco.mju_mulQuat(model.cam_quat[camera], nominal["cam_quat"][camera], turn)
-        if "friction" in factors:
-            model.pair_friction[:] = nominal["pair_friction"] * factors["friction"]
-            model.geom_friction[:] = nominal["geom_friction"] * factors["friction"]
-        if "mass" in factors:
-            model.body_mass[:] = nominal["body_mass"] * factors["mass"]
-            model.body_inertia[:] = nominal["body_inertia"] * factors["mass"]
-        self.factors = dict(factors)
+        if "friction" in checked:
+            model.pair_friction[:] = nominal["pair_friction"] * checked["friction"]
+            model.geom_friction[:] = nominal["geom_friction"] * checked["friction"]
+        if "mass" in checked:
+            model.body_mass[:] = nominal["body_mass"] * checked["mass"]
+            model.body_inertia[:] = nominal["body_inertia"] * checked["mass"]
+            mujoco.mj_setConst(model, mujoco.MjData(model))
