@@ -54,7 +54,7 @@ def test_rollout_from_one_frame_matches(model, reference):
 
 
 def test_rollout_from_three_frames_matches_with_everything_shared(model, reference):
-    """The reference's candidates differ in their past actions too, so each is an environment here; one is shared out."""
+    """The reference's candidates differ in their past actions too, so each is an environment here."""
     io = reference.io
     context = model.encode_tokens(io["long_ctx_visual"], io["long_ctx_proprio"]).expand(4, -1, -1, -1)
     actions = io["long_actions"]

@@ -1,5 +1,6 @@
 """Reading files of torch.save without running what is in them."""
 
+import contextlib
 import os
 import pickle
 import zipfile
@@ -84,10 +85,8 @@ def test_hand_made_pickles_run_nothing(tmp_path, code):
     witness = tmp_path / "ran"
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("a/data.pkl", code.replace(b"%s", str(witness).encode()))
-    try:
+    with contextlib.suppress(CheckpointError):
         assert not list(stored_tensors(TorchArchive(tmp_path / "a.pt").content))
-    except CheckpointError:
-        pass
     assert not witness.exists()
 
 

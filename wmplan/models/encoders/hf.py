@@ -1,7 +1,7 @@
 """Frozen vision encoders of the transformers library: DINOv2, DINOv3, I-JEPA, V-JEPA 2, and what else AutoModel knows.
 
-A name is a folder, a name in the hub's cache, or one of the hub, which then downloads it; offline=true, or HF_HUB_OFFLINE=1,
-keeps to the first two. Needs the extra: pip install 'wmplan[hf]'.
+A name is a folder, a name in the hub's cache, or one of the hub, which then downloads it; offline=true, or
+HF_HUB_OFFLINE=1, keeps to the first two. Needs the extra: pip install 'wmplan[hf]'.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class HFEncoder(nn.Module):
         image_size: (height, width) of the frames; they are resized to squares of `size`.
         latent_dim: D; it has to be what the encoder and `pool` give.
         name: folder or hub name.
-        pool: "cls" takes the first token, "mean" the mean of the patches, "grid" lays `grid` x `grid` means side by side.
+        pool: "cls" takes the first token, "mean" the mean of the patches, "grid" lays `grid` x `grid` means side by
+            side.
         grid: cells along one side.
         size: pixels of the square image; what the encoder was trained with when left out.
         offline: see PatchTokens.
@@ -113,7 +114,8 @@ class HFEncoder(nn.Module):
         self.side = self.size // self.tokens.patch
         if self.size % self.tokens.patch or (pool == "grid" and not 1 <= grid <= self.side):
             raise UserError(
-                f"size is {self.size} and grid {grid}: size has to be a multiple of {self.tokens.patch}, grid at most the patches of a side"
+                f"size is {self.size} and grid {grid}: size has to be a multiple of {self.tokens.patch}, "
+                "and grid at most the patches of a side"
             )
         outputs = self.tokens.width * (grid**2 if pool == "grid" else 1)
         if latent_dim != outputs:
@@ -165,7 +167,7 @@ def trained_size(config: Any) -> int:
 
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the channels, from the preprocessor_config.json beside the model; else ImageNet's."""
+    """Mean and deviation of the channels, from the preprocessor_config.json beside the model; else ImageNet's."""
     from transformers.utils import cached_file
 
     found = cached_file(

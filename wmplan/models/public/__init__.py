@@ -45,7 +45,7 @@ def recognise(path: Path) -> WorldModel | None:
         spec = bare
         warnings.warn(
             f"{release.path.name} does not say its robot's action bounds and statistics: actions and robot state are "
-            f"taken as normalised. Run `wmplan import {release.path} out=DIR action_low=... action_high=...` to tell them.",
+            f"taken as normalised. `wmplan import {release.path} out=DIR action_low=... action_high=...` tells them.",
             stacklevel=3,
         )
     architecture = dict(release.architecture)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, memory: Memory, newest_only: bool) -> Tensor:
         for i, layer in enumerate(self.layers):
-            attention, feed_forward = layer  # type: ignore[misc]
+            attention, feed_forward = cast(nn.ModuleList, layer)
             newest = newest_only and i == len(self.layers) - 1
             attended = attention(tokens, memory, i, newest)
             tokens = (tokens[:, -memory.tokens :] if newest else tokens) + attended
@@ -161,7 +161,7 @@ class DinoWM(PatchLatentModel):
         return MASK.search(name) is not None
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Short side to image_size, centre square, values from -1 to 1, then the encoder's size; antialiased throughout."""
+        """Centre square at image_size, values from -1 to 1, then the encoder's size; antialiased throughout."""
         images = to_channels_first(frames, self.dtype, self.device) / 255
         images = resize(centre_square(images), self.config.image_size, antialias=True)
         return resize(standardise(images, (0.5,) * 3, (0.5,) * 3), self.config.encoder_size, antialias=True)

@@ -1,7 +1,7 @@
 """Rollouts of transformers that are causal over frames, without computing anything twice that candidates share.
 
-All families here predict the next frame's latent from a window of the newest frames, each beside its action. A frame sees
-itself and the frames before it, so
+All families here predict the next frame's latent from a window of the newest frames, each beside its action. A frame
+sees itself and the frames before it, so
 
 * what the frames before the newest one leave behind (keys and values) is the same for all candidates: it is computed
   once for each environment;
@@ -231,15 +231,16 @@ class FrameCausalModel(WorldModel):
 
     def normalise_actions(self, actions: Tensor) -> Tensor:
         """Actions in the robot's units (..., A) as the predictor takes them."""
-        block, options = self.spec.action_block, {"device": self.device, "dtype": self.latent_dtype}
-        mean, std = (torch.tensor(x, **options).repeat(block) for x in (self.spec.action_mean, self.spec.action_std))
-        return (actions.to(mean) - mean) / std
+        block = self.spec.action_block
+        return self._standardise(actions, self.spec.action_mean * block, self.spec.action_std * block)
 
     def normalise_proprio(self, proprio: Tensor) -> Tensor:
         """Robot state in its own units (..., P) as the model takes it."""
-        options = {"device": self.device, "dtype": self.latent_dtype}
-        mean, std = (torch.tensor(x, **options) for x in (self.spec.proprio_mean, self.spec.proprio_std))
-        return (proprio.to(mean) - mean) / std
+        return self._standardise(proprio, self.spec.proprio_mean, self.spec.proprio_std)
+
+    def _standardise(self, values: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+        values = values.to(self.device, self.latent_dtype)
+        return (values - values.new_tensor(mean)) / values.new_tensor(std)
 
     def _window_starts(self, time: int, horizon: int) -> list[int]:
         """First frame of the window at each step, frames counted from the oldest of the context."""

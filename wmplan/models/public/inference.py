@@ -19,7 +19,7 @@ JEPA_WM_HEADS = 16
 
 
 def infer(kind: str, shapes: Shapes) -> dict[str, Any]:
-    """The architecture mapping of a family from its tensors' shapes, under the field names of the fixtures' config.json.
+    """The architecture of a family from its tensors' shapes, under the field names of the fixtures' config.json.
 
     Raises:
         CheckpointError: when a tensor is missing that a size would be read from.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +135,7 @@ class Predictor(nn.Module):
     def modulate(self, actions: Tensor) -> Tensor:
         """What every block makes of normalised actions (n, f, A), of shape (n, f, depth, 6 x total)."""
         condition = self.action_encoder(actions)
-        return torch.stack([block.adaLN_modulation(condition) for block in self.predictor_blocks], dim=2)
+        return torch.stack([cast(Block, block).adaLN_modulation(condition) for block in self.predictor_blocks], dim=2)
 
     def forward(
         self, latents: Tensor, modulation: Tensor, slot: int, memory: Memory, newest_only: bool = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -169,7 +169,7 @@ class Transformer(nn.Module):
     def modulate(self, embedded: Tensor) -> Tensor:
         """What every block makes of action embeddings (n, f, D), of shape (n, f, depth, 6 x hidden)."""
         condition = self.cond_proj(embedded)
-        return torch.stack([layer.adaLN_modulation(condition) for layer in self.layers], dim=2)
+        return torch.stack([cast(ConditionalBlock, layer).adaLN_modulation(condition) for layer in self.layers], dim=2)
 
     def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, newest_only: bool = True) -> Tensor:
         """Tokens (n, f, D) of f new frames to outputs (n, 1, D) of the newest, or (n, f, D) of all."""

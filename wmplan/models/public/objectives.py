@@ -36,7 +36,7 @@ class SummedSquaredError:
 
 @dataclass(frozen=True)
 class PatchAndProprio:
-    """DINO-WM and JEPA-WM: mean squared error of patch features plus alpha times that of the proprioception's embedding.
+    """DINO-WM and JEPA-WM: mean squared error of patch features plus alpha times that of the embedded robot state.
 
     Latents are (patches, channels), the first `visual_dim` channels visual and the rest the embedding in every patch.
     A goal that is no more than an image has unknown (NaN) embeddings: then the visual part alone counts.

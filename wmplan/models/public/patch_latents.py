@@ -1,11 +1,12 @@
 """What DINO-WM and JEPA-WM have in common: patch tokens of a frozen encoder beside an embedding of the robot's state.
 
-The latent of a frame is (P, D + E): patches row-major, each with D visual channels and then the E channels of the embedded
-proprioception, which a model predicts patch by patch. Without proprioception E is 0. A frame that was encoded without its
-robot state has NaN there: good enough for a goal, of which only the image counts then, and refused as a context.
+The latent of a frame is (P, D + E): patches row-major, each with D visual channels and then the E channels of the
+embedded proprioception, which a model predicts patch by patch. Without proprioception E is 0. A frame that was encoded
+without its robot state has NaN there: good enough for a goal, of which only the image counts then, and refused as a
+context.
 
-The frozen visual encoder is not part of these checkpoints. It is any module from preprocessed images (n, 3, H, W) to patch
-tokens (n, P, D), and is given with attach(); without it the model works on tokens (encode_tokens).
+The frozen visual encoder is not part of these checkpoints. It is any module from preprocessed images (n, 3, H, W) to
+patch tokens (n, P, D), and is given with attach(); without it the model works on tokens (encode_tokens).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class PatchLatentModel(FrameCausalModel):
         name = self._architecture.get("visual_encoder")
         if not isinstance(name, str):
             raise ValueError(
-                "this checkpoint holds no visual encoder and names none: give one with attach(), or import it with encoder=NAME"
+                "this checkpoint holds and names no visual encoder: give one with attach(), or import it with encoder=NAME"
             )
         from wmplan.models.encoders.hf import PatchTokens
 
@@ -95,12 +96,13 @@ class PatchLatentModel(FrameCausalModel):
         tokens = self.visual_encoder(self.preprocess(frames))
         if tuple(tokens.shape[1:]) != (self.patches, self.visual_dim):
             raise ValueError(
-                f"the visual encoder gives tokens of shape {tuple(tokens.shape[1:])}, the model takes {(self.patches, self.visual_dim)}"
+                f"the visual encoder gives tokens of shape {tuple(tokens.shape[1:])}, "
+                f"the model takes {(self.patches, self.visual_dim)}"
             )
         return self.encode_tokens(tokens.unflatten(0, frames.shape[:2]), proprio)
 
     def encode_tokens(self, visual: Tensor, proprio: Tensor | None = None) -> Tensor:
-        """Latents (B, T, P, D + E) of patch tokens (B, T, P, D) beside robot state (B, T, proprio_dim) in its own units."""
+        """Latents (B, T, P, D + E) of patch tokens (B, T, P, D) beside robot state (B, T, proprio_dim), as it comes."""
         visual = visual.to(self.device, self.latent_dtype)
         if self.proprio_encoder is None:
             return visual

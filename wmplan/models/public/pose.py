@@ -1,4 +1,4 @@
-"""The end effector's pose as V-JEPA 2-AC keeps it: position, extrinsic xyz Euler angles in radians, gripper; 7 numbers."""
+"""The end effector's pose as V-JEPA 2-AC keeps it: position, extrinsic xyz Euler angles in radians, gripper (7)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def euler_angles(rotation: Tensor) -> Tensor:
 
 
 def integrate(pose: Tensor, action: Tensor) -> Tensor:
-    """The pose (..., 7) after an action (..., 7) of differences: position adds, rotation is turned, the gripper clips to [0, 1]."""
+    """The pose (..., 7) after an action of differences (..., 7).
+
+    The position adds, the rotation is turned by the action's, the gripper is clipped to [0, 1].
+    """
     turned = euler_angles(rotation_matrix(action[..., 3:6]) @ rotation_matrix(pose[..., 3:6]))
     gripper = (pose[..., 6:] + action[..., 6:]).clamp(0, 1)
     return torch.cat([pose[..., :3] + action[..., :3], turned, gripper], dim=-1)

@@ -90,7 +90,7 @@ def weights_file(path: Path) -> Path | None:
     latest = [file for file in files if file.name == "model_latest.pth"]  # DINO-WM's name for the last epoch
     if len(files) > 1 and not latest:
         raise CheckpointError(f"{path} holds several weights files, name one: {', '.join(file.name for file in files)}")
-    return (latest or files or [None])[0]
+    return next(iter(latest or files), None)
 
 
 def index(file: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
@@ -124,12 +124,12 @@ def clean(name: str) -> str:
 
 
 def our_names(names: list[str]) -> list[str]:
-    """Names as our models have them: stable-worldmodel's and those of newer transformers turned into the released ones."""
+    """Names as our models have them, for those of stable-worldmodel and of newer transformers too."""
     return list(old_names(from_peer_names(dict.fromkeys(names))))  # type: ignore[arg-type]
 
 
 def sizes_beside(file: Path) -> dict[str, Any]:
-    """What a config.json (of stable-worldmodel, or with an "architecture") or a hydra.yaml (DINO-WM) says of the sizes."""
+    """Sizes that a config.json (stable-worldmodel's, or one with an "architecture") or DINO-WM's hydra.yaml states."""
     config, hydra = file.parent / "config.json", file.parent / "hydra.yaml"
     if config.exists():
         try:

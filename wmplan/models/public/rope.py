@@ -1,10 +1,10 @@
 """The rotary position embedding of V-JEPA 2 and JEPA-WM, with the quirk that their released weights depend on.
 
-A head's channels are split over three axes: with axis width a = 2 * floor(floor(h / 3) / 2), channels [0, a) turn with the
-frame index, [a, 2a) with the patch row, [2a, 3a) with the patch column, and the last h - 3a are left alone. Within an axis
-channel j has the frequency 10000 ** (-2 (j mod a/2) / a), so that the list of frequencies is repeated end to end, while the
-partners that are mixed are neighbours (2k, 2k + 1). The two members of a pair therefore turn by different angles: this is
-neither of the textbook forms.
+A head's channels are split over three axes: with axis width a = 2 * floor(floor(h / 3) / 2), channels [0, a) turn with
+the frame index, [a, 2a) with the patch row, [2a, 3a) with the patch column, and the last h - 3a are left alone. Within
+an axis channel j has the frequency 10000 ** (-2 (j mod a/2) / a), so that the list of frequencies is repeated end to
+end, while the partners that are mixed are neighbours (2k, 2k + 1). The two members of a pair therefore turn by
+different angles: this is neither of the textbook forms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rotation:
         self.cosine, self.sine = angles.cos(), angles.sin()
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """Queries or keys (n, heads, tokens, head_dim), turned; computed in float32 and given back in their own type."""
+        """Queries or keys (n, heads, tokens, head_dim), turned; computed in float32 at least, given in their type."""
         wide = vectors.float() if vectors.dtype in (torch.float16, torch.bfloat16) else vectors
         even, odd = wide[..., 0::2], wide[..., 1::2]
         if wide.shape[-1] % 2:  # the unpaired last channel never turns

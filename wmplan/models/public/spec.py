@@ -25,7 +25,8 @@ def fit_spec(
             them (mean 0, standard deviation 1) and actions as bounded by -1 and 1.
         image_size: pixels of the square image that the encoder sees.
         history, latent_shape: as in ModelSpec.
-        action_dim, action_block, proprio_dim: as in ModelSpec; a given spec has to agree with their product and with the last.
+        action_dim, action_block, proprio_dim: as in ModelSpec; a given spec has to agree with their product and with
+            the last.
 
     Raises:
         CheckpointError: when the spec and the sizes do not agree.

@@ -1,9 +1,9 @@
 """Reads the tensors of a file that torch.save wrote, running nothing of what is pickled in it.
 
-torch.load(weights_only=True) refuses files that hold whole modules, as DINO-WM's do. This reader goes through them with an
-unpickler that imports nothing: a class or function that the pickle names becomes an inert stand-in, which only remembers
-the state it is given; a handful of names that rebuild tensors get functions of ours. Nothing of a tensor is read before it
-is asked for, so a file's optimiser costs no memory.
+torch.load(weights_only=True) refuses files that hold whole modules, as DINO-WM's do. This reader goes through them
+with an unpickler that imports nothing: a class or function that the pickle names becomes an inert stand-in, which only
+remembers the state it is given; a handful of names that rebuild tensors get functions of ours. Nothing of a tensor is
+read before it is asked for, so a file's optimiser costs no memory.
 """
 
 from __future__ import annotations

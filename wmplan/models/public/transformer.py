@@ -1,7 +1,7 @@
 """The attention and feed-forward parts that LeWM and DINO-WM have in common, under the names of their releases.
 
-Both begin with their own affine layer norm (eps 1e-5). Linear maps q, k, v have no bias, and heads x dim_head may differ
-from the width. The Identity modules stand where the releases have dropout, so that the names count alike.
+Both begin with their own affine layer norm (eps 1e-5). Linear maps q, k, v have no bias, and heads x dim_head may
+differ from the width. The Identity modules stand where the releases have dropout, so that the names count alike.
 """
 
 from __future__ import annotations

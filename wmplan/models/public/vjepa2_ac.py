@@ -1,8 +1,9 @@
-"""V-JEPA 2-AC: a frozen video encoder and a frame-causal predictor over its tokens, the action and the pose (vjepa2, MIT).
+"""V-JEPA 2-AC: a frozen video encoder and a frame-causal predictor over its tokens, action and pose (vjepa2, MIT).
 
 Written from the description of the released layout. The latent of a frame is flat, (N x D + 7,): the layer-normalised
-tokens, patch by patch (row-major), and then the end effector's pose in its own units, which the model integrates itself.
-A goal that is no more than an image has an unknown pose (NaN), which the cost does not look at; a context needs it.
+tokens, patch by patch (row-major), and then the end effector's pose in its own units, which the model integrates
+itself. A goal that is no more than an image has an unknown pose (NaN), which the cost does not look at; a context
+needs it.
 """
 
 from __future__ import annotations
