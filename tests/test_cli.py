@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,8 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["eval", "out=x", "rows=[nop]", "model=null"], "there is no row 'nop'"),
         (["eval", "out=x", "model=no/such/model"], "there is no model and no folder or file 'no/such/model'"),
         (["diagnose", "no/such/folder"], "there is no no/such/folder/results.json"),
+        (["import", "no/such/file", "out=x"], "there is no file or folder 'no/such/file' to import"),
+        (["import"], "file is missing: wmplan import FILE"),
         (["train", "out=x", "data=no/such/data"], "no/such/data"),
     ],
 )
@@ -184,7 +187,7 @@ def test_help_explains_every_key_and_gives_an_example(name: str, capsys: pytest.
     assert f"  wmplan {name}" in text
     assert max(map(len, text.splitlines())) <= 120
     for key in keys(compose(name)) if has_config(name) else ():
-        if key.endswith(".name"):
+        if key.count(".") == 1 and key.endswith((".name", ".kind")):
             continue
         entry = re.search(rf"^  {re.escape(key)}(=\S.*?)?(  +|\n {{30,}})\S|^  {re.escape(key)}\.", text, re.MULTILINE)
         assert entry, f"{key} is not explained"
@@ -242,6 +245,7 @@ def test_defaults_are_those_of_the_code() -> None:
     from wmplan.evaluation.diagnose import DiagnoseConfig
     from wmplan.evaluation.evaluate import evaluate
     from wmplan.evaluation.protocol import Protocol
+    from wmplan.models.public.importer import ImportOptions
     from wmplan.settings.build import build
 
     settings = compose("collect", ["out=x", "task=pusht"])
@@ -255,6 +259,9 @@ def test_defaults_are_those_of_the_code() -> None:
     for name in ("episodes", "seed", "planner_seeds", "oracle_seeds", "workers", "device"):
         assert settings[name] == defaults[name]
     assert tuple(settings["rows"]) == defaults["rows"]
+    settings = compose("import", ["file=x", "out=y"])
+    del settings["file"], settings["out"]
+    assert ImportOptions.from_mapping(settings) == ImportOptions()
 
 
 @pytest.mark.parametrize("encoder", group_options("encoder"))
@@ -266,6 +273,5 @@ def test_training_settings_make_a_configuration(encoder: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wmplan.training.train.train", seen.append)
         cli.COMMANDS["train"].run(settings)
-    config = seen[0]
-    assert (config.encoder, config.joint.steps, config.name) == (encoder, 7, "pusht")
-    assert config.task == "wmplan.envs:wmplan/PushT-v0"
+    default = TrainConfig("d", "o", name="pusht", task="wmplan.envs:wmplan/PushT-v0", encoder=encoder)
+    assert seen == [replace(default, joint=replace(default.joint, steps=7), planning=settings["task"]["planning"])]

@@ -113,6 +113,7 @@ def train(settings: Settings) -> None:
     Examples:
       wmplan train data=data/pusht task=pusht out=runs/pusht
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
+      wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384
       wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
     """
     from wmplan.settings.build import build
@@ -123,7 +124,7 @@ def train(settings: Settings) -> None:
     chosen = {
         "task": task["id"],
         "planning": task["planning"],
-        "encoder": encoder.pop("name"),
+        "encoder": encoder.pop("kind"),
         "encoder_options": encoder,
     }
     config = build(TrainConfig, {**settings, **chosen})
@@ -146,6 +147,23 @@ def diagnose(settings: Settings) -> None:
 
     folder = settings.pop("dir")
     run(folder, build(DiagnoseConfig, settings))
+
+
+@command("import", target="wmplan.models.public.importer:ImportOptions", free=("architecture",), positional="file")
+def import_model(settings: Settings) -> None:
+    """Bring another lab's checkpoint into our form: LeWM, DINO-WM, JEPA-WM, V-JEPA 2-AC, stable-worldmodel folders.
+
+    What its release leaves out (bounds, normalisers, rate) has to be told; what is missing is named all at once.
+
+    Examples:
+      wmplan import lewm_pusht.ckpt out=models/lewm action_low=[-1,-1] action_high=[1,1] control_rate=10
+      wmplan import vjepa2_ac.pt out=models/vjepa2_ac control_rate=4
+    """
+    from wmplan.models.public.importer import import_checkpoint
+
+    file, out = settings.pop("file"), settings.pop("out")
+    folder = import_checkpoint(file, out, settings)
+    print(f"{folder}: load it with wmplan.load({str(folder)!r}), or wmplan eval model={folder}")
 
 
 @command("models")
@@ -297,7 +315,7 @@ def explain_parts(name: str, overrides: Sequence[str]) -> Iterator[str]:
     if "encoder" in free:
         from wmplan.models.encoders import ENCODERS
 
-        chosen = settings["encoder"]["name"]
+        chosen = settings["encoder"]["kind"]
         yield f"Options of the encoder {chosen}:\n{explain_parameters(ENCODERS[chosen], 'encoder')}"
 
 

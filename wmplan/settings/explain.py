@@ -14,6 +14,7 @@ from wmplan.settings.compose import CONFIGS, compose, group_options
 from wmplan.settings.describe import defaults, meanings
 
 WIDTH, TOTAL = 30, 118
+SAID = ("name", "kind")  # keys of a choice that only repeat what was chosen
 
 
 def explain(
@@ -40,7 +41,7 @@ def explain(
         chosen = _choice(command, key, overrides)
         lines.append(_line(f"{key}={chosen}", f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"))
         inner = comments(_read(f"{key}/{chosen}.yaml"))
-        value = {name: entry for name, entry in value.items() if name != "name"}
+        value = {name: entry for name, entry in value.items() if name not in SAID}
         lines += _lines(value, {f"{key}.{name}": text for name, text in inner.items()} | texts, f"{key}.")
     return "\n".join(lines)
 
@@ -48,8 +49,7 @@ def explain(
 def explain_parameters(target: Callable[..., Any], path: str) -> str:
     """A line for every parameter of `target` as path.name=default, with its meaning from the docstring."""
     texts = meanings(target)
-    settings = {name: value for name, value in defaults(target).items() if name != "name"}
-    return "\n".join(_lines(settings, {f"{path}.{name}": text for name, text in texts.items()}, f"{path}."))
+    return "\n".join(_lines(defaults(target), {f"{path}.{name}": text for name, text in texts.items()}, f"{path}."))
 
 
 def comments(text: str) -> dict[str, str]:
