@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from wmplan.models import TemporalCritic
 
 
-@pytest.fixture(scope="module")
-def critic():
+@pytest.fixture(scope="module", params=[(12, 3), (1, 1)])
+def critic(request):
+    embedding, groups = request.param
     torch.manual_seed(0)
-    return TemporalCritic(5, width=16, embedding=12, groups=3).double()
+    return TemporalCritic(5, width=16, embedding=embedding, groups=groups).double()
 
 
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.01, 10.0))

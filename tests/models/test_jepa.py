@@ -190,10 +190,10 @@ def test_an_untrained_predictor_says_that_nothing_moves(make_jepa):
     spec = make_jepa().spec
     for predictor in ("mlp", "transformer"):
         model = JEPA(JEPAConfig(latent_dim=6, predictor=predictor), spec)
-        context = torch.randn(2, 1, 8)
+        context = torch.randn(2, 2, 8)
         with torch.no_grad():
-            predicted = model.rollout(context, torch.randn(2, 3, 4, 6))
-        torch.testing.assert_close(predicted, context[:, :, None].expand(2, 3, 4, 8))
+            predicted = model.rollout(context, torch.randn(2, 3, 4, 6), torch.randn(2, 1, 6))
+        torch.testing.assert_close(predicted, context[:, -1, None, None].expand(2, 3, 4, 8))
 
 
 def test_options_that_do_not_exist_are_named(make_jepa):

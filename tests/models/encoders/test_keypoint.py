@@ -13,7 +13,7 @@ def test_spatial_softmax_finds_a_blob_between_the_cells(row, column):
     height, width, sigma = 16, 20, 1.5
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     heatmap = -((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)
-    sharpness = heatmap.std().item()  # undoes the standardisation
+    sharpness = heatmap.std(correction=0).item()  # undoes the standardisation
     softmax = SpatialSoftmax(1, height, width, sharpness=sharpness, spread=True).double()
     with torch.no_grad():
         x, y, spread = softmax(heatmap[None, None].double())[0, 0].tolist()

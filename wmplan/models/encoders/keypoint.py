@@ -45,7 +45,7 @@ class SpatialSoftmax(nn.Module):
         """Heatmaps (N, K, height, width) to (N, K, features)."""
         scores = heatmaps.flatten(2)
         # Standardised, a heatmap stands out from the first training step on; a raw one starts flat, its point central.
-        scores = (scores - scores.mean(-1, keepdim=True)) * torch.rsqrt(scores.var(-1, keepdim=True) + 1e-4)
+        scores = F.layer_norm(scores, scores.shape[-1:], eps=1e-4)
         weights = (scores * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
         moments = weights @ self.grid  # (N, K, 2 or 3)
         if self.features == 2:
