@@ -67,7 +67,7 @@ class PatchLatentModel(FrameCausalModel):
         name = self._architecture.get("visual_encoder")
         if not isinstance(name, str):
             raise ValueError(
-                "this checkpoint holds and names no visual encoder: give one with attach(), or import it with encoder=NAME"
+                "this checkpoint holds and names no visual encoder: attach() one, or import it with encoder=NAME"
             )
         from wmplan.models.encoders.hf import PatchTokens
 
