@@ -108,7 +108,9 @@ def peer() -> Callable[..., Any]:
         pytest.skip("WMPLAN_PEER_PYTHON names no Python with stable-worldmodel")
 
     def run(script: str, *arguments: object) -> Any:
-        done = subprocess.run([python, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [python, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=1200
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

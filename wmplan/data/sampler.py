@@ -198,7 +198,7 @@ class WindowSampler:
 
     def _load(self, episodes: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The columns of some episodes, one after the other: name -> (rows, ...)."""
-        rows = {name: self.store.column(name, episodes) for name in self.columns}
+        rows = {name: self.store.column(name, episodes, progress=self.memory) for name in self.columns}
         offsets, lengths = self.store.offsets[episodes], self.store.lengths[episodes]
         first = np.cumsum(lengths) - lengths
         for name in self.columns:

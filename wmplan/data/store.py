@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from wmplan.data.formats import describe, public_files
 from wmplan.data.meta import DataError, StoreMeta
@@ -111,15 +112,18 @@ class EpisodeStore:
         shard = self._shard(int(self._shard_of[index]))
         return {name: shard.read(name, first + start, first + stop) for name in columns or self.columns}
 
-    def column(self, name: str, episodes: Iterable[int] | None = None) -> NDArray[Any]:
-        """A whole column in memory, of shape (rows, ...): of all episodes, or of those named, in their order."""
+    def column(self, name: str, episodes: Iterable[int] | None = None, *, progress: bool = False) -> NDArray[Any]:
+        """A whole column in memory, of shape (rows, ...): of all episodes, or of those named, in their order.
+
+        With `progress`, a bar is shown on a terminal.
+        """
         chosen = np.arange(len(self)) if episodes is None else np.asarray(list(episodes), np.int64)
         if name not in self.columns:
             raise DataError(f"{self.paths[0]} has no column {name!r}; it has {', '.join(self.columns)}")
         shape, dtype = self.columns[name]
         values = np.empty((int(self.lengths[chosen].sum()), *shape), dtype)
         row = 0
-        for index in chosen:
+        for index in tqdm(chosen, desc=f"read {name}", unit="ep", disable=None if progress else True):
             length = int(self.lengths[index])
             values[row : row + length] = self.episode(int(index), (name,))[name]
             row += length
