@@ -51,7 +51,7 @@ def write_report(folder: str | Path, *, films: int = 12) -> Path:
 
 
 def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diagnosis: Json | None = None) -> str:
-    """The page.
+    """The page of an evaluation.
 
     Args:
         results: content of results.json.
@@ -59,37 +59,48 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
         films: records of episodes, with their mp4.
         diagnosis: content of diagnosis.json.
     """
+    model, protocol = results["model"], results["protocol"]
+    body = [
+        f'<h2>Success</h2><div class="card scroll">{success_table(results)}</div>',
+        f'<p class="soft" style="margin-top:10px">{table_note(results)}</p><div class="grid">{charts}</div>',
+        "" if diagnosis is None else diagnosis_section(diagnosis),
+        gallery(films),
+        f'<h2>How it was measured</h2><div class="grid">{facts(results)}</div>',
+        f'<h2>Every episode</h2><div class="card"><details><summary>{len(results["per_episode"])} episodes</summary>'
+        f'<div class="scroll">{episode_table(results)}</div></details></div>',
+    ]
+    return page(
+        f"{model['name'] if model else 'no model'} on {task_name(results['task'])}",
+        f"{results['episodes']} held-out instances, the goal {protocol['offset']} robot steps ahead, "
+        f"{protocol['budget']} steps to reach it, shown as {protocol['goal']}",
+        tiles(results),
+        "".join(body),
+    )
+
+
+def page(heading: str, subtitle: str, tiles: Sequence[tuple[str, str]], body: str) -> str:
+    """A whole page: plain heading, subtitle and tiles (figure, what it is), and a body of HTML."""
     template = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
-    model = results["model"]
-    name = model["name"] if model else "no model"
-    protocol = results["protocol"]
+    tile = '<div class="card tile"><b>{}</b><span class="soft">{}</span></div>'
     return template.substitute(
         version=version("wmplan"),
-        title=escape(f"{name} on {task_name(results)} · wmplan"),
-        heading=f"{escape(name)} on {escape(task_name(results))}",
-        subtitle=f"{results['episodes']} held-out instances, the goal {protocol['offset']} robot steps ahead, "
-        f"{protocol['budget']} steps to reach it, shown as {escape(protocol['goal'])}",
+        title=escape(f"{heading} · wmplan"),
+        heading=escape(heading),
+        subtitle=escape(subtitle),
         colours="".join(
             f"svg .fill.c{i}, svg .dot.c{i}, svg .band.c{i} {{ fill: var(--c{i}); }} "
             f"svg .line.c{i}, svg .faint.c{i} {{ stroke: var(--c{i}); }}\n"
             for i in range(COLOURS)
         ),
-        tiles=tiles(results),
-        table=success_table(results),
-        note=table_note(results),
-        charts=charts,
-        diagnosis="" if diagnosis is None else diagnosis_section(diagnosis),
-        gallery=gallery(films),
-        facts=facts(results),
-        count=len(results["per_episode"]),
-        episodes=episode_table(results),
+        tiles="".join(tile.format(escape(figure), escape(text)) for figure, text in tiles),
+        body=body,
     )
 
 
 # ------------------------------------------------------------------ what was found
 
 
-def tiles(results: Json) -> str:
+def tiles(results: Json) -> list[tuple[str, str]]:
     """The figures that matter most."""
     rows, rule = results["rows"], results["protocol"]["rule"]
     shown = []
@@ -104,8 +115,7 @@ def tiles(results: Json) -> str:
         if "oracle" in rows and rows["oracle"]["success"]:
             share = row["success"] / rows["oracle"]["success"]
             shown.append((percent(share), "of the oracle's success with the same search"))
-    tile = '<div class="card tile"><b>{}</b><span class="soft">{}</span></div>'
-    return "".join(tile.format(escape(figure), escape(text)) for figure, text in shown)
+    return shown
 
 
 def success_table(results: Json) -> str:
@@ -169,6 +179,12 @@ def table_note(results: Json) -> str:
     return text
 
 
+def video(film: bytes) -> str:
+    """A film (mp4) that plays in the page."""
+    data = base64.b64encode(film).decode()
+    return f'<video controls loop muted playsinline preload="metadata" src="data:video/mp4;base64,{data}"></video>'
+
+
 def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
     """The films, playing in the page."""
     if not films:
@@ -179,11 +195,9 @@ def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
         said = f"reached after {record['success_step']} steps" if reached else f"closest {record['min_distance']:.2f}"
         stream = f".{record['planner_seed']}" if record["planner_seed"] else ""
         figures.append(
-            f'<figure class="card"><video controls loop muted playsinline preload="metadata" '
-            f'src="data:video/mp4;base64,{base64.b64encode(film).decode()}"></video><figcaption><span class="tag '
-            f'{"good" if reached else "bad"}">{"reached" if reached else "failed"}</span><span>instance '
-            f'{record["instance"]}{stream}</span><span class="soft">start {record["start_distance"]:.2f}, {said}</span>'
-            "</figcaption></figure>"
+            f'<figure class="card">{video(film)}<figcaption><span class="tag {"good" if reached else "bad"}">'
+            f"{'reached' if reached else 'failed'}</span><span>instance {record['instance']}{stream}</span>"
+            f'<span class="soft">start {record["start_distance"]:.2f}, {said}</span></figcaption></figure>'
         )
     return f'<h2>Episodes</h2><p class="soft">Failures first.</p><div class="films">{"".join(figures)}</div>'
 
@@ -261,15 +275,14 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
 
 
-def task_name(results: Json) -> str:
+def task_name(task: str) -> str:
     """The task without namespace and version."""
-    return str(results["task"]).rsplit("/", 1)[-1].rsplit("-v", 1)[0]
+    return task.rsplit("/", 1)[-1].rsplit("-v", 1)[0]
 
 
 def task_key(task: str) -> str:
     """The name of a task on the command line: PushT is pusht, ArmReach arm_reach."""
-    name = task.rsplit("/", 1)[-1].rsplit("-v", 1)[0]
-    return {"PushT": "pusht", "ArmReach": "arm_reach"}.get(name, task)
+    return {"PushT": "pusht", "ArmReach": "arm_reach"}.get(task_name(task), task)
 
 
 def percent(share: float) -> str:
