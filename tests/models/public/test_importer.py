@@ -78,7 +78,7 @@ def test_load_recognises_releases_and_says_what_is_taken_for_granted(parity, tmp
     torch.save(reference.weights, tmp_path / "weights.pt")
     config = {"encoder": {"image_size": 56}, "predictor": {"heads": 4, "dim_head": 16}}
     (tmp_path / "config.json").write_text(json.dumps(config | {"_target_": "os.system"}))
-    with pytest.warns(UserWarning, match="taken as normalised. Run `wmplan import"):
+    with pytest.warns(UserWarning, match="taken as normalised. `wmplan import"):
         model = models.load(tmp_path)
     with torch.inference_mode():
         predicted = model.rollout(reference.io["enc_emb"][None, :1], reference.io["actions"][None])
