@@ -220,6 +220,8 @@ class Planner(ABC):
             self.forget()
         elif elapsed < 0:
             raise ValueError(f"elapsed is {elapsed}, it has to be at least 0 robot steps")
+        if nominal is not None and (nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(self.low)):
+            raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(self.low)})")
         generators = self._generators(generators, nominal)
         nominal = self._nominal(nominal, len(generators), horizon, elapsed)
         search = self._search(nominal, generators, horizon, elapsed)
@@ -278,8 +280,6 @@ class Planner(ABC):
 
     def _nominal(self, given: Tensor | None, batch: int, horizon: int, elapsed: int | None) -> Tensor:
         if given is not None:
-            if given.ndim != 3 or given.shape[1] < 1 or given.shape[2] != len(self.low):
-                raise ValueError(f"nominal has shape {tuple(given.shape)}, it has to be (B, H, {len(self.low)})")
             nominal = given.detach().to(self.device, torch.float32)
             if not bool(torch.isfinite(nominal).all()):
                 raise ValueError("nominal holds numbers that are not finite")

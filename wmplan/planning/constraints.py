@@ -65,7 +65,8 @@ class Rejection:
     """A hard constraint: the function says by how much a candidate breaks it, at most 0 where it is kept.
 
     A plan that breaks it is never returned while one that keeps it was seen; among plans that break it, those
-    that break it less are preferred. A value that is not a number counts as broken.
+    that break it less are preferred. A value that is not a number counts as broken. A gradient planner steps down
+    the function's slope while it is broken, and the cost's otherwise (Polyak's switching method).
     """
 
     function: ActionFunction | LatentFunction
@@ -88,6 +89,6 @@ def apply(
         if isinstance(constraint, Penalty):
             costs = costs + constraint.weight * value
         else:
-            broken = torch.nan_to_num(value.detach().to(costs.dtype), nan=torch.inf).clamp(min=0)
+            broken = torch.nan_to_num(value.to(costs.dtype), nan=torch.inf).clamp(min=0)
             violation = broken if violation is None else violation + broken
     return costs, violation

@@ -102,7 +102,8 @@ class Judge:
             with torch.enable_grad():
                 actions = self.actions(points)
                 costs, violation = self.judge(actions)
-                total = torch.where(torch.isfinite(costs), costs, 0.0).sum()
+                aim = costs if violation is None else torch.where(violation > 0, violation, costs)
+                total = torch.where(torch.isfinite(aim), aim, 0.0).sum()
                 if not total.requires_grad:
                     raise ValueError(
                         "the cost has no gradient: a gradient planner needs a cost made of differentiable operations"
@@ -110,6 +111,7 @@ class Judge:
                 (slope,) = torch.autograd.grad(total, points)
             search.gradient = torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
             points, actions, costs = points.detach(), actions.detach(), costs.detach()
+            violation = None if violation is None else violation.detach()
         else:
             actions = self.actions(points)
             costs, violation = self.judge(actions)

@@ -1,0 +1,58 @@
+"""Settings are checked where they are made, and the error names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wmplan.planning import PLANNERS, make_config, make_planner
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "planner"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("cem", {"num_samples": 0}, "num_samples is 0, it has to be at least 1"),
+        ("cem", {"num_samples": 2.5}, "num_samples is 2.5, it has to be a whole number"),
+        ("cem", {"num_samples": True}, "num_samples is True"),
+        ("cem", {"num_elites": 301}, "num_elites is 301, it has to be from 1 to 300"),
+        ("cem", {"init_std": -1.0}, "init_std is -1.0"),
+        ("cem", {"init_std": "wide"}, "init_std is 'wide', it has to be a number"),
+        ("cem", {"min_std": float("nan")}, "min_std is nan"),
+        ("cem", {"carry_best": 1}, "carry_best is 1, it has to be true or false"),
+        ("cem", {"parameterization": "spline"}, "parameterization is 'spline', it has to be one of free"),
+        ("cem", {"returns": "worst"}, "returns is 'worst'"),
+        ("icem", {"keep_fraction": 1.5}, "keep_fraction is 1.5"),
+        ("icem", {"decay": 0.5}, "decay is 0.5"),
+        ("mppi", {"temperature": 0.0}, "temperature is 0.0"),
+        ("hybrid", {"num_refined": 11}, "num_refined is 11"),
+        ("predictive_sampling", {"std_decay": 2}, "std_decay is 2"),
+        ("gradient", {"learning_rate": -0.1}, "learning_rate is -0.1"),
+        ("gradient", {"num_elites": 3}, "planner gradient has no setting 'num_elites'; it has num_samples"),
+        ("sampling", {}, "there is no planner 'sampling'; there are cem, icem"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        make_config(name, **settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", [*PLANNERS, "realtime", "research"])
+def test_the_configuration_files_make_planners(name: str) -> None:
+    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    planner = make_planner(settings.pop("name"), [-1.0] * 4, [1.0] * 4, action_block=2, **settings)
+    for key, value in settings.items():
+        assert getattr(planner.config, key) == value
+
+
+def test_presets() -> None:
+    research = yaml.safe_load((CONFIGS / "research.yaml").read_text())
+    realtime = yaml.safe_load((CONFIGS / "realtime.yaml").read_text())
+    assert make_config(research.pop("name"), **research) == make_config(
+        "cem", num_samples=300, num_iterations=30, num_elites=30
+    )
+    assert make_config(realtime.pop("name"), **realtime) == make_config("icem")

@@ -1,0 +1,102 @@
+"""Rate limits, penalties and rejections."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wmplan.planning import PLANNERS, CEMConfig, Penalty, RateLimit, Rejection, make_planner
+from wmplan.planning.judge import rank_costs
+
+FEW = {"num_samples": 12, "num_iterations": 3, "horizon": 3}
+
+
+def few(name: str, **settings: object):
+    settings = {**FEW, **settings}
+    if "num_elites" in PLANNERS[name][1].__dataclass_fields__:
+        settings.setdefault("num_elites", 4)
+    if name == "hybrid":
+        settings.update(num_refined=2, refine_iterations=3)
+    return make_planner(name, [-1.0] * 4, [1.0] * 4, action_block=2, **settings)
+
+
+def cost(candidates: Tensor) -> Tensor:
+    return -candidates.sum((2, 3))
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(sorted(PLANNERS)),
+    st.sampled_from([0.0, 0.1, [0.3, 0.05]]),
+    st.booleans(),
+    st.sampled_from(["free", "held"]),
+)
+def test_a_rate_limit_holds_at_every_robot_step(name: str, change, known: bool, kind: str) -> None:
+    previous = torch.tensor([[0.5, -0.9], [0.0, 1.0]]) if known else None
+    planner = few(name, parameterization=kind)
+    planner.reset([0, 1])
+    plan = planner.plan(cost, constraints=[RateLimit(change, previous)], record=True)
+    for candidates in (*plan.diagnostics["candidates"], plan.actions[:, None]):
+        steps = candidates.view(2, candidates.shape[1], 6, 2)
+        if previous is not None:
+            steps = torch.cat([previous[:, None, None].expand(-1, steps.shape[1], 1, 2), steps], dim=2)
+        assert (steps.diff(dim=2).abs() <= torch.tensor(change) + 1e-6).all()
+        assert (candidates.abs() <= 1).all()
+    torch.testing.assert_close(plan.cost, cost(plan.actions[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_a_rejected_plan_is_never_returned_while_a_feasible_one_was_seen(name: str) -> None:
+    def by_how_much(candidates: Tensor) -> Tensor:
+        return candidates.sum((2, 3)) - torch.tensor([[0.5], [-100.0]])  # the second: no candidate can keep it
+
+    planner = few(name)
+    planner.reset([0, 1])
+    told = planner.plan(cost, constraints=[Rejection(by_how_much)], record=True)
+    every = torch.cat(told.diagnostics["candidates"], dim=1)
+    broken = by_how_much(every)
+    feasible = broken[0] <= 0
+    assert told.diagnostics["feasible"].tolist() == [True, False]
+    assert by_how_much(told.actions[:, None])[0, 0] <= 0
+    assert told.cost[0] <= cost(every)[0][feasible].amin()
+    assert by_how_much(told.actions[:, None])[1, 0] <= broken[1].amin()  # the least broken one
+
+
+def test_a_rejection_that_is_no_number_is_broken() -> None:
+    planner = few("cem")
+    planner.reset([0])
+    nan_but_first = Rejection(lambda c: torch.where(torch.arange(c.shape[1]) == 0, 0.0, torch.nan).expand(c.shape[:2]))
+    plan = planner.plan(cost, constraints=[nan_but_first], record=True)
+    firsts = torch.stack([candidates[0, 0] for candidates in plan.diagnostics["candidates"]])
+    assert (firsts == plan.actions).all((1, 2)).any()
+
+
+def test_infeasible_candidates_rank_after_feasible_ones_and_by_how_much_they_break() -> None:
+    costs = torch.tensor([[5.0, 1.0, 9.0, -3.0, torch.inf], [2.0, 2.0, 2.0, 2.0, 2.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    violation = torch.tensor([[0.0, 2.0, 0.0, 0.1, 0.0], [1e-9, 0.0, 0.0, 0.0, 0.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    order = rank_costs(costs, violation).sort(dim=1, stable=True).indices
+    assert order.tolist() == [[0, 2, 3, 1, 4], [1, 2, 3, 4, 0], [4, 3, 2, 1, 0]]
+
+
+def test_a_penalty_is_added_with_its_weight() -> None:
+    planner = few("cem")
+    planner.reset([0])
+    penalty = Penalty(lambda c: c.square().sum((2, 3)), weight=3.0)
+    plan = planner.plan(cost, constraints=[penalty])
+    actions = plan.actions[:, None]
+    torch.testing.assert_close(plan.cost, (cost(actions) + 3.0 * actions.square().sum((2, 3)))[:, 0])
+
+
+def test_mistakes_are_named() -> None:
+    planner = few("cem")
+    planner.reset([0])
+    with pytest.raises(ValueError, match="a constraint's function gave shape"):
+        planner.plan(cost, constraints=[Penalty(lambda c: c.sum(3))])
+    with pytest.raises(ValueError, match="give it to LatentCost"):
+        planner.plan(cost, constraints=[Rejection(lambda z, c: c.sum((2, 3)), on="latents")])
+    with pytest.raises(ValueError, match="max_change is -1"):
+        RateLimit(-1)
+    assert CEMConfig().num_samples == 300

@@ -1,0 +1,132 @@
+"""The latent cost against a plain loop, whatever the chunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.planning import CEM, CEMConfig, Gradient, GradientConfig, LatentCost, LatentDistance, Penalty, Rejection
+
+
+class Adder(WorldModel):
+    """A model whose latent is the sum of the actions so far, after the last context frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = ModelSpec((8, 8), 2, 1, (-1.0,) * 2, (1.0,) * 2, (0.0,) * 2, (1.0,) * 2, (2,))
+        self.weight = torch.nn.Parameter(torch.eye(2))
+        self.sizes: list[int] = []
+        self.inference: list[bool] = []
+
+    def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
+        raise AssertionError("the context comes encoded")
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        self.check_rollout(context, actions, past_actions)
+        self.sizes.append(actions.shape[1])
+        self.inference.append(torch.is_inference_mode_enabled())
+        return context[:, None, -1:] + actions.cumsum(2) @ self.weight
+
+
+class LastAdder(Adder):
+    def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        self.sizes.append(-actions.shape[1])
+        return context[:, None, -1:] + actions.sum(2, keepdim=True) @ self.weight
+
+
+CONTEXT, PAST = torch.randn(3, 2, 2), torch.randn(3, 1, 2)
+GOAL, CANDIDATES = torch.randn(3, 2), torch.rand(3, 10, 4, 2) - 0.5
+
+
+def expected(steps: str) -> Tensor:
+    costs = torch.empty(3, 10)
+    for b in range(3):
+        for s in range(10):
+            position, total = CONTEXT[b, -1].clone(), 0.0
+            for action in CANDIDATES[b, s]:
+                position = position + action
+                last = (position - GOAL[b]).square().mean()
+                total = total + last
+            costs[b, s] = last if steps == "last" else total
+    return costs
+
+
+@pytest.mark.parametrize("steps", ["last", "sum"])
+@pytest.mark.parametrize("bound", [None, 1, 4 * 4 * 2 * 16 * 3 * 4])
+def test_costs_are_the_same_whatever_the_chunks(steps: str, bound: int | None) -> None:
+    model = Adder()
+    cost = LatentCost(model, LatentDistance(steps=steps), CONTEXT, GOAL, PAST, max_batch_bytes=bound)
+    torch.testing.assert_close(cost(CANDIDATES), expected(steps))
+    assert model.sizes == {None: [10], 1: [1] * 10}.get(bound, [4, 4, 2])
+    assert all(model.inference)
+
+
+def test_only_the_last_latent_is_asked_for_where_nothing_else_is_read() -> None:
+    model = LastAdder()
+    torch.testing.assert_close(LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST)(CANDIDATES), expected("last"))
+    torch.testing.assert_close(
+        LatentCost(model, LatentDistance(steps="sum"), CONTEXT, GOAL, PAST)(CANDIDATES), expected("sum")
+    )
+    everything = Penalty(lambda z, c: z.new_zeros(z.shape[:2]), on="latents")
+    LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST, constraints=[everything])(CANDIDATES)
+    assert model.sizes == [-10, 10, 10]
+
+
+def test_a_model_may_say_what_memory_it_takes() -> None:
+    model = Adder()
+    model.rollout_bytes = lambda horizon: 100 * horizon  # type: ignore[attr-defined]
+    LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST, max_batch_bytes=3 * 100 * 4 * 5)(CANDIDATES)
+    assert model.sizes == [5, 5]
+
+
+def test_constraints_on_latents_are_penalties_and_rejections() -> None:
+    model = Adder()
+    wall = Rejection(lambda z, c: z[..., 0].amax(2) - 0.2, on="latents")  # stay left of 0.2 on the way
+    effort = Penalty(lambda z, c: c.square().sum((2, 3)), weight=0.1, on="latents")
+    goal, context = torch.tensor([[0.5, 0.5]]), torch.zeros(1, 1, 2)
+    for planner in (
+        CEM(CEMConfig(num_samples=100, num_elites=10, num_iterations=8, horizon=3), [-1.0] * 2, [1.0] * 2),
+        Gradient(GradientConfig(horizon=3), [-1.0] * 2, [1.0] * 2),
+    ):
+        cost = LatentCost(
+            model, LatentDistance(), context, goal, constraints=[wall, effort], max_batch_bytes=4 * 3 * 2 * 16 * 7
+        )
+        planner.reset([0])
+        plan = planner.plan(cost)
+        path = plan.actions[0].cumsum(0)
+        assert plan.diagnostics["feasible"].all() and path[:, 0].max() <= 0.2
+        assert plan.cost.item() == pytest.approx(
+            ((path[-1] - goal).square().mean() + 0.1 * plan.actions.square().sum()).item(), rel=1e-4
+        )
+    assert path[-1, 1] > 0.2  # the other way is free
+
+
+def test_the_differentiable_cost_reaches_the_candidates_and_no_one_elses_gradients() -> None:
+    model = Adder()
+    cost = LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST)
+    candidates = CANDIDATES.clone().requires_grad_()
+    cost.differentiable(candidates).sum().backward()
+    slope = (
+        CONTEXT[:, None, -1] + CANDIDATES.sum(2) - GOAL[:, None]
+    )  # of half the squared sum, which the mean over two is
+    torch.testing.assert_close(candidates.grad, slope[:, :, None].expand_as(CANDIDATES))
+    assert not cost(candidates).requires_grad
+
+
+def test_gradient_planning_leaves_the_weights_without_gradients() -> None:
+    model = Adder()
+    planner = Gradient(GradientConfig(horizon=3, num_iterations=3), [-1.0] * 2, [1.0] * 2)
+    planner.reset([0, 1, 2])
+    planner.plan(LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST))
+    assert model.weight.grad is None
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="goal has shape"):
+        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL[:2], PAST)
+    with pytest.raises(ValueError, match="max_batch_bytes is 0"):
+        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, max_batch_bytes=0)
+    with pytest.raises(ValueError, match="give it to plan"):
+        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, constraints=[Penalty(lambda c: c)])

@@ -1,0 +1,48 @@
+"""What iCEM adds to CEM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wmplan.planning import ICEM, ICEMConfig, shift_plan
+
+
+def towards(candidates: Tensor) -> Tensor:
+    return (candidates - 0.3).square().sum((2, 3))
+
+
+def test_the_population_decays_down_to_twice_the_elites() -> None:
+    config = ICEMConfig(num_samples=100, num_elites=10, num_iterations=9, decay=1.5)
+    planner = ICEM(config, [-1.0], [1.0])
+    assert [planner.population(iteration) for iteration in range(9)] == [100, 66, 44, 29, 20, 20, 20, 20, 20]
+
+
+def test_elites_stay_with_their_costs_and_come_shifted_into_the_next_plan() -> None:
+    config = ICEMConfig(num_samples=30, num_elites=10, keep_fraction=0.3, num_iterations=2, horizon=3, final_mean=False)
+    planner = ICEM(config, [-1.0] * 4, [1.0] * 4, action_block=2)
+    planner.reset([0, 1])
+    told = planner.plan(towards, record=True).diagnostics
+    first = planner.plan(towards, elapsed=3, record=True).diagnostics["candidates"][0]
+    # The best of all candidates of the first plan, in order, since the kept ones compete with their costs.
+    every, costs = torch.cat(told["candidates"], dim=1), torch.cat(told["candidate_costs"], dim=1)
+    for index in range(2):
+        best = every[index, costs[index].argsort()]
+        assert torch.equal(first[index, 0], shift_plan(best[:1], 3, 2)[0])  # the nominal plan
+        shared = [
+            candidate
+            for candidate in shift_plan(best[:10], 3, 2)
+            if (first[index, 1:11] == candidate).all((1, 2)).any()
+        ]
+        assert len(shared) == 10
+
+
+def test_momentum_keeps_a_part_of_the_old_mean() -> None:
+    means = {}
+    for momentum in (0.0, 0.25):
+        config = ICEMConfig(num_samples=50, num_iterations=2, horizon=2, momentum=momentum, keep_fraction=0.0)
+        planner = ICEM(config, [-1.0], [1.0])
+        planner.reset([5])
+        nominal = torch.full((1, 2, 1), -0.8)
+        means[momentum] = planner.plan(towards, nominal=nominal, record=True).diagnostics["candidates"][1][0, 0]
+    torch.testing.assert_close(means[0.25], 0.75 * means[0.0] + 0.25 * -0.8)

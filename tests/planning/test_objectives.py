@@ -1,0 +1,182 @@
+"""Objectives against NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy.spatial.distance import cosine
+from torch import Tensor
+
+from wmplan.planning import (
+    ActionPenalty,
+    CriticDistance,
+    LatentDistance,
+    ProprioDistance,
+    SwitchByDistance,
+    WeightedSum,
+    make_objective,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "objective"
+DRAW = torch.Generator().manual_seed(0)
+PREDICTED = torch.randn(2, 3, 4, 5, generator=DRAW)  # (B, S, H, L)
+GOAL = torch.randn(2, 5, generator=DRAW)
+ACTIONS = torch.randn(2, 3, 4, 6, generator=DRAW)
+
+
+def by_hand(measure, steps: str, predicted: Tensor = PREDICTED, goal: Tensor = GOAL) -> np.ndarray:
+    """Costs (B, S), one number at a time."""
+    costs = np.empty(predicted.shape[:2])
+    for b, s in np.ndindex(*costs.shape):
+        each = [measure(z, goal[b].double().numpy()) for z in predicted[b, s].double().numpy()]
+        weights = 0.8 ** np.arange(len(each))[::-1]
+        costs[b, s] = {
+            "last": each[-1],
+            "sum": sum(each),
+            "min": min(each),
+            "discounted": np.average(each, weights=weights),
+        }[steps]
+    return costs
+
+
+@pytest.mark.parametrize("steps", ["last", "sum", "min", "discounted"])
+@pytest.mark.parametrize("whitened", [False, True])
+def test_latent_distances(steps: str, whitened: bool) -> None:
+    whitening = torch.randn(5, 5, generator=torch.Generator().manual_seed(1)) if whitened else None
+    w = np.eye(5) if whitening is None else whitening.double().numpy()
+    measures = {
+        "l2": lambda z, g: np.mean((w @ (z - g)) ** 2),
+        "l1": lambda z, g: np.mean(np.abs(w @ (z - g))),
+        "cosine": lambda z, g: cosine(w @ z, w @ g),
+    }
+    for kind, measure in measures.items():
+        objective = LatentDistance(kind, steps, whitening)
+        np.testing.assert_allclose(objective(PREDICTED, GOAL, ACTIONS), by_hand(measure, steps), rtol=1e-4, atol=1e-5)
+        assert objective.last_only == (steps == "last")
+
+
+def test_a_latent_may_have_any_shape_or_count_in_part() -> None:
+    patches, goal = torch.randn(2, 3, 4, 6, 5), torch.randn(2, 6, 5)
+    torch.testing.assert_close(
+        LatentDistance()(patches, goal, ACTIONS), LatentDistance()(patches.flatten(3), goal.flatten(1), ACTIONS)
+    )
+    torch.testing.assert_close(
+        LatentDistance(size=3)(PREDICTED, GOAL, ACTIONS), LatentDistance()(PREDICTED[..., :3], GOAL[..., :3], ACTIONS)
+    )
+
+
+def test_last_steps_need_no_other() -> None:
+    for objective in (
+        LatentDistance(),
+        LatentDistance("cosine"),
+        ProprioDistance(2),
+        CriticDistance(lambda z, g: (z - g).sum(-1)),
+    ):
+        assert objective.last_only
+        torch.testing.assert_close(objective(PREDICTED[:, :, -1:], GOAL, ACTIONS), objective(PREDICTED, GOAL, ACTIONS))
+
+
+def test_proprio_distance() -> None:
+    np.testing.assert_allclose(
+        ProprioDistance(2, "sum", (1.0, 3.0))(PREDICTED, GOAL, ACTIONS),
+        by_hand(lambda z, g: ((z[3] - g[3]) ** 2 + 3 * (z[4] - g[4]) ** 2) / 2, "sum"),
+        rtol=1e-5,
+    )
+
+
+def test_critic_distance_pairs_each_step_with_its_own_goal() -> None:
+    critic = lambda latent, goal: (latent * goal).sum(-1)  # noqa: E731
+    np.testing.assert_allclose(
+        CriticDistance(critic, "min")(PREDICTED, GOAL, ACTIONS), by_hand(np.dot, "min"), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_action_penalty_in_halves_of_the_range() -> None:
+    penalty = ActionPenalty((-2.0, 0.0), (2.0, 1.0), effort=0.5, change=2.0)
+    scaled = ACTIONS.double().numpy().reshape(2, 3, 12, 2) / np.array([2.0, 0.5])
+    expected = 0.5 * (scaled**2).mean((2, 3)) + 2.0 * (np.diff(scaled, axis=2) ** 2).mean((2, 3))
+    np.testing.assert_allclose(penalty(PREDICTED, GOAL, ACTIONS), expected, rtol=1e-5)
+
+
+def test_weighted_sum_and_what_it_reads() -> None:
+    last, every = LatentDistance(), LatentDistance(steps="sum")
+    total = WeightedSum([(2.0, last), (0.5, every)])
+    torch.testing.assert_close(
+        total(PREDICTED, GOAL, ACTIONS), 2 * last(PREDICTED, GOAL, ACTIONS) + 0.5 * every(PREDICTED, GOAL, ACTIONS)
+    )
+    assert not total.last_only and WeightedSum([(1.0, last), (1.0, last)]).last_only
+
+
+def test_the_switch_chooses_once_a_plan_for_each_environment() -> None:
+    near, far = LatentDistance("l1"), LatentDistance("l2")
+    current = torch.stack([GOAL[0] + 0.1, GOAL[1] + 3.0])
+    for objective in (SwitchByDistance(near, far, 1.0), WeightedSum([(1.0, SwitchByDistance(near, far, 1.0))])):
+        begun = objective.for_start(current, GOAL)
+        costs = begun(PREDICTED, GOAL, ACTIONS)
+        torch.testing.assert_close(costs[0], near(PREDICTED, GOAL, ACTIONS)[0])
+        torch.testing.assert_close(costs[1], far(PREDICTED, GOAL, ACTIONS)[1])
+    with pytest.raises(ValueError, match="for_start"):
+        SwitchByDistance(near, far, 1.0)(PREDICTED, GOAL, ACTIONS)
+
+
+def model(**more: object) -> SimpleNamespace:
+    spec = SimpleNamespace(latent_shape=(5,), proprio_dim=2, action_low=(-1.0,), action_high=(1.0,))
+    return SimpleNamespace(
+        **{"spec": spec, "whitening": 2 * torch.eye(5), "critic": lambda z, g: (z - g).abs().sum(-1), **more}
+    )
+
+
+@pytest.mark.parametrize("name", ["latent", "l1", "cosine", "whitened", "critic", "proprio", "switch"])
+def test_the_configuration_files_make_objectives(name: str) -> None:
+    objective = make_objective(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()), model())
+    begun = objective.for_start(GOAL + 0.1, GOAL) if hasattr(objective, "for_start") else objective
+    assert begun(PREDICTED, GOAL, ACTIONS).shape == (2, 3)
+
+
+def test_terms_are_weighed_and_zeros_left_out() -> None:
+    config = {
+        "latent": {"weight": 2, "whitened": True, "steps": "sum"},
+        "proprio": {"weight": 0},
+        "critic": {"weight": 0.5},
+    }
+    expected = 2 * LatentDistance("l2", "sum", 2 * torch.eye(5))(PREDICTED, GOAL, ACTIONS)
+    expected += 0.5 * (PREDICTED[:, :, -1] - GOAL[:, None]).abs().sum(-1)
+    torch.testing.assert_close(make_objective(config, model())(PREDICTED, GOAL, ACTIONS), expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"latents": {}}, "there is no objective 'latents'; there are latent"),
+        ({}, "the objective has no term"),
+        ({"latent": {"weight": 0}}, "the objective has no term"),
+        ({"latent": {"kind": "l3"}}, "kind is 'l3', it has to be l2, l1 or cosine"),
+        ({"latent": {"steps": "first"}}, "steps is 'first'"),
+        ({"latent": {"metric": "l2"}}, "objective latent: got an unexpected keyword argument 'metric'"),
+        (
+            {"switch": {"threshold": 1.0}},
+            "objective switch: missing 2 required keyword-only arguments: 'near' and 'far'",
+        ),
+    ],
+)
+def test_mistakes_in_a_configuration_are_named(config: dict, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        make_objective(config, model())
+    assert message in str(error.value)
+
+
+def test_what_a_model_lacks_is_named() -> None:
+    bare = model(whitening=None, critic=None)
+    bare.spec.proprio_dim = 0
+    for config, message in (
+        ({"latent": {"whitened": True}}, "the model has no whitening"),
+        ({"critic": {}}, "without a critic"),
+        ({"proprio": {}}, "no proprioception"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_objective(config, bare)
