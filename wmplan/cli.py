@@ -58,6 +58,22 @@ def command(name: str, **options: Any) -> Callable[[Run], Run]:
 # ------------------------------------------------------------------ the commands
 
 
+@command("demo", target="wmplan.evaluation.demo:run_demo")
+def demo(settings: Settings) -> None:
+    """Plan to a goal image with a shipped model, on one held-out instance, and tell what happens.
+
+    Writes episode.mp4, plan.png, still.png and report.html into out.
+
+    Examples:
+      wmplan demo
+      wmplan demo out=demo seed=3
+    """
+    from wmplan.evaluation.demo import run_demo
+    from wmplan.settings.build import build
+
+    build(run_demo, settings)
+
+
 @command("eval", target="wmplan.evaluation.evaluate:evaluate", free=("planner", "objective"), resumes=True)
 def evaluate(settings: Settings) -> None:
     """Measure a planner's success on held-out instances, beside doing nothing, random actions and the recorded ones.

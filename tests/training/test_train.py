@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wmplan.data import collect
-from wmplan.data.collect import CollectConfig
+from wmplan.data.collect import CollectConfig, collect
 from wmplan.errors import UserError
 from wmplan.models import load, save
 from wmplan.training.config import LossConfig, StageConfig, TrainConfig

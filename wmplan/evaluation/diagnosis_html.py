@@ -112,7 +112,7 @@ def scatter_chart(diagnosis: Json) -> str:
     ys = [y for cost, _, _, _ in rows for y in cost if y is not None] + [one["cost"] for one in pairs]
     if not ys:
         return ""
-    axes = Axes(padded(xs), padded(ys), "true distance of the outcome", "cost")
+    axes = Axes(padded(xs), padded(ys), "true distance of the outcome", "cost", legend=True)
     lines = [Line(name, true, cost, None, colour, dots=True) for cost, true, colour, name in rows]
     for line in lines:
         draw_line(axes, line)

@@ -9,7 +9,9 @@ from html import escape
 from typing import TypeGuard
 
 WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 16, 42
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 24, 42
+LEGEND = 14
+"""Room above the chart for a legend."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Axes:
         x_label, y_label: under and above the chart.
         log_x: logarithmic x.
         percent: the y ticks are shares.
+        legend: leave room for a legend.
     """
 
     x_range: tuple[float, float]
@@ -70,6 +73,7 @@ class Axes:
     y_label: str = ""
     log_x: bool = False
     percent: bool = False
+    legend: bool = False
     parts: list[str] = field(default_factory=list)
 
     def x(self, value: float) -> float:
@@ -82,7 +86,12 @@ class Axes:
     def y(self, value: float) -> float:
         """Pixel of a y; y grows upwards."""
         low, high = self.y_range
-        return HEIGHT - BOTTOM - (value - low) / ((high - low) or 1.0) * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - (value - low) / ((high - low) or 1.0) * (HEIGHT - self.top - BOTTOM)
+
+    @property
+    def top(self) -> float:
+        """Pixel of the upper edge."""
+        return TOP + LEGEND * self.legend
 
     def add(self, *parts: str) -> None:
         """Draw something above what is there."""
@@ -165,7 +174,7 @@ def histogram(title: str, values: Sequence[float], x_label: str, marks: Sequence
     for place, (value, text) in enumerate(marks):
         x = axes.x(min(max(value, low), high))
         axes.add(f'<path class="mark" d="M{x:.1f} {axes.y(0):.1f}V{TOP}"/>')
-        side = "end" if x > WIDTH * 0.7 else "start"
+        side = "end" if x + 5.6 * len(text) > WIDTH else "start"
         offset = -4 if side == "end" else 4
         y = TOP + 8 + 12 * place
         axes.add(f'<text class="tick" x="{x + offset:.1f}" y="{y}" text-anchor="{side}">{escape(text)}</text>')
@@ -196,14 +205,15 @@ def line_chart(
     x_range = (min(xs), max(xs))
     if x_range[0] == x_range[1]:
         x_range = (x_range[0] - 0.5, x_range[1] + 0.5)
-    axes = Axes(x_range, y_range, x_label, y_label)
+    named = [line for line in lines if line.name]
+    axes = Axes(x_range, y_range, x_label, y_label, legend=bool(named))
     if guide:
         y = axes.y(guide[0])
         axes.add(f'<path class="mark" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         axes.add(f'<text class="tick" x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end">{escape(guide[1])}</text>')
     for line in lines:
         draw_line(axes, line)
-    legend(axes, [line for line in lines if line.name])
+    legend(axes, named)
     marks = [(x, short(x)) for x in sorted(set(xs))] if whole_x and len(set(xs)) <= 12 else None
     return axes.svg(title, marks)
 
@@ -233,14 +243,12 @@ def draw_line(axes: Axes, line: Line) -> None:
 
 
 def legend(axes: Axes, lines: Sequence[Line]) -> None:
-    """Names of the lines, right above the chart."""
-    x = float(WIDTH - RIGHT)
-    for line in reversed(lines):
-        x -= 5.6 * len(line.name)
-        axes.add(f'<text class="tick" x="{x:.1f}" y="10">{escape(line.name)}</text>')
-        x -= 14
-        axes.add(f'<rect class="fill c{line.colour}" x="{x:.1f}" y="3" width="9" height="7" rx="2"/>')
-        x -= 10
+    """Names of the lines, above the chart; the axes have to leave room for them."""
+    x = float(LEFT)
+    for line in lines:
+        axes.add(f'<rect class="fill c{line.colour}" x="{x:.1f}" y="{axes.top - 18}" width="9" height="7" rx="2"/>')
+        axes.add(f'<text class="tick" x="{x + 13:.1f}" y="{axes.top - 11}">{escape(line.name)}</text>')
+        x += 28 + 5.4 * len(line.name)
 
 
 def points(path: Sequence[tuple[float, float]]) -> str:

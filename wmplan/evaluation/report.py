@@ -124,7 +124,7 @@ def success_table(results: Json) -> str:
     head = "".join(f"<th>{escape(rule)}<br>any time</th><th>{escape(rule)}<br>at end</th>" for rule in rules)
     lines = [
         f"<tr><th>row</th>{head}<th>gap<br>closed</th><th>closest<br>distance</th><th>final<br>distance</th>"
-        "<th>plan p50 / p95 / p99<br>ms</th><th>robot<br>steps</th><th>effective<br>episodes</th></tr>"
+        "<th>ms a plan<br>p50 / p95 / p99</th><th>robot<br>steps</th><th>effective<br>episodes</th></tr>"
     ]
     for name, row in results["rows"].items():
         cells = "".join(

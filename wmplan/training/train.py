@@ -6,7 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -108,14 +109,10 @@ class Run:
             decoder=config.pictures.steps > 0,
             decoder_options=config.decoder_options,
         )
-        generator_state = torch.get_rng_state()
-        torch.manual_seed(config.seed)  # module initialisers take no generator: lend them the global one, give it back
-        try:
+        with seeded_initialisation(config.seed):
             model = JEPA(architecture, spec)
-            if config.pretrained is not None:
-                self.take_encoder(model, config.pretrained)
-        finally:
-            torch.set_rng_state(generator_state)
+        if config.pretrained is not None:
+            self.take_encoder(model, config.pretrained)
         return model
 
     def take_encoder(self, model: JEPA, path: str) -> None:
@@ -153,7 +150,8 @@ class Run:
         config, stage = self.config, self.config.joint
         frames = config.history + config.rollout
         columns = ("pixels", "action", "proprio")
-        joint = Joint(self.model, config.loss)
+        with seeded_initialisation(config.seed + 2):
+            joint = Joint(self.model, config.loss)
         batch = self.held_batch(frames, 256, columns)
 
         def figures(step: int) -> dict[str, Any]:
@@ -298,6 +296,17 @@ class Run:
         self.model.requires_grad_(True).eval()
         save(self.model, self.folder / "model", card, half=config.half)
         shutil.copy(curves, self.folder / "model" / "curves.png")
+
+
+@contextmanager
+def seeded_initialisation(seed: int) -> Iterator[None]:
+    """Lend the global generator to module initialisers, which take no other, and give it back as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def commit() -> str | None:

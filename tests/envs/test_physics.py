@@ -1,0 +1,63 @@
+"""A saved state replays bit for bit, and pictures show where things are now."""
+
+import numpy as np
+
+
+def play(env, rng, steps):
+    policy = env.exploration_policy(rng)
+    actions, states = [], []
+    for _ in range(steps):
+        actions.append(policy(env.task_state()))
+        env.advance(actions[-1])
+        states.append(env.get_state())
+    return actions, np.array(states)
+
+
+def test_replay_is_bit_exact(env, rng=None):
+    """From many moments of an episode with contacts, in the same object and in another one."""
+    env.reset(seed=0)
+    starts = [env.get_state()]
+    actions, states = play(env, np.random.default_rng(0), 120)
+    starts += list(states)
+    other = type(env)(type(env.task)())
+    other.reset(seed=77)
+    for player in (env, other):
+        for moment in (0, 20, 45, 90):
+            player.set_state(starts[moment])
+            assert np.array_equal(player.get_state(), starts[moment])
+            for action, expected in zip(actions[moment:], states[moment:], strict=True):
+                player.advance(action)
+                assert np.array_equal(player.get_state(), expected)
+    other.close()
+
+
+def test_looking_does_not_disturb(env):
+    """Drawing, the goal picture and a simulation between two steps leave the trajectory as it is."""
+    env.reset(seed=2)
+    start = env.get_state()
+    actions, states = play(env, np.random.default_rng(1), 40)
+    env.set_state(start)
+    for action, expected in zip(actions, states, strict=True):
+        env.observe()
+        env.goal_observation((16, 16))
+        env.simulate(np.array(actions)[None, :3])
+        env.advance(action)
+        assert np.array_equal(env.get_state(), expected)
+
+
+def test_a_picture_after_a_step_is_the_picture_of_that_state(env):
+    env.reset(seed=0)
+    for _ in range(5):
+        env.advance(env.task.action_high)  # in full motion
+    moving = env.draw((128, 128)).copy()
+    env.set_state(env.get_state())
+    assert np.array_equal(env.draw((128, 128)), moving)
+
+
+def test_pictures_are_arrays_of_their_own(env):
+    env.reset(seed=0)
+    first = env.draw((64, 64))
+    kept = first.copy()
+    env.reset(seed=1)
+    env.draw((64, 64))
+    assert np.array_equal(first, kept)
