@@ -51,9 +51,11 @@ def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor
     excess = torch.where(finite, costs - lowest, 0.0)
     if standardise:
         count = finite.sum(1, keepdim=True).clamp(min=1)
+        # Measured in the largest first: squares of costs that are very large or small would leave the float's range.
+        excess = excess / excess.amax(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
         centred = torch.where(finite, excess - excess.sum(1, keepdim=True) / count, 0.0)
         scale = (centred.square().sum(1, keepdim=True) / count).sqrt()
-        excess = excess / scale.clamp(min=torch.finfo(costs.dtype).tiny)
+        excess = excess / scale.clamp(min=torch.finfo(costs.dtype).eps)
     weights = torch.where(finite, (-excess / temperature).exp(), 0.0)
     return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
 
