@@ -92,7 +92,9 @@ def test_a_pretrained_encoder_stays_as_it_is(config: TrainConfig, tmp_path: Path
     first = train(config)
     save(first, tmp_path / "encoder", {})
     second = train(
-        replace(config, out=config.out + "2", pretrained=str(tmp_path / "encoder"), joint=StageConfig(0, 1, 1.0), seed=5)
+        replace(
+            config, out=config.out + "2", pretrained=str(tmp_path / "encoder"), joint=StageConfig(0, 1, 1.0), seed=5
+        )
     )
     for name, tensor in first.encoder.state_dict().items():
         assert torch.equal(tensor, second.encoder.state_dict()[name])
@@ -101,14 +103,16 @@ def test_a_pretrained_encoder_stays_as_it_is(config: TrainConfig, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", [LossConfig(target="ema"), LossConfig(sigreg=0.0), LossConfig(variance=0, covariance=0)])
+@pytest.mark.parametrize(
+    "loss", [LossConfig(target="ema"), LossConfig(sigreg=0.0), LossConfig(variance=0, covariance=0)]
+)
 def test_every_guard_against_collapse_trains(config: TrainConfig, loss: LossConfig) -> None:
     train(replace(config, loss=loss, temporal=StageConfig(0, 1, 1.0), pictures=StageConfig(0, 1, 1.0)))
 
 
 def test_other_settings_in_the_same_folder_are_refused(config: TrainConfig) -> None:
-    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=StageConfig(0, 1, 1.0), temporal=StageConfig(0, 1, 1.0),
-                  pictures=StageConfig(0, 1, 1.0)))  # fmt: skip
+    none = StageConfig(0, 1, 1.0)
+    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, temporal=none, pictures=none))
     with pytest.raises(UserError, match="holds a run with joint="):
         train(config)
 

@@ -98,7 +98,9 @@ def quoted(value: str) -> str:
 def _groups(command: str) -> set[str]:
     """The configuration groups that the command chooses from: those of its defaults list."""
     text = (importlib.resources.files(CONFIGS) / f"{command}.yaml").read_text(encoding="utf-8")
-    return {str(name) for entry in OmegaConf.create(text).get("defaults", []) if entry != "_self_" for name in entry}
+    entries = OmegaConf.to_container(OmegaConf.create(text))
+    chosen = entries.get("defaults", []) if isinstance(entries, dict) else []
+    return {str(name) for entry in chosen if entry != "_self_" for name in entry}
 
 
 def _key(override: str) -> str:

@@ -84,7 +84,8 @@ class TrainConfig:
         rollout: model steps that predictions are rolled out in training.
         action_block: robot steps in a model step.
         proprio: whether the robot's state is part of the latent.
-        encoder, encoder_options, latent_dim, predictor, predictor_options, critic_options, decoder_options: of the JEPA.
+        encoder, encoder_options, latent_dim: of the JEPA's encoder.
+        predictor, predictor_options, critic_options, decoder_options: of its other parts.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
         joint: encoder and predictor end to end.

@@ -35,7 +35,9 @@ def encode_store(model: JEPA, store: EpisodeStore, batch_size: int = 512) -> NDA
     return latents
 
 
-def one_step_whitening(latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int, ridge: float = 1e-3) -> Tensor:
+def one_step_whitening(
+    latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int, ridge: float = 1e-3
+) -> Tensor:
     """W (L, L) for which the changes of latents over one model step have unit covariance: W C W^T = I.
 
     ||W (z - g)|| then counts steps: a direction that changes quickly weighs little, one that changes slowly a lot.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,9 @@ class Run:
             before = json.loads(path.read_text())
             for name, value in settings.items():
                 if name not in ("threads", "out", "planning") and before.get(name) != value:
-                    raise UserError(f"{self.folder} holds a run with {name}={before.get(name)}, not {value}: choose another out")
+                    raise UserError(
+                        f"{self.folder} holds a run with {name}={before.get(name)}, not {value}: choose another out"
+                    )
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,9 @@ class Run:
         """Put the encoder of another model into this one, with the head that reads the robot's state off it."""
         other = load(path)
         if not isinstance(other, JEPA) or other.visual_dim != model.visual_dim:
-            raise UserError(f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours")
+            raise UserError(
+                f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours"
+            )
         model.encoder = other.encoder
         model.visual_mean.copy_(other.visual_mean)
         model.visual_std.copy_(other.visual_std)
@@ -168,7 +173,13 @@ class Run:
             joint,
             joint.loss,
             WindowSampler(
-                self.store, frames, config.action_block, stage.batch_size, config.seed, episodes=self.training, columns=columns
+                self.store,
+                frames,
+                config.action_block,
+                stage.batch_size,
+                config.seed,
+                episodes=self.training,
+                columns=columns,
             ),
             steps=stage.steps,
             learning_rate=stage.learning_rate,
@@ -190,7 +201,9 @@ class Run:
             np.save(partial_path, latents)
             partial_path.rename(path)
         self.latents = np.load(path)
-        self.model.whitening.copy_(latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block))
+        self.model.whitening.copy_(
+            latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
+        )
 
     def latent_stage(
         self,
@@ -230,7 +243,14 @@ class Run:
         config = self.config
         extra = {"latent": self.latents}
         return WindowSampler(
-            self.store, frames, config.action_block, batch_size, config.seed + 1, episodes=episodes, columns=columns, extra=extra
+            self.store,
+            frames,
+            config.action_block,
+            batch_size,
+            config.seed + 1,
+            episodes=episodes,
+            columns=columns,
+            extra=extra,
         )
 
     def held_batch(self, frames: int, size: int, columns: tuple[str, ...]) -> Batch:
@@ -271,7 +291,9 @@ class Run:
 
     def rows(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
         """The cached latents of some episodes, of shape (rows, L)."""
-        spans = [slice(o, o + n) for o, n in zip(self.store.offsets[episodes], self.store.lengths[episodes], strict=True)]
+        spans = [
+            slice(o, o + n) for o, n in zip(self.store.offsets[episodes], self.store.lengths[episodes], strict=True)
+        ]
         return np.concatenate([self.latents[span] for span in spans])
 
     def export(self) -> None:
@@ -280,14 +302,18 @@ class Run:
         stages = ("joint", "dynamics", "temporal", "pictures")
         curves = draw_curves(self.folder, stages)
         seconds = {stage: rows[-1]["seconds"] for stage in stages if (rows := read_log(self.folder / f"{stage}.jsonl"))}
-        settings = {name: value for name, value in asdict(config).items() if name not in ("data", "out", "pretrained", "planning")}
+        settings = {
+            name: value
+            for name, value in asdict(config).items()
+            if name not in ("data", "out", "pretrained", "planning")
+        }
         card = {
             "name": config.name,
             "task": meta.task,
             "data": {"seed": meta.seed, "episodes": meta.episodes, "steps": meta.steps, "policy": meta.policy},
             "seed": config.seed,
             "commit": commit(),
-            "command": "wmplan " + " ".join(part if Path(part).exists() is False else Path(part).name for part in sys.argv[1:]),
+            "command": shlex.join(["wmplan", *sys.argv[1:]]),
             "training": settings,
             "seconds": seconds,
             "figures": self.figures(),
