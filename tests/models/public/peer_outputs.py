@@ -1,6 +1,6 @@
 """Run by the python of an environment with stable-worldmodel: random models of real size, and what they compute.
 
-python peer_outputs.py FOLDER writes FOLDER/{lewm,prejepa}/{weights.pt,config.json,outputs.pt}.
+python peer_outputs.py FOLDER writes FOLDER/{lewm,prejepa}/{weights.pt,config.json} and {lewm,prejepa}.outputs.
 """
 
 import json
@@ -36,7 +36,7 @@ def save(folder, model, config, outputs):
     folder.mkdir(parents=True)
     torch.save(model.state_dict(), folder / "weights.pt")
     (folder / "config.json").write_text(json.dumps(config))
-    torch.save(outputs, folder / "outputs.pt")
+    torch.save(outputs, folder.with_suffix(".outputs"))
 
 
 def randomise(model):

@@ -44,7 +44,7 @@ def outputs(tmp_path_factory):
 
 @needs_peer
 def test_its_lewm_of_real_size_computes_the_same_here(outputs):
-    theirs = torch.load(outputs / "lewm" / "outputs.pt")
+    theirs = torch.load(outputs / "lewm.outputs")
     if "frames" not in theirs:
         pytest.skip("the peer environment has no transformers")
     model = load_quietly(outputs / "lewm")
@@ -61,7 +61,7 @@ def test_its_lewm_of_real_size_computes_the_same_here(outputs):
 
 @needs_peer
 def test_its_dino_wm_of_real_size_computes_the_same_here(outputs):
-    theirs = torch.load(outputs / "prejepa" / "outputs.pt")
+    theirs = torch.load(outputs / "prejepa.outputs")
     model = load_quietly(outputs / "prejepa")
     with torch.inference_mode():
         context = model.encode_tokens(theirs["visual"], theirs["proprio"])

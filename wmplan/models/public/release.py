@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import safe_open
 from torch import Tensor
 
@@ -140,6 +139,8 @@ def sizes_beside(file: Path) -> dict[str, Any]:
             return dict(content["architecture"])
         return from_peer_config(content) if isinstance(content, dict) else {}
     if hydra.exists():
+        import yaml  # of Hydra's own dependencies
+
         try:
             content = yaml.safe_load(hydra.read_text())
         except yaml.YAMLError as error:
