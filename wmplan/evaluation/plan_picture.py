@@ -104,7 +104,7 @@ def draw_paths(axis: Any, env: PlanningEnvironment, model: WorldModel, view: Pla
         axis.plot(path[:, 0], path[:, 1], color="#c2442f", linewidth=2.6)
         axis.scatter(path[::block, 0], path[::block, 1], color="#c2442f", s=18, zorder=3)
     axis.set(xlim=(0, SIZE_PX), ylim=(SIZE_PX, 0), xticks=[], yticks=[])
-    axis.set_title("where they lead (early: green, late: violet, chosen: red); the goal shines through", fontsize=10)
+    axis.set_title("where they lead; in red the chosen one", fontsize=10)
 
 
 def paths(env: PlanningEnvironment, model: WorldModel, candidates: torch.Tensor) -> list[Array]:
