@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.data.environment import PlanningEnvironment
@@ -24,7 +25,7 @@ from wmplan.evaluation.durable import write_json
 from wmplan.evaluation.episodes import Arrays, draw_frames, judge, load_episode, play, restore
 from wmplan.evaluation.instances import load_instances
 from wmplan.evaluation.outcome import ProbeDistance, steps_of
-from wmplan.evaluation.probe import StateProbe, collect_probe_data
+from wmplan.evaluation.probe import StateProbe, collect_probe_data, state_errors
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.replans import Effort, Recorder, Replan, ReplanExaminer
 from wmplan.evaluation.results import load_results
@@ -172,7 +173,7 @@ class Diagnostician:
             "settings": {**asdict(config), "steps": self.steps},
             "state_names": list(names),
             "probe": {kind: data.errors(probe, self.env.task) for kind, probe in probes.items()},
-            **summarise(episodes, replans),
+            **summarise(episodes, replans, names),
             "episodes": episodes,
         }
 
@@ -202,7 +203,8 @@ class Diagnostician:
         for step, (cost, plan) in zip(episode["plan_step"], self.recorder.searches, strict=True):
             restore(self.env, episode, int(step))
             replans.append(self.examine(cost, plan, int(step)))
-        frame_errors, goal_error = self.encoder_errors(episode)
+        frame_errors, goal_read = self.encoder_errors(episode)
+        closest = episode["states"][int(episode["distance"].argmin())]
         failed = not record["rules"][self.rule]["success"]
         probe = judge(self.env, play(self.env, instance, self.swapped, seed, budget), self.rule)
         oracle = self.oracle(record, needed=failed and not probe["success"])
@@ -213,7 +215,9 @@ class Diagnostician:
         entry: Episode = {
             **{name: record[name] for name in names},
             "success": not failed,
-            "goal_error": goal_error,
+            "goal_error": float(self.env.task.distance(goal_read, episode["goal"])),
+            "goal_parts": self.parts(goal_read, episode["goal"]),
+            "closest_parts": self.parts(closest, episode["goal"]),
             "encoder_error": encoder_error,
             "predictor_error": predictor_error,
             "rank_first": mean(one.correlations()["cost"][0] for one in replans),
@@ -243,8 +247,8 @@ class Diagnostician:
             print(f"instance {record['instance']} did not play as recorded (now it {again})", file=sys.stderr)
 
     @torch.inference_mode()
-    def encoder_errors(self, episode: Arrays) -> tuple[list[float], float]:
-        """Task's distance between true states and those read off their frames' latents, and the same for the goal's."""
+    def encoder_errors(self, episode: Arrays) -> tuple[list[float], NDArray[np.float64]]:
+        """Task's distances between true states and those read off their frames; and the goal as read off its latent."""
         frames = draw_frames(self.env, episode, self.model.spec.image_size)
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         own = torch.from_numpy(self.env.task.proprio(episode["states"])).float()[None] if self.proprio else None
@@ -253,9 +257,12 @@ class Diagnostician:
         ]
         goal = self.recorder.searches[-1][0].goal
         read = self.measure.probe(torch.cat([latents, goal])).double().cpu().numpy()
-        true = np.concatenate([episode["states"], episode["goal"][None]])
-        errors = np.asarray(self.env.task.distance(read, true)).tolist()
-        return errors[:-1], errors[-1]
+        return np.asarray(self.env.task.distance(read[:-1], episode["states"])).tolist(), read[-1]
+
+    def parts(self, state: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, float]:
+        """How far apart two states (D,) are, by entry."""
+        names = self.env.task.state_names
+        return dict(zip(names, state_errors(state, other, names).tolist(), strict=True))
 
     def oracle(self, record: Mapping[str, Any], needed: bool) -> dict[str, Any] | None:
         """What the same search reaches with the true simulator and distance: as recorded, or played now."""

@@ -14,7 +14,9 @@ from wmplan.evaluation.verdict import PARTS, regret_by_part
 KINDS = ("failed", "succeeded")
 
 
-def summarise(episodes: Sequence[Mapping[str, Any]], replans: Sequence[Sequence[Replan]]) -> dict[str, Any]:
+def summarise(
+    episodes: Sequence[Mapping[str, Any]], replans: Sequence[Sequence[Replan]], names: Sequence[str]
+) -> dict[str, Any]:
     """The figures over all episodes, and apart for those that failed and succeeded."""
     groups = {
         kind: [own for one, own in zip(episodes, replans, strict=True) if one["success"] == (kind == "succeeded")]
@@ -30,6 +32,14 @@ def summarise(episodes: Sequence[Mapping[str, Any]], replans: Sequence[Sequence[
         "swaps": {kind: swaps([one for one in episodes if one["success"] == (kind == "succeeded")]) for kind in KINDS},
         "rank_correlation": {kind: correlations([one for own in groups[kind] for one in own]) for kind in KINDS},
         "error_by_step": {kind: errors([one for own in groups[kind] for one in own]) for kind in KINDS},
+        "by_state": {
+            kind: by_state(
+                [one for one in episodes if one["success"] == (kind == "succeeded")],
+                [one for own in groups[kind] for one in own],
+                names,
+            )
+            for kind in KINDS
+        },
         "scatter": scatter(episodes, replans),
     }
 
@@ -66,6 +76,33 @@ def errors(replans: Sequence[Replan]) -> dict[str, Any] | None:
         by_step = [[getattr(one, name)[h] for one in replans if len(getattr(one, name)) > h] for h in range(longest)]
         result[name] = [spread(values, np.median) for values in by_step]
     return result
+
+
+def by_state(
+    episodes: Sequence[Mapping[str, Any]], replans: Sequence[Replan], names: Sequence[str]
+) -> dict[str, dict[str, float]] | None:
+    """Medians for each entry of the state, in its unit; None without episodes.
+
+    `closest`: from the goal where the episode came closest; `goal`: error of the goal read off its latent; `seen` and
+    `predicted`: error at the end of the chosen plans, read off the true latent and off the predicted one.
+    """
+    if not episodes or not replans:
+        return None
+    found = {key: [list(one[f"{key}_parts"].values()) for one in episodes] for key in ("closest", "goal")}
+    found["seen"] = [one.encoder_parts[-1].tolist() for one in replans]
+    found["predicted"] = [one.predictor_parts[-1].tolist() for one in replans]
+    return {
+        key: dict(zip(names, np.median(np.array(rows), axis=0).tolist(), strict=True)) for key, rows in found.items()
+    }
+
+
+STATES = {
+    "closest": "from the goal when closest",
+    "goal": "goal read off its image",
+    "seen": "plan's end read off its image",
+    "predicted": "plan's end read off the prediction",
+}
+"""What the rows of `by_state` are."""
 
 
 def spread(values: Sequence[float], middle: Callable[..., Any] = np.mean) -> dict[str, float | None]:
@@ -182,10 +219,11 @@ def summary(diagnosis: Mapping[str, Any]) -> list[str]:
         for name, label in (("encoder_error", "true"), ("predictor_error", "predicted")):
             by_step = " ".join(number(one["middle"]) for one in error[name])
             lines.append(f"  error of states read off the {label} latents, by step of the plan: {by_step}")
+        for key, label in STATES.items():
+            parts = ", ".join(readable(name, value) for name, value in diagnosis["by_state"][kind][key].items())
+            lines.append(f"  {label}, median: {parts}")
     for kind, found in diagnosis["probe"].items():
-        parts = ", ".join(
-            f"{readable(name, one['median'])} (90 %: {readable(name, one['p90'])})" for name, one in found.items()
-        )
+        parts = ", ".join(readable(name, one["median"]) for name, one in found.items())
         lines.append(f"Probe ({kind}) on fresh episodes, median error: {parts}")
     return lines
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from wmplan.evaluation.charts import card
-from wmplan.evaluation.diagnosis import KINDS, number, outcome, readable
+from wmplan.evaluation.diagnosis import KINDS, STATES, number, outcome, readable
 from wmplan.evaluation.plots import Axes, Bar, Line, bar_chart, draw_line, legend, line_chart
 from wmplan.evaluation.verdict import PARTS
 
@@ -37,6 +37,7 @@ def diagnosis_section(diagnosis: Json) -> str:
             "frames that really come, and off those predicted.",
         ),
         card("The replan with the most regret", scatter_chart(diagnosis), scatter_note(diagnosis)),
+        card("Which part of the state", state_table(diagnosis), "Medians over the failures that were looked at."),
         card("What the latents hold", probe_table(diagnosis), "Error of the probes on fresh episodes."),
     ]
     return (
@@ -75,7 +76,7 @@ def rank_chart(diagnosis: Json) -> str:
         for name, colour in zip(("cost", "probe"), colours, strict=True):
             middle = [one["middle"] for one in found[name]]
             band = [None if one["low"] is None else (one["low"], one["high"]) for one in found[name]]
-            label = f"{'cost' if name == 'cost' else 'probe'}, {kind}"
+            label = f"{name}, {kind}"
             lines.append(Line(label, steps, middle, band if name == "cost" else None, colour))
     lowest = min((y for line in lines for y in line.y if y is not None), default=0.0)
     limits = (min(0.0, lowest), 1.0)
@@ -140,6 +141,25 @@ def padded(values: Sequence[float]) -> tuple[float, float]:
     """The range of values, with some room."""
     room = 0.06 * ((max(values) - min(values)) or 1.0)
     return min(values) - room, max(values) + room
+
+
+def state_table(diagnosis: Json) -> str:
+    """Offsets and errors by entry of the state, for the failures, or the successes where there are none."""
+    found = diagnosis["by_state"]["failed"] or diagnosis["by_state"]["succeeded"]
+    if found is None:
+        return ""
+    lines = ["<tr><th>state</th>" + "".join(f"<th>{breaking(label)}</th>" for label in STATES.values()) + "</tr>"]
+    for name in found["closest"]:
+        values = "".join(f"<td>{readable(name, found[key][name]).split(' ', 1)[1]}</td>" for key in STATES)
+        lines.append(f"<tr><td>{escape(readable(name, 0.0).split(' ')[0].replace('_', ' '))}</td>{values}</tr>")
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def breaking(label: str) -> str:
+    """A heading in two lines."""
+    words = label.split(" ")
+    middle = (len(words) + 1) // 2
+    return escape(" ".join(words[:middle])) + "<br>" + escape(" ".join(words[middle:]))
 
 
 def probe_table(diagnosis: Json) -> str:

@@ -244,11 +244,11 @@ def draw_line(axes: Axes, line: Line) -> None:
 
 def legend(axes: Axes, lines: Sequence[Line]) -> None:
     """Names of the lines, above the chart; the axes have to leave room for them."""
-    x = float(LEFT)
+    x = 4.0
     for line in lines:
         axes.add(f'<rect class="fill c{line.colour}" x="{x:.1f}" y="{axes.top - 18}" width="9" height="7" rx="2"/>')
         axes.add(f'<text class="tick" x="{x + 13:.1f}" y="{axes.top - 11}">{escape(line.name)}</text>')
-        x += 28 + 5.4 * len(line.name)
+        x += 24 + 5.3 * len(line.name)
 
 
 def points(path: Sequence[tuple[float, float]]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from wmplan.control.controller import Controller
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.evaluation.outcome import ProbeDistance, TrueDistance, reduced, true_distances
+from wmplan.evaluation.probe import state_errors
 from wmplan.evaluation.verdict import PlanPair, rank_correlation
 from wmplan.planning.base import Cost, Plan, Planner
 from wmplan.planning.cem import CEM, CEMConfig
@@ -76,6 +77,7 @@ class Replan:
         pair: the chosen plan against a better one.
         encoder_error, predictor_error: by model step of the chosen plan, (H,): distance between the true state and the
             one read off its own latent, and off the predicted one.
+        encoder_parts, predictor_parts: the same by entry of the state, (H, D), in its unit.
     """
 
     step: int
@@ -89,6 +91,8 @@ class Replan:
     pair: PlanPair
     encoder_error: NDArray[np.float64]
     predictor_error: NDArray[np.float64]
+    encoder_parts: NDArray[np.float64]
+    predictor_parts: NDArray[np.float64]
 
     def correlations(self) -> dict[str, Any]:
         """Rank correlations with the true distance, by iteration where the planner saw them, else one number."""
@@ -142,11 +146,24 @@ class ReplanExaminer:
         pair_cost = cost(looked[None, :2])[0].double().cpu().numpy()
         pair_predicted = self.predicted_distance(cost, looked[:2])
         pair = PlanPair(*(_pair(values) for values in (looked_true, pair_cost, pair_predicted, seen)))
-        errors = [self.errors(read, states[0]) for read in (latents[0], self.rollout(cost, looked[:1])[0])]
+        seen_error, predicted_error = (
+            self.errors(read, states[0]) for read in (latents[0], self.rollout(cost, looked[:1])[0])
+        )
         return Replan(
-            step, shown, seen_cost, true.reshape(seen_cost.shape), predicted.reshape(seen_cost.shape),
-            looked_cost[2:], seen[2:], looked_true[2:], pair, *errors,
-        )  # fmt: skip
+            step=step,
+            iterations=shown,
+            cost=seen_cost,
+            true=true.reshape(seen_cost.shape),
+            predicted=predicted.reshape(seen_cost.shape),
+            seen_cost=looked_cost[2:],
+            seen=seen[2:],
+            seen_true=looked_true[2:],
+            pair=pair,
+            encoder_error=seen_error[0],
+            predictor_error=predicted_error[0],
+            encoder_parts=seen_error[1],
+            predictor_parts=predicted_error[1],
+        )
 
     def rollout(self, cost: LatentCost, candidates: Tensor) -> Tensor:
         """Predicted latents (S, H, *latent) of candidates (S, H, A)."""
@@ -195,10 +212,10 @@ class ReplanExaminer:
         latents = cost.model.encode(pictures, own)[0].unflatten(0, (samples, horizon))
         return latents, np.stack(states).reshape(samples, horizon, -1)
 
-    def errors(self, latents: Tensor, states: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Task's distance (H,) between the states read off latents (H, *latent) and the true ones (H, D)."""
+    def errors(self, latents: Tensor, states: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """States read off latents (H, *latent) against true ones (H, D): task's distance (H,), and by entry (H, D)."""
         read = self.measure.probe(latents).double().cpu().numpy()
-        return np.asarray(self.env.task.distance(read, states))
+        return np.asarray(self.env.task.distance(read, states)), state_errors(read, states, self.env.task.state_names)
 
 
 def _pair(values: NDArray[np.float64]) -> tuple[float, float]:

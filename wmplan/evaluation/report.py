@@ -182,7 +182,7 @@ def table_note(results: Json) -> str:
 def video(film: bytes) -> str:
     """A film (mp4) that plays in the page."""
     data = base64.b64encode(film).decode()
-    return f'<video controls loop muted playsinline preload="metadata" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
 
 
 def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
@@ -192,7 +192,7 @@ def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
     figures = []
     for record, film in films:
         reached = record["success"]
-        said = f"reached after {record['success_step']} steps" if reached else f"closest {record['min_distance']:.2f}"
+        said = f"reached in {record['success_step']} steps" if reached else f"closest {record['min_distance']:.2f}"
         stream = f".{record['planner_seed']}" if record["planner_seed"] else ""
         figures.append(
             f'<figure class="card">{video(film)}<figcaption><span class="tag {"good" if reached else "bad"}">'
