@@ -6,12 +6,9 @@ import atexit
 import weakref
 from pathlib import Path
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
-
-import wmplan.headless  # noqa: F401  chooses the GL backend, so it comes before mujoco
-
-import mujoco  # isort: skip
 
 _drawing: weakref.WeakSet[Physics] = weakref.WeakSet()
 

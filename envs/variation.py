@@ -19,8 +19,9 @@ SCALES = ("light", "friction", "mass")
 FIELDS = (
     *("mat_rgba", "light_diffuse", "cam_pos", "cam_quat", "pair_friction", "geom_friction"),
     *("body_mass", "body_inertia"),
-    # what mj_setConst derives from the masses
+    # what mj_setConst derives from them
     *("body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0", "tendon_invweight0", "actuator_acc0"),
+    *("cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0"),
 )
 
 

@@ -276,4 +276,4 @@ def test_training_settings_make_a_configuration(encoder: str) -> None:
         patch.setattr("wmplan.training.train.train", seen.append)
         cli.COMMANDS["train"].run(settings)
     default = TrainConfig("d", "o", name="pusht", task="wmplan.envs:wmplan/PushT-v0", encoder=encoder)
-    assert seen == [replace(default, joint=replace(default.joint, steps=7), planning=settings["task"]["planning"])]
+    assert seen == [replace(default, joint=replace(default.joint, steps=7), planning=settings["planning"])]

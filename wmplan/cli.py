@@ -118,7 +118,7 @@ def collect(settings: Settings) -> None:
 @command(
     "train",
     target="wmplan.training.config:TrainConfig",
-    free=("encoder", "predictor_options", "critic_options", "decoder_options"),
+    free=("encoder", "planning", "predictor_options", "critic_options", "decoder_options"),
     resumes=True,
 )
 def train(settings: Settings) -> None:
@@ -139,7 +139,6 @@ def train(settings: Settings) -> None:
     task, encoder = settings["task"], dict(settings["encoder"])
     chosen = {
         "task": task["id"],
-        "planning": task["planning"],
         "encoder": encoder.pop("kind"),
         "encoder_options": encoder,
     }

@@ -151,7 +151,7 @@ def test_floor_and_pedestal_stop_the_arm(reach):
         reach.advance([0, 0.1, 0.1, 0, 0.1, 0])
     physics = reach.physics
     assert physics.data.ncon > 0
-    names = [name for name in ("palm", "finger_left", "finger_right", "wrist", "roll", "forearm")]
+    names = ("palm", "finger_left", "finger_right", "wrist", "roll", "forearm")
     lowest = min(physics.data.geom(name).xpos[2] - physics.model.geom(name).size[0] for name in names)
     assert lowest > -0.01
     assert np.abs(physics.data.qvel).max() < 0.05

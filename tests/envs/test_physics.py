@@ -13,7 +13,7 @@ def play(env, rng, steps):
     return actions, np.array(states)
 
 
-def test_replay_is_bit_exact(env, rng=None):
+def test_replay_is_bit_exact(env):
     """From many moments of an episode with contacts, in the same object and in another one."""
     env.reset(seed=0)
     starts = [env.get_state()]

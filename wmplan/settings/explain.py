@@ -113,9 +113,10 @@ def _choice(command: str, group: str, overrides: Sequence[str]) -> str:
     chosen = [one.split("=", 1)[1] for one in overrides if one.startswith(f"{group}=")]
     if chosen:
         return chosen[-1]
-    match = re.search(rf"^\s*- {group}:\s*(\w+)", _read(f"{command}.yaml"), re.MULTILINE)
+    match = re.search(rf"^\s*- {group}:\s*(\S+)", _read(f"{command}.yaml"), re.MULTILINE)
     assert match, f"configs/{command}.yaml has no default for {group}"
-    return match[1]
+    other = re.fullmatch(r"\$\{(\w+)\}", match[1])  # the same choice as in another group
+    return _choice(command, other[1], overrides) if other else match[1]
 
 
 def _read(name: str) -> str:
