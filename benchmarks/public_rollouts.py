@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wmplan.models.public.frame_causal import Memory
 from wmplan.models.public.lewm import LeWM
+from wmplan.models.public.pose import integrate
 from wmplan.models.public.vjepa2_ac import VJepa2AC
 
 LEWM = {
@@ -90,6 +91,14 @@ def lewm(samples: int, runs: int) -> None:
         compare(f"LeWM, {samples} candidates, {frames} frame(s), horizon {horizon}", theirs, ours, runs)
 
 
+def plain_step(model: VJepa2AC, latents: Tensor, actions: Tensor) -> Tensor:
+    """The next latent (n, *latent) from all frames (n, f, *latent), each of them carried through all layers."""
+    tokens, poses = model.split(latents)
+    memory = Memory(model.frame_tokens, keep=False)
+    predicted = model.predictor(tokens, poses, actions, 0, memory, newest_only=False)[:, -1]
+    return torch.cat([model.normalise_tokens(predicted).flatten(1), integrate(poses[:, -1], actions[:, -1])], dim=-1)
+
+
 def vjepa2_ac(samples: int, runs: int) -> None:
     """V-JEPA 2-AC's predictor at two layers against a loop that repeats the context for each candidate."""
     model = VJepa2AC.build(VJEPA2_AC).eval()
@@ -102,7 +111,7 @@ def vjepa2_ac(samples: int, runs: int) -> None:
         def loop(context: Tensor = context, actions: Tensor = actions, frames: int = frames) -> Tensor:
             latents = context.expand(samples, -1, -1)
             for step in range(frames, actions.shape[2] + 1):
-                after = model.advance(latents, actions[0, :, :step], 0, Memory(model.frame_tokens, keep=False))
+                after = plain_step(model, latents, actions[0, :, :step])
                 latents = torch.cat([latents, after[:, None]], dim=1)
             return latents[None, :, frames:]
 
@@ -117,7 +126,7 @@ def vjepa2_ac(samples: int, runs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=300)
-    parser.add_argument("--patch-samples", type=int, default=4)
+    parser.add_argument("--patch-samples", type=int, default=16)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
