@@ -38,8 +38,13 @@ def test_what_happens_with_a_part_replaced_counts_more_than_regret():
     assert verdict([ENCODER, ENCODER, SEARCH], **(SWAPS | {"oracle_helps": None})) == "encoder"
 
 
+def test_an_encoder_that_does_not_see_well_enough_comes_before_all_else():
+    blind = SWAPS | {"encoder_error": 2.0}
+    assert verdict([SEARCH], **blind) == "encoder"
+    assert verdict([SEARCH], **(blind | {"probe_succeeds": True, "oracle_helps": False})) == "encoder"
+
+
 def test_without_regret_the_errors_decide():
-    assert verdict([NOTHING], **(SWAPS | {"encoder_error": 2.0, "predictor_error": 3.0})) == "encoder"
     assert verdict([NOTHING], **(SWAPS | {"predictor_error": 3.0})) == "predictor"
     assert verdict([NOTHING], **SWAPS) == "search"
 

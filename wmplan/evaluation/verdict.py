@@ -13,15 +13,17 @@ distance (about 1 where the first rule begins to hold). Where there is regret, t
 
 (1 against 2 to 4 is the optimisation verification test: a search error or a model error.)
 
-One episode. What really happens when one part is replaced counts more than what single plans say:
+One episode. A part that is broken for all plans comes first, then what really happens when one part is replaced, then
+what its single plans say:
 
-1. objective   with the distance read by the probe in place of the cost, and all else as it was, the episode succeeds.
-2. search      with the true simulator and the true distance in place of model and cost, it still fails, and comes
+1. encoder     the states read off the latents of its own frames are off by more than the goal's tolerance (median): all
+               that follows plans with a world it cannot see well enough.
+2. objective   with the distance read by the probe in place of the cost, and all else as it was, the episode succeeds.
+3. search      with the true simulator and the true distance in place of model and cost, it still fails, and comes
                hardly closer: more than half as far from the goal as the planner at its closest.
-3. otherwise   what the most regret of its replans is put down to. Where no replan shows regret: "predictor" if the
-               states it read off the plan's predicted latents were off by more than the goal's tolerance and those off
-               the true latents were not, "encoder" if those too were, else "search" (the chosen plans were as good as
-               any found, but did not get there in the time there was).
+4. otherwise   what the most regret of its replans is put down to. Where no replan shows regret: "predictor" if the
+               states read off the plans' predicted latents are off by more than the goal's tolerance, else "search"
+               (the chosen plans were as good as any found, but did not get there in the time there was).
 """
 
 from __future__ import annotations
@@ -107,6 +109,8 @@ def verdict(
         encoder_error: median distance between true states and those read off their own latents.
         predictor_error: the same for those read off the latents predicted for the end of the chosen plans.
     """
+    if encoder_error > TOLERANCE:
+        return "encoder"
     if probe_succeeds:
         return "objective"
     if oracle_helps is False:
@@ -114,8 +118,6 @@ def verdict(
     regret = regret_by_part(pairs)
     if max(regret.values(), default=0.0) > 0:
         return max(PARTS, key=lambda part: regret[part])
-    if encoder_error > TOLERANCE:
-        return "encoder"
     return "predictor" if predictor_error > TOLERANCE else "search"
 
 
