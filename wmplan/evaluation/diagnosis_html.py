@@ -148,18 +148,15 @@ def state_table(diagnosis: Json) -> str:
     found = diagnosis["by_state"]["failed"] or diagnosis["by_state"]["succeeded"]
     if found is None:
         return ""
-    lines = ["<tr><th>state</th>" + "".join(f"<th>{breaking(label)}</th>" for label in STATES.values()) + "</tr>"]
+    lines = [
+        "<tr><th>state</th>"
+        + "".join(f'<th style="white-space:normal">{label}</th>' for label in STATES.values())
+        + "</tr>"
+    ]
     for name in found["closest"]:
         values = "".join(f"<td>{readable(name, found[key][name]).split(' ', 1)[1]}</td>" for key in STATES)
         lines.append(f"<tr><td>{escape(readable(name, 0.0).split(' ')[0].replace('_', ' '))}</td>{values}</tr>")
     return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
-
-
-def breaking(label: str) -> str:
-    """A heading in two lines."""
-    words = label.split(" ")
-    middle = (len(words) + 1) // 2
-    return escape(" ".join(words[:middle])) + "<br>" + escape(" ".join(words[middle:]))
 
 
 def probe_table(diagnosis: Json) -> str:

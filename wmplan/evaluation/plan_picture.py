@@ -44,7 +44,7 @@ def plan_picture(env: PlanningEnvironment, model: WorldModel, view: PlanView) ->
     env.set_state(view.state)
     imagined = imagined_frames(model, view)
     horizon = view.plan.actions.shape[1]
-    ratios = [5] if imagined is None else [5, 2.6]
+    ratios = [5] if imagined is None else [5, 3.6]
     figure = Figure(figsize=(11, sum(ratios)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.subfigures(1 if imagined is None else 2, 1, squeeze=False, height_ratios=ratios)
@@ -82,7 +82,7 @@ def draw_costs(axis: Any, view: PlanView, colours: Array) -> None:
     finite = finite[np.isfinite(finite)]
     if len(finite) and finite.min() > 0 and finite.max() / finite.min() > 20:
         axis.set_yscale("log")
-    axis.set(xlabel="iteration of the search", ylabel="cost of a candidate")
+    axis.set(xlabel="iteration of the search", ylabel="cost of a candidate", xticks=range(1, len(costs) + 1))
     axis.set_title(f"{sum(map(len, costs))} imagined futures", fontsize=10)
     axis.legend(frameon=False, fontsize=9, loc="upper right")
     axis.spines[["top", "right"]].set_visible(False)

@@ -65,6 +65,7 @@ class Axes:
         log_x: logarithmic x.
         percent: the y ticks are shares.
         legend: leave room for a legend.
+        whole: y counts things.
     """
 
     x_range: tuple[float, float]
@@ -74,6 +75,7 @@ class Axes:
     log_x: bool = False
     percent: bool = False
     legend: bool = False
+    whole: bool = False
     parts: list[str] = field(default_factory=list)
 
     def x(self, value: float) -> float:
@@ -101,6 +103,8 @@ class Axes:
         """The chart, its grid below what was added."""
         grid = []
         for value in ticks(*self.y_range):
+            if self.whole and value % 1:
+                continue
             y = self.y(value)
             text = f"{100 * value:.0f} %" if self.percent else short(value)
             grid.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -126,7 +130,7 @@ def bar_chart(title: str, bars: Sequence[Bar], y_label: str = "", x_label: str =
     """Bars side by side."""
     tops = [max(bar.value or 0.0, bar.interval[1] if bar.interval else 0.0) for bar in bars]
     axes = Axes((0, len(bars)), (0, 1.0 if percent else (max(tops, default=0) * 1.12 or 1.0)), x_label, y_label)
-    axes.percent = percent
+    axes.percent, axes.whole = percent, not percent
     half = min(0.34, 30 / (WIDTH / max(len(bars), 1)))
     for index, bar in enumerate(bars):
         if bar.value is None:
