@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import pickle
 
 import pytest
@@ -81,13 +82,13 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new(make_jepa, model, folde
     new = make_jepa(history=3)
     calls = []
 
-    def replace(source, target, real=checkpoint.os.replace):
+    def replace(source, target, real=os.replace):
         calls.append(target)
         if len(calls) == killed_at:
             raise KeyboardInterrupt
         real(source, target)
 
-    monkeypatch.setattr(checkpoint.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     with contextlib.suppress(KeyboardInterrupt):
         save(new, folder, {"name": "new"})
     expected = (model, CARD) if killed_at == 1 else (new, {"name": "new"})

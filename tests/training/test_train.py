@@ -73,6 +73,25 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(config: TrainConfig, mon
 
 
 @pytest.mark.slow
+def test_a_line_that_a_kill_left_torn_is_cut_from_the_log(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_stage = Stage.save
+
+    def cut_after_first_save(stage: Stage) -> None:
+        save_stage(stage)
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "save", cut_after_first_save)
+        with pytest.raises(Cut):
+            train(config)
+    log = Path(config.out) / "joint.jsonl"
+    with log.open("a") as file:
+        file.write('{"step": 4, "lo')
+    train(config)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2, 4, 6]
+
+
+@pytest.mark.slow
 def test_the_model_loads_and_its_card_tells_where_it_comes_from(config: TrainConfig) -> None:
     trained = train(config)
     folder = Path(config.out) / "model"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wmplan.durable import write_durably
 from wmplan.errors import UserError
 
 FORMAT, VERSION = "wmplan-episodes", 1
@@ -96,22 +96,8 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         DataError: when the disk is full or the file may not be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_durably(path, lambda file: file.write(content))
     except OSError as error:
         raise DataError(
             f"could not write {path} ({len(content) / 1e6:.1f} MB): {error.strerror}; what was written before is "

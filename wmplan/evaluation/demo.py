@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from wmplan.control.preset import make_controller, planning_settings
 from wmplan.data.environment import PlanningEnvironment
+from wmplan.durable import write_durably, write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.charts import card
 from wmplan.evaluation.diagnosis import readable
-from wmplan.evaluation.durable import write_durably, write_json
 from wmplan.evaluation.instances import Instance, generate_instances
 from wmplan.evaluation.machine import machine, versions
 from wmplan.evaluation.plan_picture import PlanView, image_tag, plan_picture

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.data.environment import PlanningEnvironment
+from wmplan.durable import write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.diagnosis import print_table, summarise
-from wmplan.evaluation.durable import write_json
 from wmplan.evaluation.episodes import Arrays, draw_frames, judge, load_episode, play, restore
 from wmplan.evaluation.instances import load_instances
 from wmplan.evaluation.outcome import ProbeDistance, steps_of

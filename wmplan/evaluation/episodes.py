@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.environment import PlanningEnvironment
-from wmplan.evaluation.durable import write_durably
+from wmplan.durable import write_durably
 from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.rows import Row
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from wmplan.data.environment import Array, PlanningEnvironment
 from wmplan.data.episode import EVALUATION, episode_rng, run_episode
+from wmplan.durable import write_json
 from wmplan.errors import UserError
-from wmplan.evaluation.durable import write_json
 from wmplan.evaluation.protocol import Protocol
 
 FACTOR = "variation."  # begins the names of columns that hold a factor of variation

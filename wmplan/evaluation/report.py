@@ -12,9 +12,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from wmplan.durable import write_durably
 from wmplan.evaluation.charts import chart_cards
 from wmplan.evaluation.diagnosis_html import diagnosis_section
-from wmplan.evaluation.durable import write_durably
 from wmplan.evaluation.gallery import choose_films, make_films
 from wmplan.evaluation.results import load_results
 from wmplan.evaluation.statistics import wilson

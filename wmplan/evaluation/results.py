@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.durable import write_durably
 from wmplan.errors import UserError
-from wmplan.evaluation.durable import write_durably
 from wmplan.evaluation.journal import Record
 from wmplan.evaluation.statistics import PairedTest, effective_trials, mcnemar, percentiles, wilson
 

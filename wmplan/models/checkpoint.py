@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from wmplan.durable import write_durably
 from wmplan.errors import UserError
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.settings.build import build
@@ -68,18 +68,8 @@ def save(model: WorldModel, folder: str | Path, card: Mapping[str, Any], *, half
     config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / WEIGHTS, weights)
-    write_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, sync, rename: whoever reads `path` finds all of it or what was there before."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_durably(folder / WEIGHTS, lambda file: file.write(weights))
+    write_durably(folder / CONFIG, lambda file: file.write((json.dumps(config, indent=2) + "\n").encode()))
 
 
 # ------------------------------------------------------------------ finding

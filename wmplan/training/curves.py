@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from wmplan.durable import write_durably
 
 PANELS = {  # what is drawn together, by the names of the figures
     "loss": ("loss",),
@@ -47,7 +48,6 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
             if len(present) > 1 or present == ["open_loop"]:
                 axes.legend(fontsize=7)
             axes.grid(alpha=0.3)
-    path, partial = folder / "curves.png", folder / "curves.partial.png"
-    figure.savefig(partial, dpi=110)
-    os.replace(partial, path)
+    path = folder / "curves.png"
+    write_durably(path, lambda file: figure.savefig(file, dpi=110, format="png"))
     return path

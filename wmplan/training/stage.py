@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from wmplan.durable import write_durably
 
 Batch = dict[str, Tensor]
 
@@ -153,10 +154,10 @@ class Stage:
             "generator": self.generator.get_state(),
             "batches": self.batches.state_dict(),
         }
-        write_atomically(self.checkpoint, state)
+        write_durably(self.checkpoint, lambda file: torch.save(state, file))
 
     def restore(self) -> None:
-        """Read the last save, and cut from the log what came after it.
+        """Read the last save, and cut from the log what came after it, be it a line that a kill left torn.
 
         Raises:
             ValueError: if the save is of a run with another number of steps or other parameters.
@@ -176,17 +177,6 @@ class Stage:
         self.batches.load_state_dict(state["batches"])
         self.step, self.seconds = state["step"], state["seconds"]
         if self.log.exists():
-            kept = [line for line in self.log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            self.log.write_text("".join(line + "\n" for line in kept))
-
-
-def write_atomically(path: Path, state: Any) -> None:
-    """torch.save under a temporary name, synced, then renamed."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+            written = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            kept = "".join(line for line in written if json.loads(line)["step"] <= self.step)
+            write_durably(self.log, lambda file: file.write(kept.encode()))

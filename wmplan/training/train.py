@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.data.sampler import split_episodes
+from wmplan.durable import write_durably, write_json
 from wmplan.errors import UserError
-from wmplan.evaluation.durable import write_json
 from wmplan.models import JEPA, JEPAConfig, ModelSpec, load, save
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.curves import draw_curves, read_log
@@ -197,9 +197,7 @@ class Run:
         path = self.folder / "latents.npy"
         if not path.exists():
             latents = encode_store(self.model, self.store)
-            partial_path = self.folder / "latents.partial.npy"
-            np.save(partial_path, latents)
-            partial_path.rename(path)
+            write_durably(path, lambda file: np.save(file, latents))
         self.latents = np.load(path)
         self.model.whitening.copy_(
             latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
