@@ -15,7 +15,7 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: as the disk does (it is full, it is read-only); nothing is left behind then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(temporary, "wb") as file:
             write(file)
@@ -30,6 +30,12 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete, below a folder that nobody writes to, what a process that was killed had begun to write."""
+    for leftover in folder.rglob(".*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:

@@ -20,6 +20,7 @@ from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.shard import EpisodeWriter, Shard, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
+from wmplan.durable import remove_leftovers
 
 __all__ = ["CollectConfig", "collect", "episode_rng", "run_episode"]
 
@@ -173,8 +174,7 @@ def _missing(folder: Path, meta: StoreMeta) -> list[int]:
             )
     elif any(path.is_file() for path in folder.rglob("*")):
         raise DataError(f"{folder} is not empty and holds no collection; choose another out")
-    for leftover in folder.rglob(".*.partial"):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(folder)
     sizes = [len(meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
     missing = [shard for shard, size in enumerate(sizes) if not _finished(shard_path(folder, shard), size)]
     if missing and (folder / "meta.json").is_file() and before.versions.get("mujoco") != meta.versions["mujoco"]:

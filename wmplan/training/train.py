@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.data.sampler import split_episodes
-from wmplan.durable import write_durably, write_json
+from wmplan.durable import remove_leftovers, write_durably, write_json
 from wmplan.errors import UserError
 from wmplan.models import JEPA, JEPAConfig, ModelSpec, load, save
 from wmplan.training.config import StageConfig, TrainConfig
@@ -72,6 +72,7 @@ class Run:
                     raise UserError(
                         f"{self.folder} holds a run with {name}={before.get(name)}, not {value}: choose another out"
                     )
+            remove_leftovers(self.folder)
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
