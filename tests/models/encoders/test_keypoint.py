@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,28 +9,33 @@ from wmplan.models.encoders.keypoint import SpatialSoftmax
 from wmplan.models.encoders.pixels import space_to_depth
 
 
-@pytest.mark.parametrize(("row", "column"), [(7.3, 4.8), (10.0, 10.5), (5.25, 11.9)])
-def test_spatial_softmax_finds_a_blob_between_the_cells(row, column):
-    """A softmax of -d^2 / (2 s^2) is a Gaussian of deviation s: its mean is the centre, its spread sqrt(2) s."""
-    height, width, sigma = 16, 20, 1.5
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
-    heatmap = -((rows - row) ** 2 + (columns - column) ** 2) / (2 * sigma**2)
-    sharpness = heatmap.std(correction=0).item()  # undoes the standardisation
-    softmax = SpatialSoftmax(1, height, width, sharpness=sharpness, spread=True).double()
+@pytest.mark.parametrize(("row", "column", "angle"), [(7.3, 9.8, 0.0), (8.0, 10.5, 0.7), (7.25, 10.1, -1.2)])
+def test_spatial_softmax_gives_the_moments_of_a_blob_between_the_cells(row, column, angle):
+    """A softmax of minus half a Mahalanobis distance is a Gaussian: its moments are the mean and the covariance."""
+    height, width = 16, 20
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    covariance = turn @ torch.diag(torch.tensor([2.0, 0.8])) @ turn.T  # of (x, y), in cells
+    y, x = torch.meshgrid(torch.arange(height) - row, torch.arange(width) - column, indexing="ij")
+    offset = torch.stack([x, y], -1)
+    heatmap = -0.5 * torch.einsum("hwi,ij,hwj->hw", offset, torch.linalg.inv(covariance), offset)
+    softmax = SpatialSoftmax(1, height, width, sharpness=1.0).double()
     with torch.no_grad():
-        x, y, spread = softmax(heatmap[None, None].double())[0, 0].tolist()
-    assert (x + 1) / 2 * (width - 1) == pytest.approx(column, abs=0.05)
-    assert (y + 1) / 2 * (height - 1) == pytest.approx(row, abs=0.05)
-    scale = ((2 / (height - 1)) ** 2 + (2 / (width - 1)) ** 2) ** 0.5
-    assert spread == pytest.approx(sigma * scale, rel=0.02)
+        found = softmax(heatmap[None, None].double())[0, 0]
+    cell = torch.tensor([2 / (width - 1), 2 / (height - 1)])
+    assert (found[0] + 1) / cell[0] == pytest.approx(column, abs=0.05)
+    assert (found[1] + 1) / cell[1] == pytest.approx(row, abs=0.05)
+    expected = covariance * cell[:, None] * cell * SpatialSoftmax.SECOND
+    torch.testing.assert_close(
+        found[2:].float(), torch.stack([expected[0, 0], expected[0, 1], expected[1, 1]]), rtol=0.03, atol=0.003
+    )
 
 
 def test_a_sharper_softmax_goes_to_the_peak():
     heatmap = torch.zeros(1, 1, 5, 5)
     heatmap[0, 0, 1, 4] = 1.0
     with torch.no_grad():
-        flat = SpatialSoftmax(1, 5, 5, sharpness=1e-6)(heatmap)
-        sharp = SpatialSoftmax(1, 5, 5, sharpness=50.0)(heatmap)
+        flat = SpatialSoftmax(1, 5, 5, sharpness=1e-6, moments=False)(heatmap)
+        sharp = SpatialSoftmax(1, 5, 5, sharpness=50.0, moments=False)(heatmap)
     torch.testing.assert_close(flat, torch.zeros(1, 1, 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(sharp, torch.tensor([[[1.0, -0.5]]]), atol=1e-5, rtol=0)
 
@@ -43,7 +50,7 @@ def test_space_to_depth_holds_what_pixel_unshuffle_holds():
 
 def test_keypoints_follow_what_moves():
     """One filter that answers to white: its keypoint is the white square's place, wherever that is."""
-    encoder = make_encoder("keypoint", (64, 64), 4, channels=(1,), first_kernel=1, keypoints=1)
+    encoder = make_encoder("keypoint", (64, 64), 4, channels=(1,), first_kernel=1, keypoints=1, sharpness=30.0)
     with torch.no_grad():
         encoder.convolutions[0].weight.fill_(1.0)
         encoder.convolutions[0].bias.zero_()
@@ -51,7 +58,7 @@ def test_keypoints_follow_what_moves():
         for row, column in [(4, 40), (32, 20)]:
             frame = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
             frame[0, row : row + 8, column : column + 8] = 255
-            x, y = encoder.keypoints(frame)[0, 0].tolist()
+            x, y, *_ = encoder.keypoints(frame)[0, 0].tolist()
             centre = [(place / 4 + 0.5) / 7.5 - 1 for place in (column, row)]  # of the two cells a side it covers
             assert [x, y] == pytest.approx(centre, abs=0.01)
 
@@ -63,7 +70,7 @@ def test_keypoints_follow_what_moves():
         {"stem": "stride"},
         {"residual_blocks": 1},
         {"hidden": 0},
-        {"spread": True},
+        {"moments": False, "sharpness": 1.0},
         {"downsample": 8, "keypoints": 3},
         {"channels": [8], "first_kernel": 5},
     ],

@@ -15,44 +15,45 @@ from wmplan.models.registry import require_positive
 
 
 class SpatialSoftmax(nn.Module):
-    """Expected image coordinates under the softmax of each heatmap (Finn et al. 2016, Deep Spatial Autoencoders).
+    """Moments of the image coordinates under the softmax of each heatmap (after Finn et al. 2016, Deep Spatial
+    Autoencoders, who take the means only).
 
-    The coordinates run from -1 to 1 over the centres of the outermost cells. Each heatmap is standardised over its
-    cells; the sharpness of each softmax (its inverse temperature) is learned.
+    The coordinates run from -1 to 1 over the centres of the outermost cells. The mean says where a thing is, the
+    second moments how large it is and which way it lies: an orientation that several means would have to tell
+    together. The heatmaps go in as they are: standardised ones turn into peaks before they have found what turns.
 
     Args:
-        spread: also give the root mean square distance from the expected point, which tells a found point (small)
-            from one that is not in the picture (large).
+        sharpness: factor of each heatmap at the start of training (inverse temperature); it is learned. At 1 the
+            softmax starts flat, all means in the middle, and takes long to unfold.
+        moments: give the second central moments as well as the means.
     """
 
     grid: Tensor
+    SECOND = 20.0  # brings a block's second moments, some 0.02 to 0.1, to the size of its means
 
     def __init__(
-        self, keypoints: int, height: int, width: int, *, sharpness: float = 1.5, spread: bool = False
+        self, keypoints: int, height: int, width: int, *, sharpness: float = 4.0, moments: bool = True
     ) -> None:
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.full((keypoints, 1), math.log(sharpness)))
         y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-        columns = [x, y, x.square() + y.square()] if spread else [x, y]
-        self.register_buffer("grid", torch.stack(columns, -1).flatten(0, 1), persistent=False)  # (cells, 2 or 3)
+        columns = [x, y, x * x, x * y, y * y] if moments else [x, y]
+        self.register_buffer("grid", torch.stack(columns, -1).flatten(0, 1), persistent=False)  # (cells, 2 or 5)
 
     @property
     def features(self) -> int:
-        """Numbers a keypoint gives: x, y and, if asked for, the spread."""
+        """Numbers a keypoint gives: x, y and, if asked for, var x, cov xy, var y, each times SECOND."""
         return self.grid.shape[1]
 
     def forward(self, heatmaps: Tensor) -> Tensor:
         """Heatmaps (N, K, height, width) to (N, K, features)."""
-        scores = heatmaps.flatten(2)
-        # Standardised, a heatmap stands out from the first training step on; a raw one starts flat, its point central.
-        scores = F.layer_norm(scores, scores.shape[-1:], eps=1e-4)
-        weights = (scores * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
-        moments = weights @ self.grid  # (N, K, 2 or 3)
+        weights = (heatmaps.flatten(2) * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
+        expected = weights @ self.grid  # (N, K, 2 or 5)
         if self.features == 2:
-            return moments
-        point, square = moments[..., :2], moments[..., 2:]
-        variance = square - point.square().sum(-1, keepdim=True)
-        return torch.cat([point, (variance.clamp_min(0) + 1e-6).sqrt()], -1)
+            return expected
+        x, y = expected[..., 0], expected[..., 1]
+        central = expected[..., 2:] - torch.stack([x * x, x * y, y * y], -1)
+        return torch.cat([expected[..., :2], self.SECOND * central], -1)
 
 
 class Residual(nn.Module):
@@ -81,7 +82,7 @@ class KeypointEncoder(nn.Module):
         stem: "unshuffle" makes each cell's pixels its channels, which costs nothing; "stride" comes to the same
             resolution by convolutions of stride 2, which see across cells early and are slower.
         first_kernel: cells a side that the first convolution sees; 1 makes the encoder 1.4 times as fast as 3.
-        spread: see SpatialSoftmax.
+        sharpness, moments: see SpatialSoftmax.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class KeypointEncoder(nn.Module):
         downsample: int = 4,
         stem: str = "unshuffle",
         first_kernel: int = 3,
-        spread: bool = False,
+        sharpness: float = 4.0,
+        moments: bool = True,
     ) -> None:
         super().__init__()
         require_positive("keypoint encoder", latent_dim=latent_dim, keypoints=keypoints, channels=len(channels))
@@ -122,7 +124,7 @@ class KeypointEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heatmaps = nn.Conv2d(width, keypoints, 1)
         rows, columns = image_size[0] // downsample, image_size[1] // downsample
-        self.softmax = SpatialSoftmax(keypoints, rows, columns, spread=spread)
+        self.softmax = SpatialSoftmax(keypoints, rows, columns, sharpness=sharpness, moments=moments)
         inputs = keypoints * self.softmax.features
         self.head: nn.Module = nn.Linear(inputs, latent_dim)
         if hidden:
