@@ -48,6 +48,22 @@ def test_space_to_depth_holds_what_pixel_unshuffle_holds():
     assert torch.equal(ours, reference)
 
 
+def test_heatmaps_start_with_the_contrast_of_the_picture():
+    """He et al. 2015: a ReLU network keeps the variance of its input, whatever its depth."""
+    frames = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+    contrast = []
+    for channels in ([32] * 2, [32] * 6):
+        torch.manual_seed(0)
+        encoder = make_encoder("keypoint", (64, 64), 8, channels=channels)
+        maps = []
+        encoder.heatmaps.register_forward_hook(lambda *call, maps=maps: maps.append(call[2]))
+        with torch.no_grad():
+            encoder(frames)
+        contrast.append(maps[0].flatten(2).std(-1).mean().item())
+    assert contrast[0] > 0.05
+    assert contrast[1] > contrast[0] / 4  # a gain of 1 / sqrt(3) a layer would leave a ninth
+
+
 def test_keypoints_follow_what_moves():
     """One filter that answers to white: its keypoint is the white square's place, wherever that is."""
     encoder = make_encoder("keypoint", (64, 64), 4, channels=(1,), first_kernel=1, keypoints=1, sharpness=30.0)

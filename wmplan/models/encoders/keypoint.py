@@ -32,7 +32,7 @@ class SpatialSoftmax(nn.Module):
     SECOND = 20.0  # brings a block's second moments, some 0.02 to 0.1, to the size of its means
 
     def __init__(
-        self, keypoints: int, height: int, width: int, *, sharpness: float = 4.0, moments: bool = True
+        self, keypoints: int, height: int, width: int, *, sharpness: float = 5.0, moments: bool = True
     ) -> None:
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.full((keypoints, 1), math.log(sharpness)))
@@ -97,7 +97,7 @@ class KeypointEncoder(nn.Module):
         downsample: int = 4,
         stem: str = "unshuffle",
         first_kernel: int = 3,
-        sharpness: float = 4.0,
+        sharpness: float = 5.0,
         moments: bool = True,
     ) -> None:
         super().__init__()
@@ -123,6 +123,10 @@ class KeypointEncoder(nn.Module):
         layers += [Residual(width) for _ in range(residual_blocks)]
         self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heatmaps = nn.Conv2d(width, keypoints, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # PyTorch's own halves the signal a layer: heatmaps would start flat
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         rows, columns = image_size[0] // downsample, image_size[1] // downsample
         self.softmax = SpatialSoftmax(keypoints, rows, columns, sharpness=sharpness, moments=moments)
         inputs = keypoints * self.softmax.features
