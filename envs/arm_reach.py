@@ -29,6 +29,7 @@ class ArmReach(Task):
     action_names = tuple(f"{joint}_change_rad" for joint in JOINTS)
     action_low = np.full(6, -0.1)
     action_high = np.full(6, 0.1)
+    incremental = True
 
     def __init__(self) -> None:
         model = Physics(self.xml).model
@@ -75,6 +76,10 @@ class ArmReach(Task):
             physics.forward()
             if physics.data.ncon == 0:
                 return
+
+    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
+        direction = rng.normal(size=6)
+        physics.data.qvel[:] += speed * direction / np.linalg.norm(direction)
 
     def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
         near = np.linalg.norm(state[..., 6:] - goal[..., 6:], axis=-1) < POSITION_TOLERANCE

@@ -95,10 +95,22 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         Raises:
             ValueError: if the action has the wrong shape or holds numbers that are not finite.
         """
+        self.advance_part(action, self.task.substeps)
+
+    def advance_part(self, action: Array, substeps: int) -> None:
+        """Give the command of `action` and simulate `substeps` physics steps, task.substeps of which are a robot step.
+
+        Raises:
+            ValueError: as advance() does.
+        """
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
             raise ValueError(f"action has shape {action.shape}, this task's is {self.action_space.shape}")
-        self.physics.step(self._controls(action[None])[0], self.task.substeps)
+        self.physics.step(self._controls(action[None])[0], substeps)
+
+    def knock(self, speed: float, rng: np.random.Generator) -> None:
+        """Set what the task moves going in a random direction, as a hand would, at `speed` (m/s or rad/s)."""
+        self.task.knock(self.physics, speed, rng)
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """The present observation."""

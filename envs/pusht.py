@@ -50,6 +50,10 @@ class PushT(Task):
         physics.data.qpos[:] = [*block, 0.0, angle, *pusher]
         physics.forward()
 
+    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
+        direction = rng.uniform(-np.pi, np.pi)
+        physics.data.qvel[:2] += speed * np.array([np.cos(direction), np.sin(direction)])  # of the block
+
     def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
         offset = state[..., :4] - goal[..., :4]
         turned = np.abs(wrap_angle(state[..., 4] - goal[..., 4])) < ANGLE_TOLERANCE

@@ -36,6 +36,8 @@ class Task(ABC):
     action_names: ClassVar[tuple[str, ...]]
     action_low: ClassVar[Array]
     action_high: ClassVar[Array]
+    incremental: ClassVar[bool] = False
+    """Whether an action says by how much the command changes, and not what it is."""
 
     @abstractmethod
     def controls(self, ctrl: Array, actions: Array) -> Array:
@@ -52,6 +54,10 @@ class Task(ABC):
     @abstractmethod
     def place_random(self, physics: Physics, rng: np.random.Generator) -> None:
         """Put the physics into a random start state, at rest."""
+
+    @abstractmethod
+    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
+        """Set what the task moves going in a random direction, as a hand would, at `speed` (m/s or rad/s)."""
 
     @abstractmethod
     def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:

@@ -186,3 +186,44 @@ def test_no_torch_is_needed_and_a_forgotten_close_is_silent():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
     assert done.stderr == ""
+
+
+def test_a_robot_step_can_be_taken_in_parts(env):
+    """Holding a command in parts is the same as in one; a change of the command is given once, or in shares."""
+    env.reset(seed=5)
+    action = 0.7 * env.action_space.high.astype(float)
+    start, substeps = env.get_state(), env.task.substeps
+    env.advance(action)
+    whole, command = env.get_state(), env.physics.data.ctrl.copy()
+    env.set_state(start)
+    env.advance_part(action, 3)
+    env.advance_part(np.zeros_like(action) if env.task.incremental else action, substeps - 3)
+    assert np.array_equal(env.get_state(), whole)
+    if env.task.incremental:
+        env.set_state(start)
+        for _ in range(substeps):
+            env.advance_part(action / substeps, 1)
+        assert np.allclose(env.physics.data.ctrl, command, atol=1e-12)
+        assert not np.array_equal(env.get_state(), whole)
+
+
+def test_a_knock_moves_what_the_task_is_about_and_nothing_else(env):
+    env.reset(seed=6)
+    start, before, nothing = env.get_state(), env.task_state(), np.zeros(env.action_space.shape)
+    for _ in range(10):
+        env.advance(nothing)
+    still = env.task_state()
+    ends = []
+    for seed in (0, 1, 0):
+        env.set_state(start)
+        env.knock(0.6, np.random.default_rng(seed))
+        for _ in range(10):
+            env.advance(nothing)
+        ends.append(env.task_state())
+    assert np.allclose(still, before, atol=1e-3)
+    assert np.array_equal(ends[0], ends[2]) and not np.allclose(ends[0], ends[1], atol=1e-3)
+    if env.task.incremental:
+        return
+    assert np.allclose(ends[0][:2], before[:2], atol=1e-3)  # the pusher stays
+    # Coulomb friction, 0.4 g, stops a body after v^2 / (2 * 0.4 g)
+    assert np.linalg.norm(ends[0][2:4] - before[2:4]) == pytest.approx(0.6**2 / (2 * 0.4 * 9.81), rel=0.2)
