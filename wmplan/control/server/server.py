@@ -1,0 +1,184 @@
+"""The websocket server: it listens, lets clients in, and ends without leaving a reply behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from wmplan.control.request import Goal
+from wmplan.control.server.access import Door
+from wmplan.control.server.config import ServerConfig
+from wmplan.control.server.conversation import AWAY, Conversation, Served
+from wmplan.control.server.messages import Shapes
+from wmplan.control.server.metrics import ServerMetrics
+from wmplan.control.server.planning import PlanBatch, PlanningThread, Session
+from wmplan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 5.0
+STUCK_SECONDS = 30.0  # of planning without an end, after which /healthz says so
+SPARE_CONNECTIONS = 32  # beside the sessions': health checks, metrics, handshakes under way
+TRY_LATER = 1013
+
+
+class PolicyServer:
+    """Serves one model's planning to robots.
+
+    Args:
+        metadata: the first message to every client.
+        shapes: what the model takes.
+        make_session: a planner for one more robot.
+        plan_batch: plans requests of several of them at once.
+        config: addresses, token and bounds.
+        goal: what sessions head for until they say otherwise.
+
+    Attributes:
+        metrics: what was counted so far.
+        port: where it listens, once started.
+    """
+
+    def __init__(
+        self,
+        metadata: Mapping[str, Any],
+        shapes: Shapes,
+        make_session: Callable[[], Session],
+        plan_batch: PlanBatch,
+        config: ServerConfig,
+        goal: Goal | None = None,
+    ) -> None:
+        needed = 2 * len(shapes.cameras) * 3 * shapes.image_size[0] * shapes.image_size[1] + 65536  # frames and goal
+        if config.max_message_bytes < needed:
+            raise UserError(f"max_message_bytes is {config.max_message_bytes}, this model's frames need {needed}")
+        self.config, self.metrics = config, ServerMetrics()
+        self.planning = PlanningThread(plan_batch, config.gather_ms, config.max_batch)
+        self.served = Served(metadata, shapes, make_session, self.planning, self.metrics, config, goal)
+        self.conversations: set[Conversation] = set()
+        self.connections: set[ServerConnection] = set()
+        self.port = config.port
+        self._draining = False
+        self._server: Server | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: if the address is taken or not this machine's.
+            UserError: naming a certificate that cannot be used.
+        """
+        config, quiet = self.config, logging.getLogger(f"{__name__}.websockets")
+        quiet.setLevel(logging.CRITICAL)  # what clients do wrong is counted, not logged line by line
+        door = Door(config.token, self._full, self.unwell, self.metrics_text, self._refused)
+        self.planning.start()
+        self._server = await serve(
+            self._talk,
+            config.host,
+            config.port,
+            ssl=config.tls(),
+            process_request=door,
+            create_connection=cast(Any, partial(_Counted, self)),
+            compression=None,  # frames hardly shrink, and a small message cannot become a large one
+            max_size=config.max_message_bytes,
+            max_queue=1,
+            open_timeout=HANDSHAKE_SECONDS,
+            close_timeout=min(config.slow_seconds, HANDSHAKE_SECONDS),
+            ping_interval=config.slow_seconds,
+            ping_timeout=config.slow_seconds,
+            server_header=None,
+            logger=quiet,
+        )
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def stop(self) -> None:
+        """Let no one in, answer what is under way for at most `drain_seconds`, and close."""
+        if self._server is None or self._draining:
+            return
+        self._draining = True
+        self._server.close(close_connections=False)
+        for conversation in self.conversations:
+            conversation.end()
+        idle = [one.connection.close(AWAY, "the server ends") for one in self.conversations if not one.busy]
+        closing = asyncio.gather(*idle, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.drain_seconds):
+                await closing
+                await self._server.wait_closed()
+        for connection in list(self.connections):
+            connection.transport.abort()
+        await self._server.wait_closed()
+        self.planning.stop(timeout=0.0 if self.planning.busy_seconds else 1.0)
+
+    async def run(self, ready: Callable[[PolicyServer], None] = lambda server: None) -> None:
+        """Serve until SIGTERM or SIGINT. `ready` is called once the server listens."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, ended.set)
+        await self.start()
+        try:
+            ready(self)
+            await ended.wait()
+            log.info("ending: %d sessions", self.metrics.sessions)
+        finally:
+            await self.stop()
+
+    def unwell(self) -> str | None:
+        """Why nothing would be planned now, None where all is well."""
+        if self._draining:
+            return "ending"
+        if not self.planning.alive:
+            return "planning has ended"
+        if self.planning.busy_seconds > STUCK_SECONDS:
+            return f"planning has been busy for more than {STUCK_SECONDS:g} s"
+        return None
+
+    def metrics_text(self) -> str:
+        """What is counted and timed, in Prometheus' text format."""
+        return self.metrics.text(self.planning.planned, self.planning.batches)
+
+    def _full(self) -> bool:
+        return self.metrics.sessions >= self.config.max_sessions
+
+    def _refused(self, reason: str) -> None:
+        self.metrics.refused[reason] += 1
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        if self._full():  # several were let in at once
+            self._refused("full")
+            await connection.close(TRY_LATER, "no room for another session")
+            return
+        conversation = Conversation(self.served, connection)
+        self.conversations.add(conversation)
+        self.metrics.sessions += 1
+        self.metrics.opened += 1
+        try:
+            await conversation.run()
+        finally:
+            self.conversations.discard(conversation)
+            self.metrics.sessions -= 1
+
+
+class _Counted(ServerConnection):
+    """A connection that is dropped at once where there are too many, before it has said anything."""
+
+    def __init__(self, owner: PolicyServer, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.owner = owner
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.owner.connections.add(self)
+        if len(self.owner.connections) > self.owner.config.max_sessions + SPARE_CONNECTIONS:
+            self.owner.metrics.refused["connections"] += 1
+            self.transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.owner.connections.discard(self)
+        super().connection_lost(error)
