@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmplan.planning import CEM, PLANNERS, CEMConfig, Cost, make_planner, shift_plan
-from wmplan.planning.base import fit_horizon
 from wmplan.planning.config import PARAMETERIZATIONS
+from wmplan.planning.warm_start import fit_horizon
 
 SAMPLERS = ("cem", "icem", "mppi", "predictive_sampling")
 FEW = {

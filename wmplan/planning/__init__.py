@@ -1,8 +1,8 @@
 """Planners: searches over action sequences that see nothing but a function from candidates to costs."""
 
-from wmplan.planning.base import Cost, Plan, Planner, environment_generators, shift_plan
+from wmplan.planning.base import Cost, Plan, Planner, environment_generators
 from wmplan.planning.cem import CEM, CEMConfig
-from wmplan.planning.constraints import Penalty, RateLimit, Rejection
+from wmplan.planning.constraints import FrozenPrefix, Penalty, RateLimit, Rejection
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.hybrid import Hybrid, HybridConfig
@@ -21,6 +21,7 @@ from wmplan.planning.objectives import (
 )
 from wmplan.planning.oracle import OracleCost
 from wmplan.planning.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from wmplan.planning.warm_start import WarmStart, shift_plan
 
 __all__ = [
     "ActionPenalty",
@@ -28,6 +29,7 @@ __all__ = [
     "CEMConfig",
     "Cost",
     "CriticDistance",
+    "FrozenPrefix",
     "Gradient",
     "GradientConfig",
     "Hybrid",
@@ -50,6 +52,7 @@ __all__ = [
     "RateLimit",
     "Rejection",
     "SwitchByDistance",
+    "WarmStart",
     "WeightedSum",
     "environment_generators",
     "make_config",

@@ -16,6 +16,7 @@ from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
 from wmplan.planning.judge import Judge
 from wmplan.planning.parameterization import Parameterization
+from wmplan.planning.warm_start import WarmStart, fit_horizon
 
 Cost = Callable[[Tensor], Tensor]
 """From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S); lower is better."""
@@ -44,23 +45,6 @@ class Plan:
 def environment_generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
     """One generator for each environment, so that no plan depends on the others in its batch."""
     return [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]
-
-
-def shift_plan(actions: Tensor, steps: int, action_dim: int) -> Tensor:
-    """A plan (..., H, A) as it stands `steps` robot steps later; the last robot step's action is held at the end."""
-    *leading, horizon, block = actions.shape
-    flat = actions.reshape(*leading, horizon * block // action_dim, action_dim)  # (..., robot steps, action_dim)
-    index = torch.arange(flat.shape[-2], device=actions.device).add(steps).clamp(max=flat.shape[-2] - 1)
-    return flat.index_select(-2, index).reshape(actions.shape)
-
-
-def fit_horizon(actions: Tensor, horizon: int, action_dim: int) -> Tensor:
-    """A plan (..., H', A) cut to `horizon` model steps, or its last robot step's action held up to there."""
-    *leading, given, block = actions.shape
-    if given >= horizon:
-        return actions[..., :horizon, :]
-    held = actions[..., -1:, block - action_dim :].repeat(*[1] * len(leading), horizon - given, block // action_dim)
-    return torch.cat([actions, held], dim=-2)
 
 
 @dataclass
@@ -175,9 +159,7 @@ class Planner(ABC):
 
     def forget(self) -> None:
         """Drop what the next plan would be warm-started with."""
-        self._clock = 0
-        self._last_actions: Tensor | None = None
-        self._last_elites: Tensor | None = None
+        self.warm_start = WarmStart()
 
     @torch.no_grad()
     def plan(
@@ -220,11 +202,12 @@ class Planner(ABC):
             self.forget()
         elif elapsed < 0:
             raise ValueError(f"elapsed is {elapsed}, it has to be at least 0 robot steps")
+        warm = self.warm_start.shifted(elapsed or 0, self.action_dim)
         if nominal is not None and (nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(self.low)):
             raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(self.low)})")
         generators = self._generators(generators, nominal)
-        nominal = self._nominal(nominal, len(generators), horizon, elapsed)
-        search = self._search(nominal, generators, horizon, elapsed)
+        nominal = self._nominal(nominal, len(generators), horizon, warm)
+        search = self._search(nominal, generators, horizon, warm)
         judge = Judge(cost, constraints, search.space, self.action_dim, self.low, self.high, record)
 
         sizes, longest, iteration = [], 0.0, 0
@@ -251,9 +234,8 @@ class Planner(ABC):
         actions = judge.actions(judge.best_points[:, None])[:, 0]
         if bool(lost.any()):
             actions = torch.where(lost[:, None, None], nominal, actions)
-        self._last_actions = actions
-        if search.elites is not None and self.num_kept():
-            self._last_elites = search.space.actions(search.elites)
+        elites = search.space.actions(search.elites) if search.elites is not None and self.num_kept() else None
+        self.warm_start = WarmStart(actions, elites, warm.clock)
         spent = 1e3 * (time.perf_counter() - started)
         diagnostics = judge.diagnostics | {
             "effective_sample_size": torch.stack(sizes),
@@ -278,21 +260,18 @@ class Planner(ABC):
             )
         return generators
 
-    def _nominal(self, given: Tensor | None, batch: int, horizon: int, elapsed: int | None) -> Tensor:
+    def _nominal(self, given: Tensor | None, batch: int, horizon: int, warm: WarmStart) -> Tensor:
         if given is not None:
             nominal = given.detach().to(self.device, torch.float32)
             if not bool(torch.isfinite(nominal).all()):
                 raise ValueError("nominal holds numbers that are not finite")
-        elif self._last_actions is not None and len(self._last_actions) == batch:
-            nominal = shift_plan(self._last_actions, elapsed or 0, self.action_dim)
+        elif warm.actions is not None and len(warm.actions) == batch:
+            nominal = warm.actions
         else:
             nominal = torch.zeros(batch, horizon, len(self.low), device=self.device)
         return fit_horizon(nominal, horizon, self.action_dim).clamp(self.low, self.high)
 
-    def _search(
-        self, nominal: Tensor, generators: Sequence[torch.Generator], horizon: int, elapsed: int | None
-    ) -> Search:
-        self._clock += elapsed or 0
+    def _search(self, nominal: Tensor, generators: Sequence[torch.Generator], horizon: int, warm: WarmStart) -> Search:
         config = self.config
         space = Parameterization(
             config.parameterization,
@@ -300,7 +279,7 @@ class Planner(ABC):
             self.action_block,
             self.action_dim,
             config.knot_spacing,
-            self._clock,
+            warm.clock,
             self.device,
         )
         if space.free:
@@ -310,7 +289,6 @@ class Planner(ABC):
         half = (high - low) / 2
         mean = space.points(nominal).clamp(low, high)
         extra = None
-        if self._last_elites is not None and len(self._last_elites) == len(nominal):
-            shifted = shift_plan(self._last_elites, elapsed or 0, self.action_dim)
-            extra = space.points(fit_horizon(shifted, horizon, self.action_dim)).clamp(low, high)
+        if warm.elites is not None and len(warm.elites) == len(nominal):
+            extra = space.points(fit_horizon(warm.elites, horizon, self.action_dim)).clamp(low, high)
         return Search(space, generators, low, high, half, mean, (config.init_std * half).expand_as(mean), extra)

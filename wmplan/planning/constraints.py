@@ -1,10 +1,10 @@
-"""What a plan must or should keep to beside its bounds: rate limits, penalties and rejections."""
+"""What a plan must or should keep to beside its bounds: committed actions, rate limits, penalties and rejections."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,46 @@ ActionFunction = Callable[[Tensor], Tensor]
 """From candidates (B, S, H, A) to numbers (B, S)."""
 LatentFunction = Callable[[Tensor, Tensor], Tensor]
 """From predicted latents (B, S, H, *latent) and candidates (B, S, H, A) to numbers (B, S)."""
+
+
+class Projection(Protocol):
+    """Moves every candidate to one that is allowed, so that none is thrown away."""
+
+    def project(self, actions: Tensor, action_dim: int) -> Tensor:
+        """Candidates (B, S, H, A) that keep to the constraint, robot steps being of action_dim numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrozenPrefix:
+    """Actions already committed: every candidate begins with them, so that a plan is judged with what comes first.
+
+    Attributes:
+        actions: what each robot executes first, (B, K, action_dim).
+        counts: how many of these K robot steps count, (B,) whole numbers from 0 to K.
+    """
+
+    actions: Tensor
+    counts: Tensor
+
+    def __post_init__(self) -> None:
+        if self.actions.ndim != 3 or self.counts.shape != self.actions.shape[:1]:
+            raise ValueError(
+                f"actions of shape {tuple(self.actions.shape)} and counts of shape {tuple(self.counts.shape)} have "
+                "to be (B, K, action_dim) and (B,)"
+            )
+        if bool(((self.counts < 0) | (self.counts > self.actions.shape[1])).any()):
+            raise ValueError(f"counts are {self.counts.tolist()}, they have to be from 0 to {self.actions.shape[1]}")
+
+    def project(self, actions: Tensor, action_dim: int) -> Tensor:
+        """The candidates (B, S, H, A) with their first robot steps replaced."""
+        batch, samples = actions.shape[:2]
+        steps = actions.reshape(batch, samples, -1, action_dim)  # (B, S, robot steps, action_dim)
+        length = min(self.actions.shape[1], steps.shape[2])
+        first = self.actions[:, None, :length].to(steps).expand(-1, samples, -1, -1)
+        is_frozen = torch.arange(length, device=steps.device) < self.counts.to(steps.device)[:, None]  # (B, length)
+        head = torch.where(is_frozen[:, None, :, None], first, steps[:, :, :length])
+        return torch.cat([head, steps[:, :, length:]], dim=2).reshape(actions.shape)
 
 
 @dataclass(frozen=True)
@@ -73,7 +113,7 @@ class Rejection:
     on: Literal["actions", "latents"] = "actions"
 
 
-Constraint = RateLimit | Penalty | Rejection
+Constraint = Projection | Penalty | Rejection
 
 
 def apply(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wmplan.planning.constraints import Constraint, RateLimit, apply
+from wmplan.planning.constraints import Constraint, Penalty, Rejection, apply
 from wmplan.planning.parameterization import Parameterization
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ class Judge:
         high: Tensor,
         record: bool,
     ) -> None:
-        if any(not isinstance(item, RateLimit) and item.on == "latents" for item in constraints):
+        self.functions = [item for item in constraints if isinstance(item, Penalty | Rejection)]
+        self.projections = [item for item in constraints if not isinstance(item, Penalty | Rejection)]
+        if any(item.on == "latents" for item in self.functions):
             raise ValueError(
                 "a constraint on latents was given to plan(): give it to LatentCost, which has the latents"
             )
         self.cost, self.space, self.record = cost, space, record
         self.action_dim, self.low, self.high = action_dim, low, high
-        self.limits = [item for item in constraints if isinstance(item, RateLimit)]
-        self.functions = [item for item in constraints if not isinstance(item, RateLimit)]
-        self.exact = space.free and not self.limits  # a point is its actions
+        self.exact = space.free and not self.projections  # a point is its actions
         self.seconds, self.candidates, self.candidate_costs = 0.0, [], []  # type: float, list[Tensor], list[Tensor]
         self.by_iteration: list[Tensor] = []
         self.best_points: Tensor
@@ -63,14 +63,14 @@ class Judge:
         self.non_finite: Tensor | int = 0
 
     def actions(self, points: Tensor) -> Tensor:
-        """The actions (B, S, H, A) of points (B, S, D), within bounds and rate limits."""
+        """The actions (B, S, H, A) of points (B, S, D), within bounds and projected."""
         actions = self.space.actions(points)
         if self.exact:
             return actions
         actions = actions.clamp(self.low, self.high)
-        for limit in self.limits:
-            actions = limit.project(actions, self.action_dim)
-        return actions.clamp(self.low, self.high) if self.limits else actions
+        for projection in self.projections:
+            actions = projection.project(actions, self.action_dim)
+        return actions.clamp(self.low, self.high) if self.projections else actions
 
     def judge(self, actions: Tensor) -> tuple[Tensor, Tensor | None]:
         """Finite-or-inf costs and violations, (B, S) each."""
@@ -115,7 +115,7 @@ class Judge:
         else:
             actions = self.actions(points)
             costs, violation = self.judge(actions)
-        if self.limits and self.space.free:
+        if self.projections and self.space.free:
             points = actions.reshape(points.shape)
         search.points = points
         if self.record:
