@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from wmplan.control.request import Backend, Goal, PlanReply, PlanRequest
 from wmplan.robot.faults import FaultSchedule
 
