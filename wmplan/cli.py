@@ -181,6 +181,24 @@ def import_model(settings: Settings) -> None:
     print(f"{folder}: load it with wmplan.load({str(folder)!r}), or wmplan eval model={folder}")
 
 
+@command("serve", target="wmplan.control.server.serve:serve", free=("planner", "objective"))
+def serve(settings: Settings) -> None:
+    """Serve a model to robots over a websocket, in the protocol of openpi's policy servers.
+
+    Clients: wmplan.control.client.PolicyClient, wmplan robot, and openpi's own client. Beside it there are /healthz
+    and /metrics. SIGTERM and Ctrl-C end it once the replies under way are sent.
+
+    Examples:
+      wmplan serve
+      wmplan serve model=runs/pusht/model planner=realtime goal=goal.png
+      WMPLAN_TOKEN=... wmplan serve host=0.0.0.0 certificate=server.pem key=server.key
+    """
+    from wmplan.control.server.serve import serve as run
+    from wmplan.settings.build import build
+
+    build(run, settings)
+
+
 @command("models")
 def models(settings: Settings) -> None:
     """List the models that are shipped: task, size, and the success that was measured.

@@ -11,14 +11,20 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.protocol import State
-from websockets.sync.client import ClientConnection, connect
 
 from wmplan.control.request import Goal, PlanReply, PlanRequest
 from wmplan.control.wire import WireError, pack, unpack
+from wmplan.errors import UserError
+
+try:
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+    from websockets.protocol import State
+    from websockets.sync.client import ClientConnection, connect
+except ImportError as error:
+    raise UserError("wmplan's client needs an extra: pip install 'wmplan[serve]'") from error
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +80,7 @@ class PolicyClient:
         ca_file: str | Path | None = None,
     ) -> None:
         self.url = url if "://" in url else f"ws://{url}"
-        if not self.url.startswith(("ws://", "wss://")):
+        if not _is_address(self.url):
             raise ValueError(f"url is {url!r}, it has to be ws://HOST:PORT or wss://HOST:PORT")
         for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
             if not 0 < seconds < threading.TIMEOUT_MAX:
@@ -197,8 +203,6 @@ class PolicyClient:
                 if status in (401, 403):
                     raise PolicyRefused(f"{self.url} refuses: {text.strip() or status}") from error
                 reason = text.strip() or f"HTTP status {status}"
-            except InvalidURI as error:
-                raise ValueError(f"url is {self.url!r}, it has to be ws://HOST:PORT or wss://HOST:PORT") from error
             except ssl.SSLError as error:
                 self._drop()
                 raise PolicyRefused(f"{self.url}: {error.reason or error}") from error
@@ -302,6 +306,14 @@ class PolicyClient:
         connection, self._connection = self._connection, None
         if connection is not None:
             _abort(connection)
+
+
+def _is_address(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
 
 
 def _goal_message(goal: Goal) -> dict[str, Any]:

@@ -10,9 +10,15 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
+
+from wmplan.errors import UserError
+
+try:
+    import msgpack
+except ImportError as error:
+    raise UserError("wmplan's server and client need an extra: pip install 'wmplan[serve]'") from error
 
 MAX_DEPTH = 8  # maps and lists inside one another
 MAX_ITEMS = 4096  # values in one message, keys too

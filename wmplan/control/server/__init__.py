@@ -3,7 +3,14 @@
 The package itself needs no torch: what plans is handed to it.
 """
 
-from wmplan.control.server.config import ServerConfig
-from wmplan.control.server.server import PolicyServer
+from wmplan.control.server.config import Bounds, ServerConfig
+from wmplan.errors import UserError
 
-__all__ = ["PolicyServer", "ServerConfig"]
+try:
+    from wmplan.control.server.server import PolicyServer
+except ModuleNotFoundError as error:
+    if error.name != "websockets":
+        raise
+    raise UserError("wmplan's server needs an extra: pip install 'wmplan[serve]'") from error
+
+__all__ = ["Bounds", "PolicyServer", "ServerConfig"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,42 @@ from pathlib import Path
 from wmplan.errors import UserError
 
 MIN_TOKEN = 16  # characters
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much of the server one client, and all of them together, may take.
+
+    Attributes:
+        max_sessions: robots at once; more are refused.
+        max_message_bytes: a larger message closes the session that sent it.
+        max_rate: messages a second that a session may send; what comes faster is left waiting.
+        idle_seconds: a session that sends no whole message for so long is closed.
+        slow_seconds: a client that does not take its reply, or does not answer a ping, for so long is dropped.
+        gather_ms: how long planning waits for requests of sessions that were in the last batch too.
+        max_batch: sessions planned in one batch.
+        drain_seconds: how long replies under way may take when the server is told to end.
+    """
+
+    max_sessions: int = 16
+    max_message_bytes: int = 4 * 2**20
+    max_rate: float = 100.0
+    idle_seconds: float = 300.0
+    slow_seconds: float = 20.0
+    gather_ms: float = 2.0
+    max_batch: int = 16
+    drain_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_sessions", "max_message_bytes", "max_batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 1")
+        for name in ("max_rate", "idle_seconds", "slow_seconds"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be above 0 and finite")
+        for name in ("gather_ms", "drain_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 0 and finite")
 
 
 @dataclass(frozen=True)
@@ -22,14 +59,7 @@ class ServerConfig:
         port: TCP port; 0 lets the system choose a free one.
         token: what clients have to show, at least 16 characters; None lets everyone on this machine in.
         certificate, key: files in PEM form, for wss:// in place of ws://; the key may be in the certificate's file.
-        max_sessions: robots at once; more are refused.
-        max_message_bytes: a larger message closes the session that sent it.
-        max_rate: messages a second that a session may send; what comes faster is left waiting.
-        idle_seconds: a session that sends no whole message for so long is closed.
-        slow_seconds: a client that does not take its reply, or answer a ping, within this time is dropped.
-        gather_ms: how long planning waits for requests of sessions that were in the last batch too.
-        max_batch: sessions planned in one batch.
-        drain_seconds: how long replies under way may take when the server is told to end.
+        bounds: how much clients may take.
     """
 
     host: str = "127.0.0.1"
@@ -37,28 +67,12 @@ class ServerConfig:
     token: str | None = field(default=None, repr=False)
     certificate: Path | None = None
     key: Path | None = None
-    max_sessions: int = 16
-    max_message_bytes: int = 4 * 2**20
-    max_rate: float = 100.0
-    idle_seconds: float = 300.0
-    slow_seconds: float = 10.0
-    gather_ms: float = 2.0
-    max_batch: int = 16
-    drain_seconds: float = 5.0
+    bounds: Bounds = field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UserError(f"port is {self.port}, it has to be from 0 to 65535")
-        for name in ("max_sessions", "max_message_bytes", "max_batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 1")
-        for name in ("max_rate", "idle_seconds", "slow_seconds"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be above 0 and finite")
-        for name in ("gather_ms", "drain_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 0 and finite")
-        if self.token is not None and (len(self.token) < MIN_TOKEN or not self.token.isascii() or " " in self.token):
+        if self.token is not None and (len(self.token) < MIN_TOKEN or not re.fullmatch("[!-~]+", self.token)):
             raise UserError(f"the token has to be at least {MIN_TOKEN} ASCII characters without a space")
         if self.token is None and not is_loopback(self.host):
             raise UserError(

@@ -83,7 +83,7 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until the end. What a client does wrong is answered or ends the session, and raises nothing."""
-        config, throttle = self.served.config, Throttle(self.served.config.max_rate)
+        config, throttle = self.served.config, Throttle(self.served.config.bounds.max_rate)
         total_ms: float | None = None
         try:
             await self._send(pack(dict(self.served.metadata)))
@@ -103,7 +103,7 @@ class Conversation:
                 self.connection.transport.abort()
                 return
             try:
-                async with asyncio.timeout(config.slow_seconds):
+                async with asyncio.timeout(config.bounds.slow_seconds):
                     await self.connection.send(end.text)
                     await self.connection.close(end.code, end.text[:100])
             except (TimeoutError, ConnectionClosed):
@@ -116,10 +116,10 @@ class Conversation:
 
     async def _receive(self) -> bytes:
         try:
-            async with asyncio.timeout(self.served.config.idle_seconds):
+            async with asyncio.timeout(self.served.config.bounds.idle_seconds):
                 data = await self.connection.recv()
         except TimeoutError:
-            raise EndSession("idle", AWAY, f"no message for {self.served.config.idle_seconds:g} s") from None
+            raise EndSession("idle", AWAY, f"no message for {self.served.config.bounds.idle_seconds:g} s") from None
         if isinstance(data, str):
             self.served.metrics.wrong["wire"] += 1
             raise EndSession("wire", INVALID, "a text came; messages are binary, packed with msgpack")
@@ -127,7 +127,7 @@ class Conversation:
 
     async def _send(self, data: bytes | str) -> None:
         try:
-            async with asyncio.timeout(self.served.config.slow_seconds):
+            async with asyncio.timeout(self.served.config.bounds.slow_seconds):
                 await self.connection.send(data)
         except TimeoutError:
             raise EndSession("slow", POLICY, "the client did not take its reply in time") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -42,6 +43,18 @@ class _Job:
     request: PlanRequest | None = None
     call: Callable[[], Any] | None = None
 
+    def left_ms(self) -> float:
+        """What is left of the request's time; infinite where it has no deadline."""
+        if self.request is None or self.request.deadline_ms is None:
+            return math.inf
+        return max(0.0, self.request.deadline_ms - 1e3 * (time.monotonic() - self.since))
+
+    def current_request(self) -> PlanRequest:
+        """The request, with what is left of its time."""
+        assert self.request is not None
+        left = self.left_ms()
+        return self.request if math.isinf(left) else replace(self.request, deadline_ms=left)
+
     def answer(self, value: Any, error: BaseException | None = None) -> None:
         """Hand the outcome to whoever waits, if anyone still does."""
 
@@ -78,7 +91,7 @@ class PlanningThread:
         self._changed = threading.Condition()
         self._ending = False
         self._begun: float | None = None  # when what is being run began
-        self._last_size = 1
+        self._last_size, self._last_ms = 1, 0.0
         self._thread = threading.Thread(target=self._run, name="planning", daemon=True)
 
     def start(self) -> None:
@@ -133,7 +146,8 @@ class PlanningThread:
             if jobs[0].call is not None:
                 _settle(jobs[0], jobs[0].call)
             else:
-                self._plan(jobs)
+                for together in self._by_deadline(jobs):
+                    self._plan(together)
             self._begun = None
 
     def _next(self) -> list[_Job]:
@@ -151,11 +165,29 @@ class PlanningThread:
                 if taken or self._ending:
                     return taken
 
-    def _plan(self, jobs: list[_Job]) -> None:
+    def _by_deadline(self, jobs: list[_Job]) -> list[list[_Job]]:
+        """The requests in batches, the most urgent first.
+
+        A batch ends at its earliest deadline, and no one may cut short what another is told. So only requests that
+        leave as much time as the last batch took, or about the same time as one another, are planned together.
+        """
         self._last_size = len(jobs)
+        groups: dict[float, list[_Job]] = {}
+        for job in jobs:
+            left = job.left_ms()
+            urgency = math.inf if left >= self._last_ms else math.floor(math.log2(max(left, 1.0)))
+            groups.setdefault(urgency, []).append(job)
+        return [groups[urgency] for urgency in sorted(groups)]
+
+    def _plan(self, jobs: list[_Job]) -> None:
+        begun = time.monotonic()
+        self._plan_together(jobs)
+        self._last_ms = 1e3 * (time.monotonic() - begun)
+
+    def _plan_together(self, jobs: list[_Job]) -> None:
         self.batches += 1
         self.planned += len(jobs)
-        requests = [_left(job) for job in jobs]
+        requests = [job.current_request() for job in jobs]
         try:
             replies = self.plan_batch([job.session for job in jobs], requests)
         except Exception as error:
@@ -171,16 +203,6 @@ class PlanningThread:
 
     def _alone(self, session: Any, request: PlanRequest) -> PlanReply:
         return self.plan_batch([session], [request])[0]
-
-
-def _left(job: _Job) -> PlanRequest:
-    """The job's request, with what is left of its time."""
-    request = job.request
-    assert request is not None
-    if request.deadline_ms is None:
-        return request
-    waited = 1e3 * (time.monotonic() - job.since)
-    return replace(request, deadline_ms=max(0.0, request.deadline_ms - waited))
 
 
 def _settle(job: _Job, function: Callable[[], Any]) -> None:

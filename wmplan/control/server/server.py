@@ -55,10 +55,12 @@ class PolicyServer:
         goal: Goal | None = None,
     ) -> None:
         needed = 2 * len(shapes.cameras) * 3 * shapes.image_size[0] * shapes.image_size[1] + 65536  # frames and goal
-        if config.max_message_bytes < needed:
-            raise UserError(f"max_message_bytes is {config.max_message_bytes}, this model's frames need {needed}")
+        if config.bounds.max_message_bytes < needed:
+            raise UserError(
+                f"max_message_bytes is {config.bounds.max_message_bytes}, this model's frames need {needed}"
+            )
         self.config, self.metrics = config, ServerMetrics()
-        self.planning = PlanningThread(plan_batch, config.gather_ms, config.max_batch)
+        self.planning = PlanningThread(plan_batch, config.bounds.gather_ms, config.bounds.max_batch)
         self.served = Served(metadata, shapes, make_session, self.planning, self.metrics, config, goal)
         self.conversations: set[Conversation] = set()
         self.connections: set[ServerConnection] = set()
@@ -85,12 +87,12 @@ class PolicyServer:
             process_request=door,
             create_connection=cast(Any, partial(_Counted, self)),
             compression=None,  # frames hardly shrink, and a small message cannot become a large one
-            max_size=config.max_message_bytes,
+            max_size=config.bounds.max_message_bytes,
             max_queue=1,
             open_timeout=HANDSHAKE_SECONDS,
-            close_timeout=min(config.slow_seconds, HANDSHAKE_SECONDS),
-            ping_interval=config.slow_seconds,
-            ping_timeout=config.slow_seconds,
+            close_timeout=min(config.bounds.slow_seconds, HANDSHAKE_SECONDS),
+            ping_interval=config.bounds.slow_seconds,
+            ping_timeout=config.bounds.slow_seconds,
             server_header=None,
             logger=quiet,
         )
@@ -107,7 +109,7 @@ class PolicyServer:
         idle = [one.connection.close(AWAY, "the server ends") for one in self.conversations if not one.busy]
         closing = asyncio.gather(*idle, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.config.drain_seconds):
+            async with asyncio.timeout(self.config.bounds.drain_seconds):
                 await closing
                 await self._server.wait_closed()
         for connection in list(self.connections):
@@ -144,7 +146,7 @@ class PolicyServer:
         return self.metrics.text(self.planning.planned, self.planning.batches)
 
     def _full(self) -> bool:
-        return self.metrics.sessions >= self.config.max_sessions
+        return self.metrics.sessions >= self.config.bounds.max_sessions
 
     def _refused(self, reason: str) -> None:
         self.metrics.refused[reason] += 1
@@ -175,7 +177,7 @@ class _Counted(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.owner.connections.add(self)
-        if len(self.owner.connections) > self.owner.config.max_sessions + SPARE_CONNECTIONS:
+        if len(self.owner.connections) > self.owner.config.bounds.max_sessions + SPARE_CONNECTIONS:
             self.owner.metrics.refused["connections"] += 1
             self.transport.abort()
 

@@ -1,0 +1,620 @@
+"""The server over real sockets, with a planner whose replies are known: what each client gets, and what no client can."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import threading
+import time
+import tracemalloc
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, reply_of, running
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from wmplan.control.server import PolicyServer
+from wmplan.control.wire import pack, unpack
+
+LONG = 60.0  # seconds, for what has to happen at once on any machine
+
+
+def open_session(server: PolicyServer, **options: Any) -> ClientConnection:
+    """A connection that has read the metadata."""
+    connection = connect(
+        f"ws://127.0.0.1:{server.port}", compression=None, proxy=None, close_timeout=5, **options
+    ).__enter__()
+    assert reply_of(connection.recv(LONG)) == METADATA
+    return connection
+
+
+def ask(connection: ClientConnection, message: Any) -> Any:
+    """The reply to a message; a text where the server says that it is wrong."""
+    connection.send(pack(message))
+    data = connection.recv(LONG)
+    return data if isinstance(data, str) else unpack(data)
+
+
+def set_goal(connection: ClientConnection, value: int) -> None:
+    assert ask(connection, {"wmplan": "set_goal", "goal": {"pixels": frame(value)}}) == {"wmplan": "set_goal"}
+
+
+def get(server: PolicyServer, path: str, token: str | None = None, scheme: str = "Bearer") -> tuple[int, str]:
+    """Status and text of a plain HTTP request."""
+    headers = {} if token is None else {"Authorization": f"{scheme} {token}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=LONG) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+# ------------------------------------------------------------------ what a client gets
+
+
+def test_a_session_from_goal_to_statistics() -> None:
+    with running(known_server(KnownPlanner())) as server:
+        robot = open_session(server)
+        set_goal(robot, 40)
+        assert ask(robot, {"wmplan": "reset", "seed": 7}) == {"wmplan": "reset"}
+        first = ask(robot, observation(3, epoch=2, committed=np.zeros((4, 2), np.float32)))
+        np.testing.assert_allclose(first["actions"], np.full((11, 2), [0.4, 0.03]), rtol=1e-6)
+        assert first["actions"].dtype == np.float32
+        assert (first["epoch"], first["cost"], first["surprise"], first["feasible"]) == (2, 7001.0, None, True)
+        assert set(first["server_timing"]) == {"infer_ms"}
+        second = ask(robot, observation(4, executed=np.zeros((1, 2)), deadline_ms=50.0, prompt="push the block"))
+        assert second["cost"] == 7002.0 and second["server_timing"]["prev_total_ms"] > 0
+        statistics = ask(robot, {"wmplan": "statistics"})["statistics"]
+        assert statistics["plans"] == 2 and statistics["plan_ms"] == {"p50": 1.0, "p95": 1.0, "p99": 1.0}
+        assert statistics["infer_ms"]["p50"] <= statistics["infer_ms"]["p99"]
+        robot.close()
+
+
+def test_the_request_reaches_the_planner_as_it_was_sent() -> None:
+    planner, requests = KnownPlanner(), []
+    plan_batch = planner.plan_batch
+    planner.plan_batch = lambda sessions, given: requests.extend(given) or plan_batch(sessions, given)  # type: ignore
+    executed, committed = np.float32([[1, 2], [3, 4]]), np.float32([[5, 6]])
+    with running(known_server(planner, goal=frame(1))) as server:
+        robot = open_session(server)
+        ask(robot, observation(3, executed=executed, committed=committed, deadline_ms=1e6, epoch=9))
+        robot.close()
+    (request,) = requests
+    np.testing.assert_array_equal(request.executed, executed)
+    np.testing.assert_array_equal(request.committed, committed)
+    np.testing.assert_array_equal(request.observation["pixels"], frame(3))
+    np.testing.assert_array_equal(request.observation["proprio"], np.zeros(2))
+    assert request.epoch == 9 and 0.9e6 < request.deadline_ms <= 1e6
+
+
+def test_a_goal_beside_the_observation_is_set_when_it_changes() -> None:
+    planner = KnownPlanner()
+    with running(known_server(planner)) as server:
+        robot = open_session(server)
+        assert "no goal yet" in ask(robot, observation(1))
+        goals = [ask(robot, observation(1, goal=frame(value)))["actions"][0, 0] for value in (10, 10, 20, 20, 10)]
+        np.testing.assert_allclose(goals, [0.1, 0.1, 0.2, 0.2, 0.1], rtol=1e-6)
+        assert ask(robot, observation(1))["actions"][0, 0] == np.float32(0.1)
+        assert planner.sessions[0].goals == 3
+        robot.close()
+
+
+def test_sessions_head_for_the_servers_goal_until_they_set_another() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(30))) as server:
+        one, other = open_session(server), open_session(server)
+        set_goal(one, 50)
+        assert ask(one, observation(0))["actions"][0, 0] == np.float32(0.5)
+        assert ask(other, observation(0))["actions"][0, 0] == np.float32(0.3)
+        one.close()
+        other.close()
+
+
+def test_what_is_wrong_is_said_and_the_session_goes_on() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        robot = open_session(server)
+        wrong = [
+            ({"proprio": np.zeros(2)}, "pixels is missing"),
+            ({**observation(1), "pixels": np.zeros((9, 8, 3), np.uint8)}, r"a uint8 array of shape (9, 8, 3)"),
+            ({**observation(1), "pixels": np.zeros((8, 8, 3))}, "float64"),
+            ({**observation(1), "pixels": [1, 2]}, "pixels is a list"),
+            ({**observation(1), "proprio": np.float32([np.nan, 0])}, "proprio holds numbers that are not finite"),
+            ({**observation(1), "proprio": np.zeros(3)}, "proprio is a float64 array of shape (3,)"),
+            ({**observation(1), "proprio": np.float64([1e300, 0])}, "not finite"),
+            ({**observation(1), "camera": frame(1)}, "no key 'camera'"),
+            (observation(1, executed=np.zeros((5, 3))), "executed"),
+            (observation(1, executed=np.zeros((1001, 2))), "at most 1000"),
+            (observation(1, committed=np.zeros((15, 2))), "at most 14"),
+            (observation(1, committed=np.float32([[np.inf, 0]])), "committed holds"),
+            (observation(1, deadline_ms=-1), "deadline_ms is -1"),
+            (observation(1, deadline_ms=float("nan")), "deadline_ms is nan"),
+            (observation(1, epoch=-1), "epoch"),
+            (observation(1, epoch=True), "epoch"),
+            (observation(1, goal=np.zeros((8, 8), np.uint8)), "goal is"),
+            ({"wmplan": "stop"}, "wmplan is 'stop'"),
+        ]
+        for message, says in wrong:
+            answer = ask(robot, message)
+            assert isinstance(answer, str) and says in answer and "\n" not in answer, (message, answer)
+        assert ask(robot, observation(5))["cost"] == 1.0  # its first frame: no wrong one reached the planner
+        for message, says in [
+            ({"wmplan": "set_goal"}, "goal: pixels is missing"),
+            ({"wmplan": "set_goal", "goal": {"pixels": frame(1), "other": 1}}, "goal: there is no key 'other'"),
+            ({"wmplan": "reset", "seed": 1.5}, "seed"),
+            ({"wmplan": "reset", "sede": 1}, "no key 'sede'"),
+            ([1], "a map"),
+            ({b"pixels": 1}, "a map"),
+        ]:
+            assert says in ask(robot, message)
+        robot.close()
+
+
+def test_a_client_that_is_wrong_again_and_again_is_sent_away() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        robot, bystander = open_session(server), open_session(server)
+        with pytest.raises(ConnectionClosedError) as closed:
+            for _ in range(21):
+                ask(robot, {"wmplan": "stop"})
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+        assert ask(bystander, observation(5))["cost"] == 1.0
+        bystander.close()
+
+
+def test_what_planning_refuses_hurts_the_one_who_asked_alone() -> None:
+    planner = KnownPlanner()
+    planner.poison = 66
+    with running(known_server(planner, goal=frame(1), gather_ms=2000)) as server:
+        robots = [open_session(server) for _ in range(3)]
+        planner.gate.clear()
+        robots[0].send(pack(observation(1)))
+        until(planner.begun.is_set)
+        for robot, value in zip(robots[1:], (66, 2), strict=True):
+            robot.send(pack(observation(value)))
+        until(lambda: len(server.planning._jobs) == 2)
+        planner.gate.set()
+        answers = [robot.recv(LONG) for robot in robots]
+        assert reply_of(answers[0])["cost"] == 1.0 and reply_of(answers[2])["cost"] == 1.0
+        assert answers[1] == "a frame that cannot be planned from"
+        assert planner.batches == [1, 2, 1, 1]
+        for robot in robots:
+            robot.close()
+
+
+def test_a_failure_of_the_servers_own_ends_the_session_without_telling_how(caplog: pytest.LogCaptureFixture) -> None:
+    planner = KnownPlanner()
+
+    def fail(sessions: Any, requests: Any) -> Any:
+        raise KeyError("secret")
+
+    planner.plan_batch = fail  # type: ignore[method-assign]
+    with running(known_server(planner, goal=frame(1))) as server:
+        robot = open_session(server)
+        answer = ask(robot, observation(1))
+        assert "the server failed (KeyError)" in answer and "secret" not in answer
+        with pytest.raises(ConnectionClosedError) as closed:
+            robot.recv(LONG)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
+        assert server.unwell() is None
+        assert reply_of(pack({"still": 1})) and ask(open_session(server), {"wmplan": "statistics"})
+    assert "secret" in caplog.text
+
+
+# ------------------------------------------------------------------ batches
+
+
+def test_requests_that_wait_together_are_planned_together() -> None:
+    planner = KnownPlanner()
+    with running(known_server(planner, goal=frame(1), max_batch=8)) as server:
+        robots = [open_session(server) for _ in range(10)]
+        planner.gate.clear()
+        for value, robot in enumerate(robots):
+            robot.send(pack(observation(value)))
+            if not value:
+                until(planner.begun.is_set)  # the first is planned alone, the others wait meanwhile
+        until(lambda: len(server.planning._jobs) == 9)
+        planner.gate.set()
+        replies = [reply_of(robot.recv(LONG)) for robot in robots]
+        assert [round(100 * float(reply["actions"][0, 1])) for reply in replies] == list(range(10))
+        assert planner.batches == [1, 8, 1]
+        assert "wmplan_server_planned_total 10\n" in server.metrics_text()
+        assert "wmplan_server_batches_total 3\n" in server.metrics_text()
+        for robot in robots:
+            robot.close()
+
+
+def test_a_client_in_a_hurry_does_not_cut_short_what_others_are_told() -> None:
+    """A batch ends at its earliest deadline."""
+    planner, deadlines = KnownPlanner(), []
+    plan_batch = planner.plan_batch
+
+    def note(sessions: Any, requests: Any) -> Any:
+        deadlines.append([request.deadline_ms for request in requests])
+        return plan_batch(sessions, requests)
+
+    planner.plan_batch = note  # type: ignore[method-assign]
+    with running(known_server(planner, goal=frame(1))) as server:
+        robots = [open_session(server) for _ in range(5)]
+        planner.gate.clear()
+        robots[0].send(pack(observation(1)))
+        until(planner.begun.is_set)
+        for robot, deadline in zip(robots[1:], (None, 0.0, 1e7, 0.0), strict=True):
+            robot.send(pack(observation(1, deadline_ms=deadline)))
+        until(lambda: len(server.planning._jobs) == 4)
+        planner.gate.set()
+        for robot in robots:
+            robot.recv(LONG)
+            robot.close()
+    assert deadlines[:2] == [[None], [0.0, 0.0]]
+    assert deadlines[2][0] is None and 0.9e7 < deadlines[2][1] <= 1e7 and len(deadlines) == 3
+
+
+def test_a_client_that_goes_away_while_it_waits_is_not_planned_for() -> None:
+    planner = KnownPlanner()
+    with running(known_server(planner, goal=frame(1))) as server:
+        one, other = open_session(server), open_session(server)
+        planner.gate.clear()
+        one.send(pack(observation(1)))
+        until(planner.begun.is_set)
+        other.send(pack(observation(2)))
+        until(lambda: len(server.planning._jobs) == 1)
+        other.socket.shutdown(socket.SHUT_RDWR)
+        planner.gate.set()
+        assert reply_of(one.recv(LONG))["cost"] == 1.0
+        until(lambda: server.metrics.sessions == 1)
+        assert ask(one, observation(1))["cost"] == 2.0
+        one.close()
+
+
+# ------------------------------------------------------------------ who is let in
+
+
+def test_without_the_token_there_is_nothing_but_a_refusal() -> None:
+    with running(known_server(KnownPlanner(), token=TOKEN, goal=frame(1))) as server:
+        url = f"ws://127.0.0.1:{server.port}"
+        for header in [None, "Api-Key wrong", f"Api-Key {TOKEN[:-1]}", f"Api-Key {TOKEN}x", TOKEN, f"api-key{TOKEN}"]:
+            with pytest.raises(InvalidStatus) as refused:
+                headers = None if header is None else {"Authorization": header}
+                connect(url, additional_headers=headers, proxy=None).__enter__()
+            assert refused.value.response.status_code == 401
+            assert refused.value.response.body == b"a token is needed\n"
+        doubled = [("Authorization", f"Api-Key {TOKEN}"), ("Authorization", "Api-Key wrong")]
+        with pytest.raises(InvalidStatus):
+            connect(url, additional_headers=doubled, proxy=None).__enter__()
+        assert get(server, "/metrics")[0] == 401 and get(server, "/metrics", "wrong")[0] == 401
+        assert get(server, "/healthz") == (200, "OK\n")
+        assert server.metrics.opened == 0 and server.metrics.refused["token"] == 9
+
+        robot = open_session(server, additional_headers={"Authorization": f"Api-Key {TOKEN}"})
+        assert ask(robot, observation(5))["cost"] == 1.0
+        status, text = get(server, "/metrics", TOKEN)
+        assert status == 200 and 'wmplan_server_refused_total{reason="token"} 9\n' in text
+        robot.close()
+
+
+def test_web_pages_are_not_let_in() -> None:
+    with running(known_server(KnownPlanner())) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{server.port}", origin="http://evil.example", proxy=None).__enter__()  # type: ignore
+        assert refused.value.response.status_code == 403
+
+
+def test_more_sessions_than_there_is_room_for_are_refused_until_one_ends() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=2)) as server:
+        robots = [open_session(server) for _ in range(2)]
+        with pytest.raises(InvalidStatus) as refused:
+            open_session(server)
+        assert refused.value.response.status_code == 503
+        robots.pop().close()
+        until(lambda: server.metrics.sessions == 1)
+        robots.append(open_session(server))
+        for robot in robots:
+            assert ask(robot, observation(5))["cost"] == 1.0
+            robot.close()
+
+
+def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=2)) as server:
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+        until(lambda: server.metrics.refused["connections"] >= 150)
+        assert len(server.connections) <= 2 + 32
+        for one in silent:
+            one.close()
+        until(lambda: len(server.connections) == 0)
+        robot = open_session(server)
+        assert ask(robot, observation(5))["cost"] == 1.0
+        robot.close()
+
+
+def test_metrics_are_prometheus_text() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        robot = open_session(server)
+        ask(robot, observation(5))
+        ask(robot, {"wmplan": "stop"})
+        _, text = get(server, "/metrics")
+        robot.close()
+    samples = {}
+    for line in text.splitlines():
+        if not line.startswith(("# HELP wmplan_", "# TYPE wmplan_")):
+            name, value = line.rsplit(" ", 1)
+            samples[name] = float(value)
+    assert samples["wmplan_server_sessions"] == 1
+    assert samples['wmplan_server_messages_total{kind="infer"}'] == 1
+    assert samples['wmplan_server_wrong_messages_total{reason="message"}'] == 1
+    assert samples['wmplan_server_plan_ms{quantile="0.99"}'] == 1 and samples["wmplan_server_plan_ms_count"] == 1
+
+
+def test_health_tells_that_planning_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmplan.control.server.server.STUCK_SECONDS", 0.05)
+    planner = KnownPlanner()
+    with running(known_server(planner, goal=frame(1))) as server:
+        robot = open_session(server)
+        planner.gate.clear()
+        robot.send(pack(observation(1)))
+        until(lambda: get(server, "/healthz")[0] == 503)
+        planner.gate.set()
+        robot.recv(LONG)
+        until(lambda: get(server, "/healthz") == (200, "OK\n"))
+        robot.close()
+
+
+# ------------------------------------------------------------------ what clients do wrong, on purpose or not
+
+
+def test_a_message_over_the_limit_closes_that_session_alone() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_message_bytes=100_000)) as server:
+        robot, bystander = open_session(server), open_session(server)
+        with pytest.raises(ConnectionClosedError) as closed:
+            ask(robot, observation(1, prompt=bytes(100_001)))
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+        until(lambda: server.metrics.ended["size"] == 1)
+        assert ask(bystander, observation(5))["cost"] == 1.0
+        bystander.close()
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"", b"\x91" * 1000, b"\x80\x04N.", "text"])
+def test_what_is_no_message_is_answered_and_ends_that_session_alone(data: bytes | str) -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        robot, bystander = open_session(server), open_session(server)
+        robot.send(data)
+        assert isinstance(robot.recv(LONG), str)
+        with pytest.raises(ConnectionClosedError) as closed:
+            robot.recv(LONG)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1007
+        assert ask(bystander, observation(5))["cost"] == 1.0
+        bystander.close()
+
+
+def test_malformed_messages_through_the_socket_leave_the_session_beside_them_alone() -> None:
+    """Four hundred of them, at every layer: messages, frames, handshakes. The seed is fixed."""
+    rng = random.Random(0)
+    planner = KnownPlanner()
+    good = [pack(observation(1)), pack({"wmplan": "set_goal", "goal": {"pixels": frame(1)}}), pack({"wmplan": "reset"})]
+
+    def harm(server: PolicyServer) -> None:
+        kind = rng.randrange(3)
+        if kind == 0:  # a message with bytes changed
+            connection = open_session(server)
+            data = bytearray(rng.choice(good))
+            for _ in range(rng.randrange(1, 5)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            try:
+                for _ in range(3):
+                    connection.send(bytes(data))
+                    connection.recv(LONG)
+                connection.close()
+            except ConnectionClosed:
+                pass
+            return
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LONG) as line:
+            upgrade = (
+                f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            ).encode()
+            if kind == 1:  # a handshake with bytes changed
+                broken = bytearray(upgrade)
+                for _ in range(rng.randrange(1, 8)):
+                    broken[rng.randrange(len(broken))] = rng.randrange(256)
+                line.sendall(broken + (b"\r\n\r\n" if rng.random() < 0.5 else b""))
+            else:  # noise in place of frames
+                line.sendall(upgrade)
+                line.recv(4096)
+                line.sendall(rng.randbytes(rng.randrange(1, 200)))
+
+    with running(known_server(planner, goal=frame(7))) as server:
+        robot = open_session(server)
+        for _ in range(50):
+            harm(server)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        plans = 0
+        for step in range(350):
+            harm(server)
+            if step % 10 == 0:
+                plans += 1
+                reply = ask(robot, observation(plans))
+                assert reply["cost"] == plans
+                np.testing.assert_allclose(reply["actions"][0], [0.07, plans / 100], rtol=1e-6)
+        planner.sessions = planner.sessions[:1]
+        until(lambda: server.metrics.sessions == 1)
+        until(lambda: len(server.connections) == 1)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert after - before < 2_000_000, (before, after)
+        assert server.unwell() is None
+        robot.close()
+
+
+def test_an_idle_client_is_dropped_and_a_lively_one_is_not() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), idle_seconds=1.0)) as server:
+        idle, lively = open_session(server), open_session(server)
+        while server.metrics.ended["idle"] == 0:
+            ask(lively, observation(1))
+            time.sleep(0.1)
+        with pytest.raises(ConnectionClosed) as closed:
+            idle.recv(LONG)  # what the server says
+            idle.recv(LONG)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+        assert isinstance(ask(lively, observation(1)), dict)
+        lively.close()
+
+
+def raw_session(server: PolicyServer) -> socket.socket:
+    """A websocket without a client library behind it, so that nothing reads or answers pings."""
+    line = socket.create_connection(("127.0.0.1", server.port), timeout=LONG)
+    line.sendall(
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    assert b" 101 " in line.recv(64)
+    return line
+
+
+def test_a_client_that_does_not_read_is_dropped() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), slow_seconds=0.5)) as server:
+        robot, line = open_session(server), raw_session(server)
+        until(lambda: server.metrics.ended["slow"] == 1)
+        until(lambda: server.metrics.sessions == 1)
+        assert ask(robot, observation(5))["cost"] == 1.0
+        line.close()
+        robot.close()
+
+
+def test_a_client_that_sends_byte_by_byte_is_idle() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), idle_seconds=1.0)) as server:
+        line = raw_session(server)
+        line.sendall(b"\x82\xfe\xff\xff" + bytes(4))  # the head of a frame of 65535 bytes
+        while server.metrics.ended["idle"] == 0:
+            line.sendall(b"x")
+            time.sleep(0.05)
+        line.close()
+
+
+def test_what_comes_faster_than_allowed_waits() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_rate=20)) as server:
+        robot = open_session(server)
+        begun = time.monotonic()
+        for _ in range(25):
+            robot.send(pack(observation(1)))
+        costs = [reply_of(robot.recv(LONG))["cost"] for _ in range(25)]
+        assert costs == list(range(1, 26))  # all are answered, in order
+        assert time.monotonic() - begun > 0.9  # 5 at once, then 20 a second
+        robot.close()
+
+
+# ------------------------------------------------------------------ the end
+
+
+def test_replies_under_way_are_sent_before_the_end() -> None:
+    planner = KnownPlanner()
+    with running(known_server(planner, goal=frame(1), drain_seconds=LONG)) as server:
+        busy, idle = open_session(server), open_session(server)
+        planner.gate.clear()
+        busy.send(pack(observation(5)))
+        until(planner.begun.is_set)
+        ended = server.submit(server.stop())  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionClosedOK) as closed:
+            idle.recv(LONG)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+        assert not ended.done()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=1)
+        planner.gate.set()
+        assert reply_of(busy.recv(LONG))["cost"] == 1.0
+        with pytest.raises(ConnectionClosedOK):
+            busy.recv(LONG)
+        ended.result(LONG)
+
+
+def test_the_end_does_not_wait_for_ever() -> None:
+    planner = KnownPlanner()
+    with running(known_server(planner, goal=frame(1), drain_seconds=0.2)) as server:
+        robot = open_session(server)
+        planner.gate.clear()
+        robot.send(pack(observation(5)))
+        until(planner.begun.is_set)
+        server.submit(server.stop()).result(LONG)  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionClosed):
+            robot.recv(LONG)
+        planner.gate.set()
+
+
+# ------------------------------------------------------------------ TLS
+
+
+def test_tls(tmp_path: Path) -> None:
+    import ssl
+    from dataclasses import replace
+
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    command = [
+        "openssl",
+        *options.split(),
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
+    try:
+        subprocess.run([*map(str, command)], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to make a certificate with")
+    planner = KnownPlanner()
+    server = known_server(planner, goal=frame(1))
+    server.config = replace(server.config, certificate=certificate, key=key)
+    with running(server):
+        url = f"wss://localhost:{server.port}"
+        context = ssl.create_default_context(cafile=str(certificate))
+        with connect(url, ssl=context, proxy=None, compression=None) as robot:
+            assert reply_of(robot.recv(LONG)) == METADATA
+            assert ask(robot, observation(5))["cost"] == 1.0
+        with pytest.raises(ssl.SSLError):
+            connect(url, proxy=None).__enter__()  # the certificate is nobody's that the system trusts
+
+
+# ------------------------------------------------------------------ many at once
+
+
+def test_many_robots_at_once_each_get_their_own() -> None:
+    planner = KnownPlanner()
+
+    def drive(index: int, server: PolicyServer) -> None:
+        robot = open_session(server)
+        set_goal(robot, index)
+        ask(robot, {"wmplan": "reset", "seed": index})
+        for step in range(1, 20):
+            reply = ask(robot, observation(step, epoch=step))
+            assert (reply["cost"], reply["epoch"]) == (1000 * index + step, step)
+            np.testing.assert_allclose(reply["actions"][0], [index / 100, step / 100], rtol=1e-6)
+        robot.close()
+
+    with running(known_server(planner)) as server, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda index: drive(index, server), range(8)))
+    assert sum(planner.batches) == 8 * 19
+
+
+def test_the_server_leaves_no_thread_behind() -> None:
+    before = set(threading.enumerate())
+    with running(known_server(KnownPlanner())) as server:
+        open_session(server).close()
+    until(lambda: set(threading.enumerate()) <= before)
+    assert not os.environ.get("WMPLAN_TOKEN")
