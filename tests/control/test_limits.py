@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wmplan.control.limits import Limits, LimitsGate, NonFiniteActionError
+from wmplan.control.gate import LimitsGate, NonFiniteActionError
+from wmplan.control.limits import Limits
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -38,7 +39,7 @@ def test_each_violation_is_counted_once_under_its_name() -> None:
     gate.reset(batch=3)
     sent = gate([[5.0], [0.7], [np.nan]])
     np.testing.assert_allclose(sent, [[0.5], [0.5], [0.0]])
-    assert gate.violations == {"bounds": 1, "rate": 2, "non_finite": 1}
+    assert +gate.violations == {"bounds": 1, "rate": 2, "non_finite": 1}
     gate.reset(batch=3)
     assert gate.violations.total() == 0
 

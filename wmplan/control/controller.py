@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wmplan.control.gate import LimitsGate
 from wmplan.control.history import History, Observation, encode, read_observation
-from wmplan.control.limits import Limits, LimitsGate
+from wmplan.control.limits import Limits
 from wmplan.control.receding import RecedingHorizon, Schedule
 from wmplan.models.base import WorldModel
 from wmplan.planning.base import Plan, Planner
@@ -125,6 +126,7 @@ class Controller:
             limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
             self.receding.replan(self.last_cost, limits)
             self.plan_ms = 1000 * (time.perf_counter() - began)
-        sent = self.gate(self.receding.next_actions().cpu().numpy())
+        proprio = None if seen.proprio is None else seen.proprio[:, 0].cpu().numpy()
+        sent = self.gate(self.receding.next_actions().cpu().numpy(), proprio)
         self.history.add_action(torch.from_numpy(sent).to(self.device))
         return sent if batched else sent[0]

@@ -34,6 +34,15 @@ class Schedule:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
 
+    def check(self, longest: int, action_block: int) -> None:
+        """Raise a ValueError unless it suits plans of up to `longest` model steps."""
+        if self.min_horizon > longest:
+            raise ValueError(f"min_horizon is {self.min_horizon}, the planner's horizon is {longest}")
+        if (self.receding_horizon or 0) > longest * action_block:
+            raise ValueError(
+                f"receding_horizon is {self.receding_horizon}, a plan has {longest} x {action_block} robot steps"
+            )
+
     def horizon(self, elapsed: int, action_block: int, longest: int) -> int:
         """Model steps to look ahead after `elapsed` robot steps, at most `longest`."""
         if self.arrive_in is None:
@@ -51,13 +60,7 @@ class RecedingHorizon:
     """
 
     def __init__(self, planner: Planner, action_dim: int, action_block: int, schedule: Schedule) -> None:
-        longest = planner.config.horizon
-        if schedule.min_horizon > longest:
-            raise ValueError(f"min_horizon is {schedule.min_horizon}, the planner's horizon is {longest}")
-        if (schedule.receding_horizon or 0) > longest * action_block:
-            raise ValueError(
-                f"receding_horizon is {schedule.receding_horizon}, a plan has {longest} x {action_block} robot steps"
-            )
+        schedule.check(planner.config.horizon, action_block)
         self.planner, self.schedule = planner, schedule
         self.action_dim, self.action_block = action_dim, action_block
         self.plan: Plan | None = None

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.controller import Controller
-from wmplan.control.limits import Limits, LimitsGate
+from wmplan.control.gate import LimitsGate
+from wmplan.control.limits import Limits
 from wmplan.control.receding import RecedingHorizon
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.evaluation.instances import Instance

@@ -1,0 +1,253 @@
+"""The controller in real time: the robot's thread is answered at once, another one plans."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.control.limits import Limits
+from wmplan.control.loop import Command, ControlLoop, State
+from wmplan.control.realtime_config import RealtimeConfig
+from wmplan.control.request import Backend, Goal
+from wmplan.control.statistics import Statistics
+
+if TYPE_CHECKING:
+    from wmplan.models.base import WorldModel
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0  # seconds
+
+
+class RealtimeController:
+    """Drives one robot to goals given as images, planning in the background.
+
+    Call reset(goal), then act(observation) at `control_rate`. What it does when planning is late, observations are
+    bad or the planner fails is written at ControlLoop and RealtimeConfig; `state` and `statistics` tell of it. Only
+    one thread may call act(); everything else may be called from any. Nothing that a planner raises is lost: it is
+    logged, counted by type, and told by statistics.last_error.
+
+    Args:
+        backend: what plans; it is called from one thread only. It stays the caller's: stop() does not close it.
+        limits: of what is sent.
+        control_rate: calls of act() in a second.
+        config: settings; None for the defaults.
+        step_rate: robot steps in a second, which the model was trained with; None for the control rate. Where the
+            control rate is higher, an action is held.
+        clock: seconds; captured_at is of the same clock.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: Limits,
+        control_rate: float,
+        config: RealtimeConfig | None = None,
+        *,
+        step_rate: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backend, self.config, self.clock = backend, config or RealtimeConfig(), clock
+        self.loop = ControlLoop(limits, control_rate, step_rate or control_rate, self.config)
+        self._changed = threading.Condition(self.loop.lock)
+        self._ending = False
+        self._failures = 0
+        self._broken: BaseException | None = None
+        self._logged_at = clock()
+        self._thread = threading.Thread(target=self._run, name="wmplan planning", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def of(
+        cls,
+        model: WorldModel,
+        planner: Mapping[str, Any] | None = None,
+        objective: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        config: RealtimeConfig | None = None,
+        *,
+        control_rate: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> RealtimeController:
+        """One that plans in this process, with settings as make_controller() takes them (this needs torch).
+
+        `limits` are the model's action bounds if left out, `control_rate` is the model's.
+        """
+        from wmplan.control.session import PlanningSession  # loads torch
+
+        spec = model.spec
+        limits = limits or Limits(spec.action_low, spec.action_high)
+        session = PlanningSession(model, planner, objective, schedule, limits)
+        rate = control_rate or spec.control_rate
+        return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock)
+
+    # ------------------------------------------------------------------ the robot's side
+
+    @property
+    def state(self) -> State:
+        """FOLLOW, HOLD or SAFE_STOP."""
+        return self.loop.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not FOLLOW."""
+        return self.loop.reason
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was counted and measured so far."""
+        return self.loop.statistics
+
+    def reset(self, goal: Goal, seed: int = 0) -> None:
+        """Begin anew with a robot at rest, towards `goal`; ends a SAFE_STOP. Returns at once.
+
+        A goal that the planner does not take shows in statistics.last_error, and in HOLD.
+
+        Raises:
+            RuntimeError: after stop().
+        """
+        with self._changed:
+            self._check()
+            self.loop.reset(_copied(goal), seed, self.clock())
+            self._changed.notify_all()
+
+    def set_goal(self, goal: Goal) -> None:
+        """Head for another goal, from the motion the robot is in. Returns at once.
+
+        Raises:
+            RuntimeError: before the first reset(), or after stop().
+        """
+        with self._changed:
+            self._check()
+            self.loop.set_goal(_copied(goal), self.clock())
+            self._changed.notify_all()
+
+    def act(
+        self, observation: Mapping[str, Any] | NDArray[np.uint8] | None, captured_at: float | None = None
+    ) -> NDArray[np.float32]:
+        """The action (a,) to send now. It never waits, but for the first plan where the settings say `wait_first`.
+
+        Args:
+            observation: the newest there is, as Controller takes it; None where there is none.
+            captured_at: when its picture was taken, by the controller's clock; None for now.
+
+        Raises:
+            RuntimeError: before the first reset().
+        """
+        with self._changed:
+            if not self.loop.has_goal:
+                raise RuntimeError("the controller has no goal: call reset(goal) first")
+            self.loop.begin(observation, captured_at, self.clock())
+            self._changed.notify_all()
+            if self.config.wait_first and not self._ending:
+                self._wait_for_first_plan()
+            now = self.clock()
+            action = self.loop.take(now)
+        self._log(now)
+        return action
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """End planning, and SAFE_STOP for good. A call of the planner that lasts longer than `timeout` is left alone.
+
+        Raises:
+            BaseException: what broke the planning thread, if anything did (a planner's exceptions do not).
+        """
+        with self._changed:
+            self._ending = True
+            self.loop.stop("stopped", self.clock())
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            raise broken
+
+    def __enter__(self) -> RealtimeController:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _check(self) -> None:
+        if self._ending:
+            raise RuntimeError("the controller was stopped: make a new one")
+        if self._broken is not None:
+            raise RuntimeError("the planning thread has ended") from self._broken
+
+    def _wait_for_first_plan(self) -> None:
+        """Until there is a plan or a failure, or the loop has something else to do than to wait."""
+        failures = self._failures
+        self._changed.wait_for(
+            lambda: self.loop.has_plan or not self.loop.awaits_plan or self._failures != failures or self._ending,
+            self.config.first_seconds,
+        )
+
+    def _log(self, now: float) -> None:
+        if self.config.log_seconds is not None and now - self._logged_at >= self.config.log_seconds:
+            self._logged_at = now
+            log.info("%s", self.statistics.line())
+
+    # ------------------------------------------------------------------ the planner's side
+
+    def _run(self) -> None:
+        try:
+            while self._work():
+                pass
+        except BaseException as error:  # a fault of ours or of the interpreter: the robot has to stop
+            log.exception("the planning thread has ended")
+            with self._changed:
+                self._broken = error
+                self.statistics.error(error)
+                self.loop.stop("planning_thread_ended", self.clock())
+                self._changed.notify_all()
+
+    def _work(self) -> bool:
+        """One thing for the planner to do; False at the end."""
+        with self._changed:
+            job = None
+            while job is None and not self._ending:
+                job = self.loop.next_job(self.clock())
+                if job is None:
+                    self._changed.wait(self.config.retry_seconds if self.loop.retries else None)
+            if self._ending or job is None:
+                return False
+            self.loop.working = True
+        reply, failure = None, None
+        try:
+            if isinstance(job, Command):
+                job.tell(self.backend)
+            else:
+                reply = self.backend.plan(job.request)
+        except Exception as error:
+            failure = error
+        with self._changed:
+            now = self.clock()
+            self.loop.working = False
+            if failure is not None:
+                self._failures += 1
+                self.loop.fail(job, failure, now)
+            elif isinstance(job, Command):
+                self.loop.told(job)
+            elif reply is not None:
+                self.loop.deliver(job, reply, now)
+            else:
+                self.loop.fail(job, TypeError("the planner replied with None"), now)
+            self._changed.notify_all()
+        return True
+
+
+def _copied(goal: Goal) -> Goal:
+    """The same in memory of its own."""
+    if isinstance(goal, Mapping):
+        return {name: np.array(value) for name, value in goal.items()}
+    return np.array(goal)
