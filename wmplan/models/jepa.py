@@ -13,7 +13,7 @@ from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder
-from wmplan.models.encoders import make_encoder
+from wmplan.models.encoders import TwoStreams, make_encoder
 from wmplan.models.predictors import make_predictor
 from wmplan.models.registry import build
 
@@ -24,7 +24,8 @@ class JEPAConfig:
 
     Attributes:
         encoder: "keypoint", "impala" or "vit"; encoder_options are the keyword arguments of its class.
-        latent_dim: D, numbers in the visual latent of one camera.
+        latent_dim: numbers in the visual latent of one camera's scene.
+        robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
         predictor: "mlp" or "transformer"; predictor_options are the keyword arguments of its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
@@ -34,6 +35,7 @@ class JEPAConfig:
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
+    robot_dim: int = 0
     predictor: str = "mlp"
     predictor_options: dict[str, Any] = field(default_factory=dict)
     proprio_width: int = 128
@@ -45,6 +47,8 @@ class JEPAConfig:
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
             raise UserError(f"latent_dim is {self.latent_dim}, it has to be at least 1")
+        if self.robot_dim < 0:
+            raise UserError(f"robot_dim is {self.robot_dim}, it has to be at least 0")
         if self.proprio_width < 0:
             raise UserError(f"proprio_width is {self.proprio_width}, it has to be at least 0")
 
@@ -60,12 +64,14 @@ class CameraEncoders(nn.ModuleList):
 class JEPA(WorldModel):
     """A joint-embedding predictive architecture (LeCun 2022) over flat latents.
 
-    A latent is the visual latent followed by the standardised robot state: (D + P,), D counting all cameras.
+    A latent is the visual latent followed by the standardised robot state: (D + P,), D counting all cameras, each
+    [scene | robot].
 
     Attributes:
         encoder: uint8 frames, one tensor a camera, to raw visual latents; encode_visual() standardises these.
         predictor: the next latent from a window of latents and normalised actions.
-        proprio_head: from visual latents to the standardised robot state, None if there is none.
+        robot: which of the D numbers are of the robot's encoder, or all where there is none.
+        proprio_head: from those to the standardised robot state, None if there is none.
         critic, decoder: None where the configuration has none.
         whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
         error_scale: standard deviation of the one-step prediction error on held-out data, of shape (L,).
@@ -76,6 +82,7 @@ class JEPA(WorldModel):
         ValueError: if config and spec do not fit together, or config has options that do not exist.
     """
 
+    robot: Tensor
     whitening: Tensor
     error_scale: Tensor
     visual_mean: Tensor
@@ -88,21 +95,23 @@ class JEPA(WorldModel):
     def __init__(self, config: JEPAConfig, spec: ModelSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.visual_dim = config.latent_dim * len(spec.cameras)
+        per_camera = config.latent_dim + config.robot_dim
+        self.visual_dim = per_camera * len(spec.cameras)
         latent_dim = self.visual_dim + spec.proprio_dim
         if spec.latent_shape != (latent_dim,):
             raise UserError(
-                f"latent_shape is {spec.latent_shape}, with latent_dim {config.latent_dim}, {len(spec.cameras)} "
+                f"latent_shape is {spec.latent_shape}, with latent_dim {config.latent_dim}, robot_dim "
+                f"{config.robot_dim}, {len(spec.cameras)} "
                 f"camera(s) and proprio_dim {spec.proprio_dim} it has to be ({latent_dim},)"
             )
-        self.encoder = CameraEncoders(
-            make_encoder(config.encoder, spec.image_size, config.latent_dim, **config.encoder_options)
-            for _ in spec.cameras
-        )
+        self.encoder = CameraEncoders(make_camera_encoder(config, spec.image_size) for _ in spec.cameras)
+        first = config.latent_dim if config.robot_dim else 0
+        columns = torch.arange(self.visual_dim)
+        self.register_buffer("robot", columns[columns % per_camera >= first], persistent=False)
         self.predictor = make_predictor(
             config.predictor, latent_dim, spec.block_dim, spec.history, **config.predictor_options
         )
-        self.proprio_head = make_head(self.visual_dim, spec.proprio_dim, config.proprio_width)
+        self.proprio_head = make_head(len(self.robot), spec.proprio_dim, config.proprio_width)
         self.critic: TemporalCritic | None = None
         if config.critic:
             self.critic = build("part", {"critic": TemporalCritic}, "critic", latent_dim, options=config.critic_options)
@@ -133,7 +142,7 @@ class JEPA(WorldModel):
             self.check_proprio(proprio, *visual.shape[:2])
         if self.proprio_head is None:
             return visual
-        state = self.proprio_head(visual) if proprio is None else self.normalise_proprio(proprio)
+        state = self.proprio_head(visual[..., self.robot]) if proprio is None else self.normalise_proprio(proprio)
         return torch.cat([visual, state], -1)  # (B, T, D + P)
 
     def encode_visual(self, frames: Frames) -> Tensor:
@@ -201,6 +210,12 @@ class JEPA(WorldModel):
             )
         future = actions[:, None, context - 1 :]  # (N, 1, T - context, A)
         return self.rollout(latents[:, :context], future, actions[:, : context - 1]).squeeze(1)
+
+
+def make_camera_encoder(config: JEPAConfig, image_size: tuple[int, int]) -> nn.Module:
+    """The encoder of one camera."""
+    scene = make_encoder(config.encoder, image_size, config.latent_dim, **config.encoder_options)
+    return TwoStreams(scene, image_size, config.robot_dim) if config.robot_dim else scene
 
 
 def make_head(inputs: int, outputs: int, width: int) -> nn.Module | None:

@@ -22,7 +22,8 @@ class StageConfig:
         steps: optimiser steps; 0 leaves the stage out.
         batch_size: windows (or pairs, or frames) a step.
         learning_rate: at its peak, after a warm-up and before a cosine decay.
-        weight_decay: of AdamW.
+        weight_decay: decoupled, as AdamW's.
+        optimizer: "adamw", or "muon", which learns what moves a latent little much sooner; see Muon.
         save_every: steps between saves, each with an evaluation.
     """
 
@@ -31,12 +32,14 @@ class StageConfig:
     learning_rate: float
     weight_decay: float = 1e-4
     save_every: int = 1000
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps is {self.steps}, it has to be at least 0")
         for name in ("batch_size", "save_every"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
         require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, it has to be above 0")
+        require(self.optimizer in ("adamw", "muon"), f"optimizer is {self.optimizer!r}, it has to be 'adamw' or 'muon'")
         require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, it has to be at least 0")
 
 
@@ -48,6 +51,7 @@ class LossConfig:
         target: "shared": the prediction's target is the same encoder, with its gradient; "ema": a moving average of it,
             without gradient (BYOL, I-JEPA).
         ema_momentum: of that average.
+        prediction: of the latents to come.
         sigreg: Gaussian random projections (LeJEPA).
         variance, covariance: the two terms of VICReg.
         inverse: the action between two latents, read off both.
@@ -56,6 +60,7 @@ class LossConfig:
 
     target: str = "shared"
     ema_momentum: float = 0.99
+    prediction: float = 3.0
     sigreg: float = 0.05
     variance: float = 1.0
     covariance: float = 0.3
@@ -65,7 +70,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         require(self.target in ("shared", "ema"), f"target is {self.target!r}, it has to be 'shared' or 'ema'")
         require(0 <= self.ema_momentum < 1, f"ema_momentum is {self.ema_momentum}, it has to be in [0, 1)")
-        for name in ("sigreg", "variance", "covariance", "inverse", "proprio"):
+        for name in ("prediction", "sigreg", "variance", "covariance", "inverse", "proprio"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, it has to be at least 0")
 
 
@@ -84,7 +89,7 @@ class TrainConfig:
         rollout: model steps that predictions are rolled out in training.
         action_block: robot steps in a model step.
         proprio: whether the robot's state is part of the latent.
-        encoder, encoder_options, latent_dim: of the JEPA's encoder.
+        encoder, encoder_options, latent_dim, robot_dim: of the JEPA's encoder.
         predictor, predictor_options, critic_options, decoder_options: of its other parts.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
@@ -104,19 +109,20 @@ class TrainConfig:
     planning: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     history: int = 2
-    rollout: int = 3
+    rollout: int = 2
     action_block: int = 5
     proprio: bool = True
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
+    robot_dim: int = 8
     predictor: str = "mlp"
     predictor_options: dict[str, Any] = field(default_factory=dict)
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
     loss: LossConfig = field(default_factory=LossConfig)
-    joint: StageConfig = field(default_factory=lambda: StageConfig(3500, 64, 2e-3, save_every=500))
+    joint: StageConfig = field(default_factory=lambda: StageConfig(4000, 80, 3e-3, save_every=500, optimizer="muon"))
     dynamics: StageConfig = field(default_factory=lambda: StageConfig(2000, 256, 1e-3, save_every=500))
     temporal: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     pictures: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))

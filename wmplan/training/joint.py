@@ -19,8 +19,8 @@ class Joint(nn.Module):
     def __init__(self, model: JEPA, config: LossConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
-        spec, latent = model.spec, model.visual_dim
-        self.inverse = nn.Sequential(nn.Linear(2 * latent, 256), nn.GELU(), nn.Linear(256, spec.block_dim))
+        spec, robot = model.spec, len(model.robot)
+        self.inverse = nn.Sequential(nn.Linear(2 * robot, 256), nn.GELU(), nn.Linear(256, spec.block_dim))
         self.target: nn.Module | None = None
         if config.target == "ema":
             self.target = copy.deepcopy(model.encoder).requires_grad_(False)
@@ -55,7 +55,7 @@ class Joint(nn.Module):
         context = 1 if short else model.spec.history
         predicted = model.predict_windows(latents, actions, context)  # (N, T - context, L)
         prediction = (predicted - targets[:, context:]).square().mean()
-        total = 2.0 * prediction
+        total = weights.prediction * prediction
         figures = {"prediction": prediction.item()}
         flat = visual.flatten(0, 1)  # (N T, D)
         if weights.sigreg:
@@ -67,12 +67,13 @@ class Joint(nn.Module):
             total = total + weights.variance * variance + weights.covariance * covariance
             figures |= {"variance": variance.item(), "covariance": covariance.item()}
         if weights.inverse:
-            guessed = self.inverse(torch.cat([visual[:, :-1], visual[:, 1:]], -1))
+            robot = visual[..., model.robot]
+            guessed = self.inverse(torch.cat([robot[:, :-1], robot[:, 1:]], -1))
             inverse = (guessed - model.normalise_actions(actions)).square().mean()
             total = total + weights.inverse * inverse
             figures["inverse"] = inverse.item()
         if weights.proprio and model.proprio_head is not None:
-            proprio = (model.proprio_head(visual) - state).square().mean()
+            proprio = (model.proprio_head(visual[..., model.robot]) - state).square().mean()
             total = total + weights.proprio * proprio
             figures["proprio"] = proprio.item()
         return total, figures

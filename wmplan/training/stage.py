@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from wmplan.durable import write_durably
+from wmplan.training.muon import Muon
 
 Batch = dict[str, Tensor]
 
@@ -28,13 +29,14 @@ class Batches(Protocol):
 
 
 class Stage:
-    """Trains `module` for `steps` steps of AdamW with a warm-up and a cosine decay.
+    """Trains `module` for `steps` steps with a warm-up and a cosine decay.
 
     Args:
         name: of the stage: it names its files in `folder` and its rows in the log.
         module: what is trained; every parameter that wants a gradient.
         loss: from a batch and a generator to the loss and the figures to log.
         batches: where the batches come from.
+        optimizer: "adamw" or "muon".
         after_step: called after each optimiser step (averages of weights).
         evaluate: called with the step at every save; its figures join the log.
         save_every: steps between saves.
@@ -50,6 +52,7 @@ class Stage:
         steps: int,
         learning_rate: float,
         weight_decay: float,
+        optimizer: str,
         seed: int,
         folder: Path,
         after_step: Callable[[], None] | None = None,
@@ -62,7 +65,8 @@ class Stage:
         self.after_step, self.evaluate, self.save_every = after_step, evaluate, save_every
         self.frames_per_step = frames_per_step
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+        kinds: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "muon": Muon}
+        self.optimizer = kinds[optimizer](self.parameters, lr=learning_rate, weight_decay=weight_decay)  # type: ignore[call-arg]
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self.seconds = 0.0

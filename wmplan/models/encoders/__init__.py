@@ -15,6 +15,7 @@ from torch import nn
 from wmplan.models.encoders.hf import HFEncoder
 from wmplan.models.encoders.impala import ImpalaEncoder
 from wmplan.models.encoders.keypoint import KeypointEncoder
+from wmplan.models.encoders.two_streams import TwoStreams
 from wmplan.models.encoders.vit import ViTEncoder
 from wmplan.models.registry import build
 
@@ -25,7 +26,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "hf": HFEncoder,
 }
 
-__all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "ViTEncoder", "make_encoder"]
+__all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "TwoStreams", "ViTEncoder", "make_encoder"]
 
 
 def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, **options: Any) -> nn.Module:
