@@ -245,3 +245,11 @@ def test_another_labs_checkpoint_goes_to_who_knows_it(tmp_path, model, monkeypat
     (tmp_path / "theirs.ckpt").write_bytes(b"something else")
     monkeypatch.setattr(public, "recognise", lambda path: model if path.name == "theirs.ckpt" else None, raising=False)
     assert load(tmp_path / "theirs.ckpt") is model
+
+
+def test_a_name_on_the_hub_is_its_folder_in_the_cache(model, folder, monkeypatch):
+    monkeypatch.setattr("wmplan.models.public.hub.local_path", {"hf://org/name": folder}.__getitem__)
+    loaded = load("hf://org/name")
+    assert sha256("hf://org/name") == sha256(folder)
+    for before, after in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(before, after)

@@ -180,3 +180,14 @@ def test_what_a_model_lacks_is_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             make_objective(config, bare)
+
+
+def test_an_imported_model_brings_its_own_objective() -> None:
+    class Imported:
+        def native_objective(self, alpha: float = 1.0) -> LatentDistance:
+            return LatentDistance("l1" if alpha > 1 else "l2")
+
+    objective = make_objective({"native": {"alpha": 2.0}}, Imported())  # type: ignore[arg-type]
+    assert isinstance(objective, LatentDistance) and objective.kind == "l1"
+    with pytest.raises(ValueError, match="objective native: the model brings no objective of its own"):
+        make_objective({"native": {}}, object())  # type: ignore[arg-type]

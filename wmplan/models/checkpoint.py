@@ -82,7 +82,7 @@ def shipped_models() -> dict[str, dict[str, Any]]:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The folder or file of a model: a shipped name first (write ./name for a folder of yours), then a path.
+    """The folder or file of a model: a shipped name (write ./name for a folder of yours), hf://org/name, or a path.
 
     Raises:
         CheckpointError: if there is neither.
@@ -91,6 +91,9 @@ def resolve(name_or_path: str | Path) -> Path:
     names = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
     if name in names:
         return SHIPPED / name
+    if name.startswith("hf://"):
+        hub = importlib.import_module("wmplan.models.public.hub")  # late: that package reads checkpoints itself
+        return hub.local_path(name)
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path

@@ -29,8 +29,9 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
     Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by}, `critic` {steps},
-    `action` {effort, change}, and `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are
-    such configurations again. A term whose weight is 0 is left out.
+    `action` {effort, change}, `native` {the settings of an imported model's own}, and `switch` {threshold,
+    near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again. A term of weight 0 is left
+    out.
 
     Raises:
         ValueError: if a term or a setting is unknown, or the model lacks what it needs.
@@ -84,6 +85,13 @@ def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> O
     return ActionPenalty(model.spec.action_low, model.spec.action_high, effort, change)
 
 
+def _native(model: WorldModel, **settings: Any) -> Objective:
+    own = getattr(model, "native_objective", None)
+    if own is None:
+        raise ValueError("objective native: the model brings no objective of its own")
+    return own(**settings)
+
+
 def _switch(
     model: WorldModel,
     *,
@@ -101,5 +109,6 @@ TERMS: dict[str, Callable[..., Objective]] = {
     "proprio": _proprio,
     "critic": _critic,
     "action": _action,
+    "native": _native,
     "switch": _switch,
 }
