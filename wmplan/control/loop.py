@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wmplan.control.gate import LimitsGate
 from wmplan.control.limits import Limits
-from wmplan.control.observation_guard import ObservationGuard
+from wmplan.control.observation_guard import SAME_TIME, ObservationGuard
 from wmplan.control.planning_time import PlanningTime
 from wmplan.control.realtime_config import RealtimeConfig
 from wmplan.control.request import Backend, Goal, PlanReply, PlanRequest
@@ -214,7 +214,8 @@ class ControlLoop:
 
     def _offer(self, observation: Mapping[str, Any], captured_at: float, step: int) -> None:
         """Put a frame into the mailbox, in place of an older one."""
-        if not self._is_new_step or captured_at == self._offered_at:
+        since_offered = math.inf if self._offered_at is None else abs(captured_at - self._offered_at)
+        if not self._is_new_step or since_offered < SAME_TIME:
             return
         since = None if self._planned_step is None else step - self._planned_step
         if since is not None and since < self.config.replan_every and self._has_plan and not self._replan_now:
@@ -381,12 +382,19 @@ class ControlLoop:
     def _install(self, job: PlanJob, actions: Action, warm: bool) -> None:
         first = self.timeline.free
         begin = first if job.begin is None else job.begin
+        if begin < first and not self._moved_since(job.frame.step):
+            begin = first  # the robot is still where the frame shows it: no part of the plan is over
         late = begin < first
         self.statistics.count("plans", ("late" if late else "used") if warm else "warmup")
         jump = self.timeline.install(np.array(actions, np.float32), begin, first, job.frame.captured_at)
         if jump is not None:
             self.statistics.measure("seam", jump / float((self.gate.high - self.gate.low).max()))
-        self._has_plan = True
+        self._has_plan = self._has_plan or first < begin + len(actions)
+
+    def _moved_since(self, step: int) -> bool:
+        """Whether anything but rest was sent since the beginning of a robot step."""
+        slack = 1e-5 * (self.gate.high - self.gate.low)
+        return bool((np.abs(self.timeline.executed(step, self.timeline.free) - self.timeline.rest) > slack).any())
 
     def _wrong(self, reply: PlanReply) -> str | None:
         """What makes a reply no plan, None for nothing."""

@@ -17,6 +17,7 @@ frame or the robot's first state; non_finite: the robot's state is not finite; c
 time; stale: too old, or older than one before; repeated: the same picture for too long while the robot moves.
 """
 AHEAD = 0.005  # seconds that a capture may lie in the future
+SAME_TIME = 1e-6  # seconds between two captures that are one
 
 
 class ObservationGuard:
@@ -54,7 +55,7 @@ class ObservationGuard:
         """
         if observation is None or any(observation.get(name) is None for name in self.shapes):
             return "missing"
-        is_new = captured_at > self._newest  # a camera slower than the control ticks is no frozen one
+        is_new = captured_at > self._newest + SAME_TIME  # a camera slower than the control ticks is no frozen one
         wrong = self._misshapen(observation) or self._untimely(captured_at, now)
         if wrong is None and self._repeated(observation, moves and is_new):
             return "repeated"
@@ -82,7 +83,7 @@ class ObservationGuard:
     def _untimely(self, captured_at: float, now: float) -> str | None:
         if not math.isfinite(captured_at) or captured_at > now + AHEAD:
             return "clock"
-        if captured_at < self._newest or now - captured_at > self.max_age:
+        if captured_at < self._newest - SAME_TIME or now - captured_at > self.max_age:
             return "stale"
         self._newest = captured_at
         return None
