@@ -1,4 +1,4 @@
-"""The server over real sockets, with a planner whose replies are known: what each client gets, and what no client can."""
+"""The server over real sockets, with a planner whose replies are known: what a client gets, and what none can."""
 
 from __future__ import annotations
 
@@ -79,11 +79,13 @@ def test_a_session_from_goal_to_statistics() -> None:
         np.testing.assert_allclose(first["actions"], np.full((11, 2), [0.4, 0.03]), rtol=1e-6)
         assert first["actions"].dtype == np.float32
         assert (first["epoch"], first["cost"], first["surprise"], first["feasible"]) == (2, 7001.0, None, True)
-        assert set(first["server_timing"]) == {"infer_ms"}
+        assert set(first["server_timing"]) == {"infer_ms", "prev_total_ms"}
         second = ask(robot, observation(4, executed=np.zeros((1, 2)), deadline_ms=50.0, prompt="push the block"))
-        assert second["cost"] == 7002.0 and second["server_timing"]["prev_total_ms"] > 0
+        assert second["cost"] == 7002.0
+        timing = first["server_timing"], second["server_timing"]
+        assert timing[1]["prev_total_ms"] >= timing[0]["infer_ms"] > 0
         statistics = ask(robot, {"wmplan": "statistics"})["statistics"]
-        assert statistics["plans"] == 2 and statistics["plan_ms"] == {"p50": 1.0, "p95": 1.0, "p99": 1.0}
+        assert statistics["plans"] == 2 and statistics["plan_ms"] == pytest.approx({"p50": 1, "p95": 1, "p99": 1})
         assert statistics["infer_ms"]["p50"] <= statistics["infer_ms"]["p99"]
         robot.close()
 
@@ -265,7 +267,7 @@ def test_a_client_in_a_hurry_does_not_cut_short_what_others_are_told() -> None:
     assert deadlines[2][0] is None and 0.9e7 < deadlines[2][1] <= 1e7 and len(deadlines) == 3
 
 
-def test_a_client_that_goes_away_while_it_waits_is_not_planned_for() -> None:
+def test_a_client_that_goes_away_while_it_waits_leaves_the_others_alone() -> None:
     planner = KnownPlanner()
     with running(known_server(planner, goal=frame(1))) as server:
         one, other = open_session(server), open_session(server)
@@ -333,7 +335,7 @@ def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
     with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=2)) as server:
         silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
         until(lambda: server.metrics.refused["connections"] >= 150)
-        assert len(server.connections) <= 2 + 32
+        until(lambda: len(server.connections) <= 2 + 32)
         for one in silent:
             one.close()
         until(lambda: len(server.connections) == 0)
@@ -357,7 +359,8 @@ def test_metrics_are_prometheus_text() -> None:
     assert samples["wmplan_server_sessions"] == 1
     assert samples['wmplan_server_messages_total{kind="infer"}'] == 1
     assert samples['wmplan_server_wrong_messages_total{reason="message"}'] == 1
-    assert samples['wmplan_server_plan_ms{quantile="0.99"}'] == 1 and samples["wmplan_server_plan_ms_count"] == 1
+    assert samples['wmplan_server_plan_seconds{quantile="0.99"}'] == 0.001
+    assert samples["wmplan_server_plan_seconds_count"] == samples["wmplan_server_infer_seconds_count"] == 1
 
 
 def test_health_tells_that_planning_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -550,6 +553,7 @@ def test_the_end_does_not_wait_for_ever() -> None:
         robot.send(pack(observation(5)))
         until(planner.begun.is_set)
         server.submit(server.stop()).result(LONG)  # type: ignore[attr-defined]
+        assert not planner.gate.is_set() and not server.connections
         with pytest.raises(ConnectionClosed):
             robot.recv(LONG)
         planner.gate.set()

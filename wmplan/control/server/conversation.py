@@ -16,9 +16,10 @@ from websockets.exceptions import ConnectionClosed
 from wmplan.control.request import Goal
 from wmplan.control.server.config import ServerConfig
 from wmplan.control.server.messages import Infer, MessageError, Reset, SetGoal, Shapes, read_message
-from wmplan.control.server.metrics import ServerMetrics, Times
+from wmplan.control.server.metrics import ServerMetrics, percentiles_ms
 from wmplan.control.server.planning import PlanningThread, Session
 from wmplan.control.server.throttle import Throttle
+from wmplan.control.statistics import Series
 from wmplan.control.wire import WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -74,8 +75,15 @@ class Conversation:
         self.busy = self.ending = False
         self.session: Session | None = None
         self.goal_frame: Any = None  # the newest goal's frame, where there is one camera
-        self.plan_ms, self.infer_ms = Times(), Times()
+        self.plan_seconds, self.infer_seconds = Series(), Series()
         self.wrong = 0
+        self.task: asyncio.Task[Any] | None = None
+
+    def abort(self) -> None:
+        """Give up what is under way, and drop the client."""
+        self.connection.transport.abort()
+        if self.task is not None:
+            self.task.cancel()
 
     def end(self) -> None:
         """Answer what is under way, and then close."""
@@ -83,6 +91,7 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until the end. What a client does wrong is answered or ends the session, and raises nothing."""
+        self.task = asyncio.current_task()
         config, throttle = self.served.config, Throttle(self.served.config.bounds.max_rate)
         total_ms: float | None = None
         try:
@@ -155,9 +164,9 @@ class Conversation:
         self.wrong = 0
         if isinstance(message, Infer):
             infer_ms = 1e3 * (time.monotonic() - began)
-            for times in (metrics, self):
-                times.infer_ms.add(infer_ms)
-                times.plan_ms.add(reply["plan_ms"])
+            for one in (metrics, self):
+                one.infer_seconds.add(infer_ms / 1e3)
+                one.plan_seconds.add(reply["plan_ms"] / 1e3)
             reply["server_timing"] = {"infer_ms": infer_ms}
             if total_ms is not None:
                 reply["server_timing"]["prev_total_ms"] = total_ms
@@ -208,9 +217,9 @@ class Conversation:
     def statistics(self) -> dict[str, Any]:
         """Of this session: requests so far, and p50, p95, p99 of the newest thousand, in ms."""
         return {
-            "plans": self.plan_ms.count,
-            "plan_ms": self.plan_ms.summary(),
-            "infer_ms": self.infer_ms.summary(),
+            "plans": self.plan_seconds.count,
+            "plan_ms": percentiles_ms(self.plan_seconds),
+            "infer_ms": percentiles_ms(self.infer_seconds),
             "sessions": self.served.metrics.sessions,
         }
 

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 
-RECENT = 1000  # times that quantiles are taken of
-QUANTILES = (0.5, 0.95, 0.99)
-
-
-class Times:
-    """How long something took, in ms: its number and sum, and quantiles of the newest thousand."""
-
-    def __init__(self) -> None:
-        self.count, self.sum = 0, 0.0
-        self.recent: deque[float] = deque(maxlen=RECENT)
-
-    def add(self, ms: float) -> None:
-        """One more."""
-        self.count += 1
-        self.sum += ms
-        self.recent.append(ms)
-
-    def quantiles(self) -> dict[float, float]:
-        """The smallest time that the share of the recent ones does not exceed; not a number before the first."""
-        ordered = sorted(self.recent)
-        return {q: ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else math.nan for q in QUANTILES}
-
-    def summary(self) -> dict[str, float]:
-        """The quantiles by the names p50, p95, p99; empty before the first."""
-        return {f"p{round(100 * q)}": value for q, value in self.quantiles().items()} if self.count else {}
+from wmplan.control.statistics import PERCENTILES, Series
 
 
 class ServerMetrics:
@@ -43,7 +18,7 @@ class ServerMetrics:
         ended: sessions that the server ended, by reason.
         messages: those understood, by kind.
         wrong: those answered with an error, by what was wrong with them.
-        plan_ms: planning alone; infer_ms: from a message to its reply, waiting included.
+        plan_seconds: planning alone; infer_seconds: from a message to its reply, waiting included.
     """
 
     def __init__(self) -> None:
@@ -52,7 +27,7 @@ class ServerMetrics:
         self.ended: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
-        self.plan_ms, self.infer_ms = Times(), Times()
+        self.plan_seconds, self.infer_seconds = Series(), Series()
 
     def text(self, planned: int, batches: int) -> str:
         """In Prometheus' text format, with the planning thread's requests and batches."""
@@ -65,10 +40,16 @@ class ServerMetrics:
             *_counts("wrong_messages_total", "Messages answered with an error.", "reason", self.wrong),
             *_metric("planned_total", "counter", "Requests planned.", planned),
             *_metric("batches_total", "counter", "Batches they were planned in.", batches),
-            *_times("plan_ms", "Planning alone, in ms.", self.plan_ms),
-            *_times("infer_ms", "From a message to its reply, in ms.", self.infer_ms),
+            *_series("plan_seconds", "Planning alone.", self.plan_seconds),
+            *_series("infer_seconds", "From a message to its reply.", self.infer_seconds),
         ]
         return "\n".join(lines) + "\n"
+
+
+def percentiles_ms(series: Series) -> dict[str, float]:
+    """p50, p95, p99 in ms of a series in seconds; empty before its first value."""
+    found = {f"p{q}": series.percentile(q) for q in PERCENTILES}
+    return {name: 1e3 * value for name, value in found.items() if value is not None}
 
 
 def _metric(name: str, kind: str, meaning: str, value: float | None = None) -> Iterator[str]:
@@ -84,9 +65,11 @@ def _counts(name: str, meaning: str, label: str, counts: Counter[str]) -> Iterat
         yield f'wmplan_server_{name}{{{label}="{key}"}} {value}'
 
 
-def _times(name: str, meaning: str, times: Times) -> Iterator[str]:
+def _series(name: str, meaning: str, series: Series) -> Iterator[str]:
     yield from _metric(name, "summary", meaning)
-    for q, value in times.quantiles().items():
-        yield f'wmplan_server_{name}{{quantile="{q}"}} {"NaN" if math.isnan(value) else f"{value:.3f}"}'
-    yield f"wmplan_server_{name}_sum {times.sum:.3f}"
-    yield f"wmplan_server_{name}_count {times.count}"
+    for q in PERCENTILES:
+        value = series.percentile(q)
+        if value is not None:
+            yield f'wmplan_server_{name}{{quantile="{q / 100:g}"}} {value:.9g}'
+    yield f"wmplan_server_{name}_sum {series.total:.9g}"
+    yield f"wmplan_server_{name}_count {series.count}"

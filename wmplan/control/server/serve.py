@@ -12,9 +12,7 @@ import numpy as np
 import torch
 
 from wmplan.control.goal_image import read_goal_image
-from wmplan.control.preset import planning_settings
-from wmplan.control.receding import Schedule
-from wmplan.control.request import Goal, PlanRequest
+from wmplan.control.request import PlanRequest
 from wmplan.control.server.config import Bounds, ServerConfig, is_loopback
 from wmplan.control.server.metadata import make_metadata, read_shapes
 from wmplan.control.server.server import PolicyServer
@@ -22,7 +20,6 @@ from wmplan.control.server.token import read_token
 from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.errors import UserError
 from wmplan.models import WorldModel, load
-from wmplan.settings.build import build
 
 log = logging.getLogger(__name__)
 
@@ -89,30 +86,29 @@ def make_server(
     Raises:
         ValueError: naming the setting that is wrong.
     """
-    settings = planning_settings(model, planner, objective, schedule)
     spec, card = model.spec, model.card
 
     def make_session() -> PlanningSession:
-        return PlanningSession(model, **settings, seed=seed)
+        return PlanningSession(model, planner, objective, schedule, seed=seed)
 
     frame = None
     if goal is not None:
         if len(spec.cameras) > 1:
             raise UserError(f"goal: the model sees {', '.join(spec.cameras)}: its clients have to set the goal")
         frame = read_goal_image(goal, spec.image_size)
-    horizon = try_out(model, make_session)
-    receding = build(Schedule, settings["schedule"], "schedule").receding_horizon
-    metadata = make_metadata(spec, card, horizon, receding)
+    session = make_session()
+    try_out(session)
+    horizon = session.planner.config.horizon
+    metadata = make_metadata(spec, card, horizon, session.receding_horizon)
     return PolicyServer(metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame)
 
 
-def try_out(model: WorldModel, make_session: Any) -> int:
-    """Plan once, so that no robot has to wait for what is slow at first; returns the horizon, in model steps."""
-    spec, session = model.spec, make_session()
-    frames: Goal = {name: np.zeros((*spec.image_size, 3), np.uint8) for name in spec.cameras}
+def try_out(session: PlanningSession) -> None:
+    """Plan once, so that no robot has to wait for what is slow at first, and a wrong setting is said at once."""
+    spec = session.model.spec
+    frames = {name: np.zeros((*spec.image_size, 3), np.uint8) for name in spec.cameras}
     session.set_goal(frames)
-    session.plan(PlanRequest(dict(frames) | {"proprio": np.zeros(spec.proprio_dim, np.float32)}))
-    return int(session.planner.config.horizon)
+    session.plan(PlanRequest({**frames, "proprio": np.zeros(spec.proprio_dim, np.float32)}))
 
 
 def _banner(server: PolicyServer, model: WorldModel) -> str:

@@ -112,6 +112,8 @@ class PolicyServer:
             async with asyncio.timeout(self.config.bounds.drain_seconds):
                 await closing
                 await self._server.wait_closed()
+        for conversation in list(self.conversations):
+            conversation.abort()
         for connection in list(self.connections):
             connection.transport.abort()
         await self._server.wait_closed()
