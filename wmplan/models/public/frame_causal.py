@@ -217,12 +217,17 @@ class FrameCausalModel(WorldModel):
         self.check_rollout(context, actions, past_actions)
         if not torch.isfinite(context[:, -1]).all():
             raise ValueError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
-        batch, count, horizon, _ = actions.shape
         context = context.to(self.device, self.latent_dtype)
-        shared_conditions = None
+        past = None
         if past_actions is not None and past_actions.shape[1] > 0:
-            shared_conditions = self.condition(self.normalise_actions(past_actions))
-        candidates = self.normalise_actions(actions).flatten(0, 1)  # (B, S, H, A) -> (n, H, A)
+            past = self.normalise_actions(past_actions)
+        return self._predict(context, self.normalise_actions(actions), past, last_only)
+
+    def _predict(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:
+        """What _rollout() does, of checked latents and normalised actions; past_actions is None where T is 1."""
+        batch, count, horizon, _ = actions.shape
+        shared_conditions = None if past_actions is None else self.condition(past_actions)
+        candidates = actions.flatten(0, 1)  # (B, S, H, A) -> (n, H, A)
         rows = torch.arange(batch, device=context.device).repeat_interleave(count)
         shared: dict[int, Memory | None] = {}
         for start in self._window_starts(context.shape[1], horizon):

@@ -19,9 +19,13 @@ from wmplan.models.public.architecture import read_field, read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
 from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
+from wmplan.models.public.lewm_rollout import FoldedPredictor
 from wmplan.models.public.objectives import SummedSquaredError
 from wmplan.models.public.spec import fit_spec
 from wmplan.models.public.transformer import Attention, FeedForward
+
+FOLDED_WINDOW = 4
+"""The longest window for which the folded predictor's few large operations a pair of frames are the faster ones."""
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
@@ -208,7 +212,7 @@ class LeWM(FrameCausalModel):
 
     kind, family = "lewm", "LeWM"
     frame_tokens = 1
-    max_batch_bytes = 2**25  # small passes stay in the cache
+    max_batch_bytes = 2**27  # larger passes gain no more: a product reads all weights once a pass
 
     def __init__(self, config: LeWMConfig, spec: ModelSpec) -> None:
         super().__init__(spec)
@@ -218,6 +222,7 @@ class LeWM(FrameCausalModel):
         self.action_encoder = ActionEmbedder(config)
         self.predictor = Predictor(config)
         self.pred_proj = make_projector(config.width, config.pred_proj, config.width)
+        self._folded: tuple[tuple[object, ...], FoldedPredictor] | None = None
 
     @classmethod
     def _sized(cls, architecture: Mapping[str, Any], spec: ModelSpec | None) -> LeWM:
@@ -264,6 +269,36 @@ class LeWM(FrameCausalModel):
         predicted = self.predictor(latents.to(self.dtype), conditions, slot, memory)[:, 0]
         out: Tensor = self.pred_proj(predicted).to(self.latent_dtype)
         return out
+
+    def _predict(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:
+        """With the folded weights, unless a gradient is asked for."""
+        if torch.is_grad_enabled() or self.window > FOLDED_WINDOW:
+            return super()._predict(context, actions, past_actions, last_only)
+        size = self._chunk(context.shape[1], actions.shape[2])
+        samples, folded = actions.shape[1], self.folded()
+        together = max(1, size // samples)  # environments in one pass, where their candidates are few
+        parts = [
+            folded.rollout(
+                context[i : i + together],
+                actions[i : i + together],
+                None if past_actions is None else past_actions[i : i + together],
+                size,
+                last_only,
+            )
+            for i in range(0, len(context), together)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def folded(self) -> FoldedPredictor:
+        """The predictor with its weights folded, made anew when they have changed."""
+        weights = list(self.predictor.transformer.layers.parameters())
+        if any(one.is_inference() for one in weights):  # they do not tell when they change
+            return FoldedPredictor(self)
+        state: tuple[object, ...] = tuple((id(one), one.data_ptr(), one._version, one.dtype) for one in weights)
+        if self._folded is None or self._folded[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._folded = state, FoldedPredictor(self)
+        return self._folded[1]
 
     def candidate_bytes(self, frames: int, kept: int) -> int:
         """See FrameCausalModel.candidate_bytes."""
