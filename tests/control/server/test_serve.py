@@ -297,10 +297,11 @@ def test_openpi_client_unmodified_drives_it(start: Callable[..., Any], tmp_path:
     told = json.loads(done.stdout)
     assert told["metadata"]["protocol"] == "wmplan/1" and told["metadata"]["action_horizon"] == 2
     assert "pixels is a uint8 array of shape (4, 16, 3)" in told["error"] and told["timing"] > 0
-    session = PlanningSession(tiny_model(), PLANNER)
-    session.set_goal(frames[0])
-    expected = []
-    for seen in frames[1::2]:  # its broker asks at every second step, and executes two actions
-        reply = session.plan(PlanRequest({"pixels": seen, "proprio": np.zeros(2, np.float32)}))
-        expected += reply.actions[:2].tolist()
-    np.testing.assert_allclose(told["actions"], expected, atol=1e-5)
+    with PolicyClient(f"127.0.0.1:{port}", timeout=LONG) as client:  # the same seed: the server's
+        client.set_goal(frames[0])
+        expected: list[np.ndarray] = []
+        for seen in frames[1::2]:  # openpi's broker asks at every second robot step, and executes two actions
+            executed = np.stack(expected[-2:]) if expected else None
+            observed = {"pixels": seen, "proprio": np.zeros(2, np.float32)}
+            expected += list(client.plan(PlanRequest(observed, executed=executed)).actions[:2])
+    np.testing.assert_array_equal(np.float32(told["actions"]), expected)
