@@ -199,6 +199,27 @@ def serve(settings: Settings) -> None:
     build(run, settings)
 
 
+@command("robot", target="wmplan.robot.config:RobotConfig", free=("planner", "objective"))
+def robot(settings: Settings) -> None:
+    """Run a simulated robot in wall-clock time, driven by a served planner, and break things on request.
+
+    Writes results.json and films with the loop's figures drawn in into out. Instances are those of wmplan eval with
+    the same seed, so that success can be compared.
+
+    Examples:
+      wmplan robot episodes=10 out=robot
+      wmplan robot url=null model=pusht planner=realtime rate=20
+      wmplan robot camera.latency_ms=100 'faults.given=[{kind: knock, at: 1}, {kind: server_killed, at: 2, seconds: 1}]'
+      wmplan robot url=null clock=simulated faults.random=3 episodes=20
+    """
+    from wmplan.robot.config import RobotConfig
+    from wmplan.robot.run import results_text, run_robot
+    from wmplan.settings.build import build
+
+    result = run_robot(build(RobotConfig, {**settings, "task": settings["task"]["id"]}))
+    print(f"{results_text(result)}\n{settings['out']}: results.json{' and films' if settings['films'] else ''}")
+
+
 @command("models")
 def models(settings: Settings) -> None:
     """List the models that are shipped: task, size, and the success that was measured.

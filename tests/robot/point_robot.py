@@ -107,8 +107,8 @@ class PointRobot(gymnasium.Env[Any, Any]):
         self.goal = np.array(state, float)
 
     def exploration_policy(self, rng: Any) -> Any:
-        heading = rng.uniform(-1, 1, 2)
-        return lambda state: np.clip(heading + rng.normal(0, 0.3, 2), -1, 1)
+        heading = rng.uniform(-0.3, 0.3, 2)  # never farther than a picture can tell, 4 m
+        return lambda state: np.clip(heading + rng.normal(0, 0.1, 2), -1, 1)
 
 
 def place(pixels: Any) -> Any:

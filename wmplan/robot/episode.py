@@ -20,8 +20,8 @@ from wmplan.robot.film import Shot
 ROUNDING = 1e-6  # of an action's range: what float32 may add without being beyond a bound
 
 
-class ControlLoop(Protocol):
-    """What drives the robot: wmplan.control.RealtimeController."""
+class Driver(Protocol):
+    """What drives the robot: RealtimeController, or a SimulatedController."""
 
     @property
     def state(self) -> str:
@@ -73,7 +73,7 @@ class Episode:
 
 def run_episode(
     env: RobotEnvironment,
-    loop: ControlLoop,
+    driver: Driver,
     camera: Camera,
     body: Body,
     clock: Clock,
@@ -102,7 +102,7 @@ def run_episode(
     reached = False
 
     frame = camera.newest(0.0)
-    first: NDArray[np.float32] | None = loop.act(frame.observation, captured_at=clock() + frame.captured)
+    first: NDArray[np.float32] | None = driver.act(frame.observation, captured_at=clock() + frame.captured)
     origin = clock()
     started(origin)
     tick, last = 0, round(seconds * physics_rate)
@@ -119,14 +119,14 @@ def run_episode(
             now = clock() - origin
             frame = camera.newest(now)
             if first is None:
-                action = loop.act(frame.observation, captured_at=origin + frame.captured)
+                action = driver.act(frame.observation, captured_at=origin + frame.captured)
             else:
                 action, first = first, None
             episode.busy.append(clock() - origin - now)
             episode.ticks.append(now)
             episode.ages.append(now - frame.captured)
             episode.actions.append(action)
-            episode.modes.append(str(loop.state))
+            episode.modes.append(str(driver.state))
             slack = ROUNDING * (body.high - body.low)
             within = np.isfinite(action).all() and (body.low - slack <= action).all()
             episode.out_of_limits += not (within and (action <= body.high + slack).all())
