@@ -1,4 +1,4 @@
-"""Whole runs of the robot, in simulated time with a planner that knows the world, and a short one in wall-clock time."""
+"""Whole runs of the robot in simulated time with a planner that knows the world, and a short one in wall-clock time."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.robot.camera import CameraConfig
 from wmplan.robot.config import FaultsConfig, LimitsConfig, RobotConfig
-from wmplan.robot.faults import KINDS, Fault
+from wmplan.robot.faults import KINDS, Fault, random_faults
 from wmplan.robot.planner_link import local, simulated
 from wmplan.robot.run import limits_of, play, results_text, run_episodes
 
@@ -100,7 +100,7 @@ def test_time_begins_with_the_first_plan():
 def test_a_dead_server_ends_in_hold_and_then_in_a_stop_that_lasts():
     planner = StraightPlanner(steps=5)
     played, link, env = episode([Fault("server_killed", 0.5, 3.5)], planner, realtime=RealtimeConfig(wait_first=True))
-    changes = dict((mode, at) for at, mode in reversed(played.changes()))
+    changes = {mode: at for at, mode in reversed(played.changes())}
     assert 0.5 < changes["HOLD"] <= 1.1  # the last plan had five robot steps
     assert changes["SAFE_STOP"] == pytest.approx(changes["HOLD"] + 2.0, abs=0.11)
     assert played.modes[-1] == "SAFE_STOP" and np.all(played.actions[-1] == 0)
@@ -150,7 +150,7 @@ def test_no_schedule_of_faults_leads_to_an_action_out_of_limits_or_a_state_that_
         planner = StraightPlanner(noise=2.0)
         link = link_of(one, env, planner)
         rng = np.random.default_rng(seed)
-        faults = [Fault(fault.kind, fault.at, fault.seconds, fault.size) for fault in drawn(rng)]
+        faults = random_faults(rng, 4, 3.0, 2)
         kinds |= {fault.kind for fault in faults}
         played, _ = play(one, env, link, instances[seed % 10], faults)
         actions = np.array([np.zeros(2), *played.actions])
@@ -165,12 +165,6 @@ def test_no_schedule_of_faults_leads_to_an_action_out_of_limits_or_a_state_that_
             assert set(played.modes[since:]) == {"SAFE_STOP"}, where
             assert np.all(actions[since + 4 :] == 0), where  # led to rest within max_change
     assert kinds == set(KINDS)
-
-
-def drawn(rng):
-    from wmplan.robot.faults import random_faults
-
-    return random_faults(rng, 4, 3.0, 2)
 
 
 def test_in_wall_clock_time_it_takes_as_long_as_it_says_and_a_film_is_written(tmp_path):

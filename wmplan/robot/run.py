@@ -86,7 +86,7 @@ def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) 
     instances = generate_instances(env, config.protocol, config.episodes, config.seed)
     records, episodes = [], []
     for instance in tqdm(instances, unit="episode", disable=None, leave=False):
-        faults = faults_of(config, instance.instance, len(env.task.action_low))
+        faults = faults_of(config, instance.instance, env)
         filmed = instance.instance < config.films
         episode, dropped = play(config, env, link, instance, faults, filmed)
         record = judge(env, episode, decided_by, instance, faults, dropped)
@@ -117,16 +117,16 @@ def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) 
     return result
 
 
-def faults_of(config: RobotConfig, instance: int, action_dim: int) -> list[Fault]:
+def faults_of(config: RobotConfig, instance: int, env: RobotEnvironment) -> list[Fault]:
     """The faults of one episode."""
-    rng = rng_of(config.faults.seed, FAULTS, instance)
-    kinds = config.faults.kinds or tuple(KINDS)
-    return [*config.faults.given, *random_faults(rng, config.faults.random, seconds_of(config), action_dim, kinds)]
+    rng, kinds = rng_of(config.faults.seed, FAULTS, instance), config.faults.kinds or tuple(KINDS)
+    drawn = random_faults(rng, config.faults.random, seconds_of(config, env), len(env.task.action_low), kinds)
+    return [*config.faults.given, *drawn]
 
 
-def seconds_of(config: RobotConfig, robot_steps: float = 10.0) -> float:
-    """Length of an episode, with so many robot steps a second."""
-    return config.seconds if config.seconds is not None else config.protocol.budget / robot_steps
+def seconds_of(config: RobotConfig, env: RobotEnvironment) -> float:
+    """Length of an episode."""
+    return config.seconds if config.seconds is not None else config.protocol.budget / env.control_rate
 
 
 def rng_of(seed: int, what: int, instance: int) -> np.random.Generator:
@@ -159,7 +159,7 @@ def play(
         link.clock,
         schedule,
         rate=config.rate,
-        seconds=seconds_of(config, env.control_rate),
+        seconds=seconds_of(config, env),
         started=partial(link.begin, schedule),
         figures=partial(figures_of, link.controller) if filmed else None,
     )
@@ -304,7 +304,7 @@ def results_text(result: dict[str, Any]) -> str:
         ["time in states, %", ", ".join(f"{mode} {100 * share:.1f}" for mode, share in loop["states"].items())],
         ["changes of state", counts("states")],
         ["frames rejected", counts("rejected")],
-        ["limits kept to", counts("violations")],
+        ["actions changed by limits", counts("violations")],
         ["errors", counts("errors")],
         ["actions out of limits", str(result["out_of_limits"])],
     ]

@@ -44,6 +44,7 @@ class FaultyWire:
         self._faults, self._moment = FaultSchedule(), _never
         self._server: asyncio.Server | None = None
         self._relays: set[asyncio.Task[None]] = set()
+        self._following = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty wire", daemon=True)
         self._thread.start()
@@ -87,11 +88,12 @@ class FaultyWire:
 
     async def _follow(self) -> None:
         """Be there or not, as the faults say."""
-        killed = self._size("server_killed") is not None
-        if killed and self._server is not None:
-            await self._cut()
-        elif not killed and self._server is None:
-            await self._listen(self.port)
+        async with self._following:
+            killed = self._size("server_killed") is not None
+            if killed and self._server is not None:
+                await self._cut()
+            elif not killed and self._server is None:
+                await self._listen(self.port)
 
     async def _cut(self) -> None:
         if self._server is not None:
