@@ -38,7 +38,7 @@ class MLPPredictor(Predictor):
         width, depth: of the residual blocks.
     """
 
-    def __init__(self, latent_dim: int, action_dim: int, history: int, *, width: int = 512, depth: int = 3) -> None:
+    def __init__(self, latent_dim: int, action_dim: int, history: int, *, width: int = 256, depth: int = 3) -> None:
         super().__init__()
         require_positive("mlp predictor", width=width, depth=depth)
         self.history = history
