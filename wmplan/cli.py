@@ -220,6 +220,29 @@ def robot(settings: Settings) -> None:
     print(f"{results_text(result)}\n{settings['out']}: results.json{' and films' if settings['films'] else ''}")
 
 
+@command("bench", target="wmplan.bench.config:BenchConfig")
+def bench(settings: Settings) -> None:
+    """Measure how fast planning is on this machine: plans and rollouts per second, percentiles, share of the peak.
+
+    On models of three sizes with random weights, beside a plain loop that shares nothing; under a minute, minutes with
+    full=true. Prints a table, and writes bench.json and bench.png into out.
+
+    Examples:
+      wmplan bench
+      wmplan bench full=true out=results/bench
+      wmplan bench models=[lewm] threads=1 compile=true
+    """
+    from wmplan.bench import BenchConfig, run_bench
+    from wmplan.bench.report import table, write
+    from wmplan.settings.build import build
+
+    config = build(BenchConfig, settings)
+    results = run_bench(config)
+    print(table(results))
+    if config.out is not None:
+        print(" and ".join(map(str, write(results, config.out))))
+
+
 @command("models")
 def models(settings: Settings) -> None:
     """List the models that are shipped: task, size, and the success that was measured.

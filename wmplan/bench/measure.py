@@ -1,0 +1,117 @@
+"""Times, percentiles, memory, floating-point operations, and what the machine's matrix products reach."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from wmplan.bench.problem import Problem
+
+GAIN = 1.1
+"""How much faster the matrix products of a type have to be before it is chosen."""
+
+
+def repeat(function: Callable[[], object], seconds: float, least: int = 3, warm_up: int = 1) -> list[float]:
+    """Milliseconds of each call, called for `seconds` and `least` times; calls to warm up come first, unmeasured."""
+    for _ in range(warm_up):
+        function()
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < until:
+        synchronise()
+        begun = time.perf_counter()
+        function()
+        synchronise()
+        times.append(1e3 * (time.perf_counter() - begun))
+    return times
+
+
+def synchronise() -> None:
+    """Wait for what a GPU still does."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def percentiles(times: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99; with few times the last two are the slowest."""
+    return {f"p{q}": float(np.percentile(times, q, method="higher" if q > 50 else "linear")) for q in (50, 95, 99)}
+
+
+def matmul_gflops(dtype: torch.dtype, device: str = "cpu", seconds: float = 0.3) -> float:
+    """Peak speed of a matrix product in 1e9 floating-point operations a second: the fastest of some sizes.
+
+    Sizes grow only while a product takes no longer than `seconds`: a type that the machine has no instructions for
+    may be a hundred times slower.
+    """
+    best = 0.0
+    for size in (256, 512, 1024):
+        left = torch.ones(size, size, dtype=dtype, device=device)
+        with torch.inference_mode():
+            fastest = min(repeat(lambda left=left: left @ left, seconds / 3, least=1))  # type: ignore[misc]
+        best = max(best, 2e-6 * size**3 / fastest)
+        if 8 * fastest > 1e3 * seconds:
+            break
+    return best
+
+
+def choose_dtype(name: str, peaks: dict[str, float]) -> torch.dtype:
+    """The type of that name; for "auto", bfloat16 if its matrix products were measured faster, otherwise float32."""
+    if name == "auto":
+        name = "bfloat16" if peaks["bfloat16"] > GAIN * peaks["float32"] else "float32"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def count_flops(rollout: Callable[[Tensor], object], problem: Problem, horizon: int) -> tuple[float, float]:
+    """Floating-point operations of the matrix products in a rollout: of one candidate, and of each one more.
+
+    Candidates are (B, S, horizon, A), one or one more for each of the problem's B environments. They are counted as
+    they happen, so what candidates share is in the first number alone; a multiplication and an addition are two.
+    """
+    counts = []
+    for samples in (1, 1, 2):  # the first time a model may also prepare its weights
+        actions = torch.zeros(len(problem.context), samples, horizon, problem.model.spec.block_dim)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            rollout(actions.to(problem.context.device))
+        counts.append(float(counter.get_total_flops()))
+    return counts[1], counts[2] - counts[1]
+
+
+@contextmanager
+def peak_memory() -> Iterator[dict[str, float | None]]:
+    """Gives a mapping whose "mb" is, afterwards, the most memory that was taken inside beside what was taken before.
+
+    Of the GPU where there is one in use, else of the process as Linux counts it; None where neither is known.
+    """
+    found: dict[str, float | None] = {"mb": None}
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        yield found
+        found["mb"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # makes the peak what is taken now
+        resident = _status("VmRSS")
+    except OSError:
+        yield found
+        return
+    yield found
+    found["mb"] = max(0.0, (_status("VmHWM") - resident) / 1024)
+
+
+def _status(name: str) -> float:
+    """An entry of this process's status, in kB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return float(line.split()[1])
+    raise OSError(f"/proc/self/status has no {name}")

@@ -1,0 +1,170 @@
+"""Times planners on models, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from wmplan.bench.config import BenchConfig, Case, cases
+from wmplan.bench.machine import machine
+from wmplan.bench.measure import choose_dtype, count_flops, matmul_gflops, peak_memory, percentiles, repeat
+from wmplan.bench.models import make_model
+from wmplan.bench.plain import plain_cem
+from wmplan.bench.problem import make_problem
+from wmplan.models.base import WorldModel
+from wmplan.planning.make import make_planner
+
+Json = dict[str, Any]
+SCHEMA = 1
+OVERHEAD_SAMPLES, OVERHEAD_ITERATIONS = 300, 30
+
+
+def run_bench(config: BenchConfig) -> Json:
+    """Measure everything the configuration asks for; gives what bench.json holds.
+
+    Shows a progress bar on a terminal. torch's number of threads is put back afterwards.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads)
+    try:
+        peaks = {name: matmul_gflops(getattr(torch, name), config.device) for name in ("float32", "bfloat16")}
+        dtype = choose_dtype(config.dtype, peaks)
+        name = str(dtype).removeprefix("torch.")
+        rows: list[Json] = []
+        models: dict[str, WorldModel] = {}
+        plain: set[str] = set()  # models whose plain loop was timed: once, at its first case
+        for case in tqdm(list(cases(config.models, config.full)), desc="bench", disable=None, leave=False):
+            if case.model not in models:
+                models = {case.model: prepare(make_model(case.model, config.seed), config, dtype)}
+            loop = case.model not in plain
+            rows.append(run_case(case, models[case.model], peaks[name], config, loop))
+            plain.add(case.model)
+        return {
+            "schema": SCHEMA,
+            "settings": {
+                "full": config.full,
+                "dtype": name,
+                "compile": config.compile,
+                "device": config.device,
+                "seconds": config.seconds,
+                "seed": config.seed,
+            },
+            "machine": machine(config.device),
+            "peak_gflops": peaks,
+            "overhead": [planner_overhead(one, config.seconds) for one in ("cem", "icem", "mppi")],
+            "rows": rows,
+        }
+    finally:
+        torch.set_num_threads(threads)
+
+
+def prepare(model: WorldModel, config: BenchConfig, dtype: torch.dtype) -> WorldModel:
+    """The model where and in what it is to compute; a JEPA stays in float32, being too small to gain."""
+    model = model.to(config.device)
+    return model.to(dtype) if hasattr(model, "latent_dtype") else model
+
+
+def run_case(case: Case, model: WorldModel, peak: float, config: BenchConfig, plain: bool) -> Json:
+    """One row: speed, memory and share of the peak; with `plain`, also how long the plain loop takes."""
+    problem = make_problem(model, case.batch, seed=config.seed)
+    planner = make_case_planner(case, model)
+    planner.reset(range(config.seed, config.seed + case.batch))
+    cost = problem.cost()
+    first, more = count_flops(cost.predict, problem, case.horizon)
+    if config.compile:
+        cost.predict = torch.compile(cost.predict, dynamic=False)  # type: ignore[method-assign]
+    spent: list[float] = []  # outside of the cost function, an iteration
+    candidates: list[int] = []
+
+    def plan() -> None:
+        found = planner.plan(cost).diagnostics
+        spent.append((found["plan_ms"] - found["cost_ms"]) / found["iterations"])
+
+    counted = _counting(cost, candidates)
+    planner.plan(counted)  # warms up, too: torch.compile's work and first uses of memory stay out of the times
+    with peak_memory() as memory:
+        planner.plan(cost)
+    times = repeat(plan, config.seconds)
+    by_percentile = percentiles(times)
+    seconds = by_percentile["p50"] / 1e3
+    rollouts, passes = sum(candidates) * case.batch, len(candidates)
+    total = first * passes + more * (sum(candidates) - passes)
+    row: Json = {
+        "model": case.model,
+        "planner": case.planner,
+        "batch": case.batch,
+        "samples": case.samples,
+        "horizon": case.horizon,
+        "iterations": case.iterations,
+        "context": problem.context.shape[1],
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "threads": torch.get_num_threads(),
+        "plans": len(times),
+        "plan_ms": by_percentile,
+        "plans_per_s": case.batch / seconds,
+        "rollouts_per_s": rollouts / seconds,
+        "model_steps_per_s": rollouts * case.horizon / seconds,
+        "gflop": total / 1e9,
+        "gflops": total / 1e9 / seconds,
+        "peak_share": total / 1e9 / seconds / peak,
+        "memory_mb": memory["mb"],
+        "overhead_ms": percentiles(spent)["p50"],
+        "plain_ms": None,
+    }
+    if plain:
+        with torch.inference_mode():
+            elites = max(1, case.samples // 10)
+            loop = repeat(
+                lambda: plain_cem(problem, case.samples, case.horizon, case.iterations, elites), 0.0, 1, warm_up=0
+            )
+        row["plain_ms"] = percentiles(loop)["p50"]
+    return row
+
+
+def make_case_planner(case: Case, model: WorldModel) -> Any:
+    """The case's planner in the model's bounds, a tenth of its samples being elites."""
+    low, high = model.spec.block_bounds()
+    settings: Json = {"num_samples": case.samples, "num_iterations": case.iterations, "horizon": case.horizon}
+    settings["num_elites"] = max(1, case.samples // 10)
+    device = next(model.parameters()).device
+    return make_planner(case.planner, low, high, action_block=model.spec.action_block, device=device, **settings)
+
+
+def _counting(cost: Callable[[Tensor], Tensor], candidates: list[int]) -> Callable[[Tensor], Tensor]:
+    """The cost, which writes down how many candidates of each environment it was asked for."""
+
+    def counted(actions: Tensor) -> Tensor:
+        candidates.append(actions.shape[1])
+        return cost(actions)
+
+    return counted
+
+
+def planner_overhead(name: str, seconds: float) -> Json:
+    """What a planner itself takes, with a cost that takes nothing: milliseconds an iteration."""
+    low, high = -torch.ones(10), torch.ones(10)
+    settings = {"num_samples": OVERHEAD_SAMPLES, "num_iterations": OVERHEAD_ITERATIONS, "horizon": 5, "num_elites": 30}
+    if name == "icem":
+        settings["decay"] = 1.0  # as many samples in each iteration as the others
+    planner = make_planner(name, low, high, action_block=5, **settings)
+    planner.reset([0])
+    spent: list[float] = []
+
+    def plan() -> None:
+        found = planner.plan(lambda actions: actions[:, :, 0, 0]).diagnostics
+        spent.append((found["plan_ms"] - found["cost_ms"]) / found["iterations"])
+
+    plan()
+    spent.clear()
+    repeat(plan, min(seconds, 1.0), warm_up=0)
+    return {
+        "planner": name,
+        "samples": OVERHEAD_SAMPLES,
+        "iterations": OVERHEAD_ITERATIONS,
+        "horizon": 5,
+        "ms": percentiles(spent),
+    }
