@@ -303,7 +303,8 @@ class ControlLoop:
     @property
     def awaits_plan(self) -> bool:
         """Whether the planner has something to do, or does it."""
-        return self.working or bool(self._commands) or self._mailbox is not None
+        has_frame = self._mailbox is not None and self.state != "SAFE_STOP"
+        return self.working or bool(self._commands) or has_frame
 
     @property
     def retries(self) -> bool:
