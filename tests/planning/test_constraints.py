@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmplan.planning import PLANNERS, CEMConfig, Penalty, RateLimit, Rejection, make_planner
+from wmplan.planning import PLANNERS, CEMConfig, FrozenPrefix, Penalty, RateLimit, Rejection, make_planner
 from wmplan.planning.judge import rank_costs
 
 FEW = {"num_samples": 12, "num_iterations": 3, "horizon": 3}
@@ -100,3 +100,43 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="max_change is -1"):
         RateLimit(-1)
     assert CEMConfig().num_samples == 300
+
+
+@pytest.mark.parametrize("kind", ["free", "held", "spline-cubic"])
+@pytest.mark.parametrize("name", PLANNERS)
+def test_every_candidate_begins_with_what_is_committed(name: str, kind: str) -> None:
+    committed = torch.tensor([[[0.5, -0.5], [0.25, 1.0], [0.0, 0.125]], [[-1.0, 0.0], [9.0, 9.0], [9.0, 9.0]]])
+    planner = few(name, parameterization=kind)
+    planner.reset([0, 1])
+    plan = planner.plan(cost, constraints=[FrozenPrefix(committed, torch.tensor([3, 1]))], record=True)
+    for candidates in (*plan.diagnostics["candidates"], plan.actions[:, None]):
+        steps = candidates.view(2, candidates.shape[1], 6, 2)
+        torch.testing.assert_close(steps[0, :, :3], committed[0].expand(steps.shape[1], -1, -1))
+        torch.testing.assert_close(steps[1, :, :1], committed[1, :1].expand(steps.shape[1], -1, -1))
+        assert (candidates.abs() <= 1).all()
+    if name != "gradient":
+        assert plan.actions.view(2, 6, 2)[0, 3:].std() > 0 or kind == "held"  # the rest is searched
+    torch.testing.assert_close(plan.cost, cost(plan.actions[:, None])[:, 0])
+
+
+def test_a_prefix_of_no_step_changes_nothing_but_how_it_is_computed() -> None:
+    plans = []
+    for constraints in ((), (FrozenPrefix(torch.zeros(2, 0, 2), torch.zeros(2, dtype=torch.int64)),)):
+        planner = few("icem")
+        planner.reset([0, 1])
+        plans.append(planner.plan(cost, constraints=constraints).actions)
+    assert torch.equal(*plans)
+
+
+@pytest.mark.parametrize(
+    ("actions", "counts", "message"),
+    [
+        (torch.zeros(2, 3), torch.zeros(2), "shape"),
+        (torch.zeros(2, 3, 2), torch.zeros(3), "shape"),
+        (torch.zeros(2, 3, 2), torch.tensor([0, 4]), "from 0 to 3"),
+        (torch.zeros(2, 3, 2), torch.tensor([-1, 0]), "from 0 to 3"),
+    ],
+)
+def test_a_wrong_prefix_is_named(actions: Tensor, counts: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FrozenPrefix(actions, counts)
