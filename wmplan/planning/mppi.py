@@ -47,16 +47,21 @@ def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor
     weights are 0.
     """
     finite = torch.isfinite(costs)
-    lowest = torch.where(finite, costs, torch.inf).amin(1, keepdim=True)
-    excess = torch.where(finite, costs - lowest, 0.0)
+    every = bool(finite.all())  # spares the usual case half of the operations; the numbers are the same
+
+    def only_finite(values: Tensor) -> Tensor:
+        return values if every else torch.where(finite, values, 0.0)
+
+    lowest = (costs if every else torch.where(finite, costs, torch.inf)).amin(1, keepdim=True)
+    excess = only_finite(costs - lowest)
     if standardise:
-        count = finite.sum(1, keepdim=True).clamp(min=1)
+        count = costs.shape[1] if every else finite.sum(1, keepdim=True).clamp(min=1)
         # Measured in the largest first: squares of costs that are very large or small would leave the float's range.
         excess = excess / excess.amax(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
-        centred = torch.where(finite, excess - excess.sum(1, keepdim=True) / count, 0.0)
+        centred = only_finite(excess - excess.sum(1, keepdim=True) / count)
         scale = (centred.square().sum(1, keepdim=True) / count).sqrt()
         excess = excess / scale.clamp(min=torch.finfo(costs.dtype).eps)
-    weights = torch.where(finite, (-excess / temperature).exp(), 0.0)
+    weights = only_finite((-excess / temperature).exp())
     return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
 
 

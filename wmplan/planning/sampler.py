@@ -43,7 +43,7 @@ class Sampler(Planner):
         noise = coloured_noise(
             search.generators, samples, search.space.num_knots, self.action_dim, self.config.noise_beta, self.device
         )
-        points = torch.addcmul(search.mean[:, None], noise, search.std[:, None])
+        points = torch.addcmul(search.mean[:, None], noise, search.std[:, None], out=noise)
         points[:, 0] = search.mean
         if iteration == 0 and search.extra is not None:
             room = min(search.extra.shape[1], samples - 1)
