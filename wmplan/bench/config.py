@@ -42,7 +42,7 @@ LARGER = (
     Case("lewm", "cem", 1, 300, 5, 30),
     Case("dino_wm", "cem", 1, 64, 5, 1),
 )
-SWEEPS = {
+SWEEPS: dict[str, dict[str, tuple[int, ...]]] = {
     "keypoint": {"batch": (2, 4, 8, 16), "samples": (32, 300, 1000), "horizon": (1, 2, 10)},
     "lewm": {"batch": (2, 4, 8), "samples": (32, 128, 300), "horizon": (1, 2, 10)},
     "dino_wm": {"batch": (2,), "samples": (1, 8, 16), "horizon": (1, 3)},

@@ -147,7 +147,12 @@ def _counting(cost: Callable[[Tensor], Tensor], candidates: list[int]) -> Callab
 def planner_overhead(name: str, seconds: float) -> Json:
     """What a planner itself takes, with a cost that takes nothing: milliseconds an iteration."""
     low, high = -torch.ones(10), torch.ones(10)
-    settings = {"num_samples": OVERHEAD_SAMPLES, "num_iterations": OVERHEAD_ITERATIONS, "horizon": 5, "num_elites": 30}
+    settings: Json = {
+        "num_samples": OVERHEAD_SAMPLES,
+        "num_iterations": OVERHEAD_ITERATIONS,
+        "horizon": 5,
+        "num_elites": 30,
+    }
     if name == "icem":
         settings["decay"] = 1.0  # as many samples in each iteration as the others
     planner = make_planner(name, low, high, action_block=5, **settings)
