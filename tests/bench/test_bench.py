@@ -74,10 +74,10 @@ def test_lewms_operations_are_counted(horizon):
 def test_what_is_shared_is_counted_once():
     problem = problem_of("keypoint", batch=3)
     first, more = count_flops(problem.cost().predict, problem, 2)
-    blocks, out = 3 * 2 * 512 * 512, 512 * 34  # three residual perceptrons, and the way out
-    candidate_step_1 = 10 * 512 + blocks + out  # the newest action; two latents and the action before are shared
-    candidate_step_2 = 34 * 512 + 2 * 10 * 512 + blocks + out
-    shared = (2 * 34 + 10) * 512 + 34 * 512  # of step 1, and the newest context frame as the older of step 2's window
+    blocks, out = 3 * 2 * 256 * 256, 256 * 34  # three residual perceptrons, and the way out
+    candidate_step_1 = 10 * 256 + blocks + out  # the newest action; two latents and the action before are shared
+    candidate_step_2 = 34 * 256 + 2 * 10 * 256 + blocks + out
+    shared = (2 * 34 + 10) * 256 + 34 * 256  # of step 1, and the newest context frame as the older of step 2's window
     assert more == 3 * 2 * (candidate_step_1 + candidate_step_2)
     assert first - more == 3 * 2 * shared
 
