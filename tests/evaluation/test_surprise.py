@@ -35,8 +35,12 @@ def model() -> JEPA:
         proprio_std=(0.1, 0.1),
     )
     options = {"channels": [4, 4], "keypoints": 5, "hidden": 8}
-    torch.manual_seed(0)
-    return JEPA(JEPAConfig(latent_dim=4, encoder_options=options), spec).eval()
+    made = JEPA(JEPAConfig(latent_dim=4, encoder_options=options), spec)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():  # those that start at zero too: every action has its own cost
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return made.eval()
 
 
 @pytest.fixture
