@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_help_shows_the_settings_of_the_chosen_planner(capsys: pytest.CaptureFix
     ],
 )
 def test_examples_are_accepted(line: str) -> None:
-    _, name, *arguments = line.split()
+    _, name, *arguments = shlex.split(line)
     cli.read_settings(name, arguments)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wmplan.bench.models import MODELS
@@ -58,7 +58,7 @@ def cases(models: Sequence[str], full: bool) -> Iterator[Case]:
         if full:
             yield from (case for case in LARGER if case.model == base.model)
             for name, values in SWEEPS[base.model].items():
-                yield from (replace(base, **{name: value}) for value in values)
+                yield from (Case(**{**asdict(base), name: value}) for value in values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

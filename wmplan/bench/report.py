@@ -34,7 +34,7 @@ def table(results: Json) -> str:
     where, peaks, settings = results["machine"], results["peak_gflops"], results["settings"]
     head = (
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads; matrix products reach "
-        f"{peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.0f} in bfloat16; "
+        f"{peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.2g} in bfloat16; "
         f"models compute in {settings['dtype']}"
     )
     own = ", ".join(f"{one['planner']} {one['ms']['p50']:.2f}" for one in results["overhead"])

@@ -94,7 +94,7 @@ def _lines(settings: Mapping[str, Any], texts: Mapping[str, str], path: str) -> 
 def _line(setting: str, meaning: str) -> str:
     indent = " " * (WIDTH + 2)
     body = textwrap.fill(meaning, TOTAL, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
-    if len(setting) >= WIDTH:
+    if len(setting) >= WIDTH - 1:
         return f"  {setting}\n{body}" if meaning else f"  {setting}"
     return f"  {setting:{WIDTH}}{body[WIDTH + 2 :]}".rstrip()
 
