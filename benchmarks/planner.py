@@ -290,7 +290,7 @@ def text(results: dict[str, Any]) -> str:
         "# Planning speed against peers",
         "",
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads of torch {where['torch']}; matrix "
-        f"products reach {peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.2g} in bfloat16. "
+        f"products reach {peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.3g} in bfloat16. "
         "Everything is in float32.",
         "",
         "| what | against | theirs, ms an iteration | ours, ms an iteration | theirs / ours, median (range) |",

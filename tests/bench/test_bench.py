@@ -8,7 +8,8 @@ import torch
 
 from wmplan.bench import BenchConfig, config, run_bench
 from wmplan.bench.config import Case, cases
-from wmplan.bench.measure import choose_dtype, count_flops, peak_memory, percentiles, repeat
+from wmplan.bench.measure import choose_dtype, count_flops, percentiles, repeat
+from wmplan.bench.memory import TensorPeak
 from wmplan.bench.models import make_model
 from wmplan.bench.plain import plain_cem, plain_rollout
 from wmplan.bench.problem import make_problem
@@ -162,12 +163,16 @@ def test_warm_up_is_not_in_the_times():
     assert percentiles([1.0, 2.0, 9.0]) == {"p50": 2.0, "p95": 9.0, "p99": 9.0}
 
 
-def test_memory_is_that_of_the_block():
-    with peak_memory() as found:
-        block = torch.ones(32, 2**20)  # 128 MB
-        del block
-    if found["mb"] is not None:
-        assert 100 <= found["mb"] <= 200
+def test_memory_is_what_is_held_at_one_time():
+    outside = torch.ones(2**18)
+    with torch.inference_mode(), TensorPeak() as memory:
+        for _ in range(3):
+            kept = torch.ones(2**18)  # 1 MiB, gone before the next one
+            view = kept[: 2**17]
+            del kept
+            another = outside + 1
+            del view, another
+    assert memory.peak == 2 * 2**20
 
 
 def test_the_plain_planner_comes_close():

@@ -1,12 +1,9 @@
-"""Times, percentiles, memory, floating-point operations, and what the machine's matrix products reach."""
+"""Times, percentiles, floating-point operations, and what the machine's matrix products reach."""
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -83,35 +80,3 @@ def count_flops(rollout: Callable[[Tensor], object], problem: Problem, horizon: 
             rollout(actions.to(problem.context.device))
         counts.append(float(counter.get_total_flops()))
     return counts[1], counts[2] - counts[1]
-
-
-@contextmanager
-def peak_memory() -> Iterator[dict[str, float | None]]:
-    """Gives a mapping whose "mb" is, afterwards, the most memory that was taken inside beside what was taken before.
-
-    Of the GPU where there is one in use, else of the process as Linux counts it; None where neither is known.
-    """
-    found: dict[str, float | None] = {"mb": None}
-    gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        yield found
-        found["mb"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # makes the peak what is taken now
-        resident = _status("VmRSS")
-    except OSError:
-        yield found
-        return
-    yield found
-    found["mb"] = max(0.0, (_status("VmHWM") - resident) / 1024)
-
-
-def _status(name: str) -> float:
-    """An entry of this process's status, in kB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return float(line.split()[1])
-    raise OSError(f"/proc/self/status has no {name}")

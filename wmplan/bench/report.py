@@ -34,7 +34,7 @@ def table(results: Json) -> str:
     where, peaks, settings = results["machine"], results["peak_gflops"], results["settings"]
     head = (
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads; matrix products reach "
-        f"{peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.2g} in bfloat16; "
+        f"{peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.3g} in bfloat16; "
         f"models compute in {settings['dtype']}"
     )
     own = ", ".join(f"{one['planner']} {one['ms']['p50']:.2f}" for one in results["overhead"])
@@ -54,7 +54,7 @@ def _cells(row: Json) -> tuple[str, ...]:
         f"{row['rollouts_per_s']:.0f}",
         f"{row['model_steps_per_s']:.0f}",
         f"{100 * row['peak_share']:.0f} %",
-        "" if row["memory_mb"] is None else f"{row['memory_mb']:.0f}",
+        f"{row['memory_mb']:.1f}",
         f"{row['overhead_ms']:.2f}",
         "" if plain is None else f"{plain / times['p50']:.1f} x as long",
     )
