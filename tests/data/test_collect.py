@@ -123,10 +123,10 @@ SCRIPT = f"""
 import sys
 from wmplan.data.collect import CollectConfig, collect
 if __name__ == "__main__":
-    out, processes = sys.argv[1], int(sys.argv[2])
+    out, processes, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     try:
         collect(CollectConfig(
-            {TASK!r}, out, {EPISODES}, {STEPS}, 3, (16, 16), processes=processes, episodes_per_shard={PER_SHARD}
+            {TASK!r}, out, {EPISODES}, steps, 3, (16, 16), processes=processes, episodes_per_shard={PER_SHARD}
         ))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -134,11 +134,11 @@ if __name__ == "__main__":
 
 
 @contextlib.contextmanager
-def collecting(tmp_path: Path, processes: int) -> Iterator[subprocess.Popen[str]]:
+def collecting(tmp_path: Path, processes: int, steps: int = STEPS) -> Iterator[subprocess.Popen[str]]:
     """The small collection in a process group of its own."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(tmp_path / "data"), str(processes)]
+    command = [sys.executable, str(script), str(tmp_path / "data"), str(processes), str(steps)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
@@ -201,15 +201,17 @@ def test_an_interrupted_collection_is_no_data_set_yet(reference: EpisodeStore, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_ctrl_c_stops_every_process_without_a_word(reference: EpisodeStore, tmp_path: Path, processes: int) -> None:
-    with collecting(tmp_path, processes) as process:
+def test_ctrl_c_stops_every_process_without_a_word(tmp_path: Path, processes: int) -> None:
+    long = 300  # steps: it must not be done before the signal comes
+    with collecting(tmp_path, processes, long) as process:
         wait_for_shards(tmp_path, 1, process)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 130
         assert errors == ""
         wait_until_gone(process.pid)
-    assert_same(collect(small(tmp_path / "data")), reference)
+    whole = collect(small(tmp_path / "whole", steps=long))
+    assert_same(collect(small(tmp_path / "data", steps=long)), whole)
 
 
 def test_a_damaged_shard_is_collected_again(
