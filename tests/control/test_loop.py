@@ -125,6 +125,19 @@ def test_replan_every_leaves_frames_out(simulate: Any) -> None:
     assert 7 <= len(sim.requests) <= 10
 
 
+def test_a_robot_at_rest_begins_with_the_plans_first_action_however_long_it_took(simulate: Any, answer: Any) -> None:
+    sim = simulate(config=replace(PLAIN, hold_seconds=60.0), length=12, answer=lambda now: answer(3.05))
+    for seed in range(2):  # the second time it is known how long planning takes
+        sim.reset(seed)
+        for _ in range(80):
+            sim.tick()
+        request, step, _ = next(one for one in sim.requests if one[0].epoch == seed + 1)
+        assert len(request.committed) <= 1  # what will be committed at rest needs no telling
+        followed = [index for index in range(80 * seed, 80 * seed + 80) if sim.states[index] == "FOLLOW"]
+        assert len(followed) >= 12
+        assert step_of(sim.sent[followed[0]]) == step + len(request.committed)
+
+
 # ------------------------------------------------------------------ late, held, stopped
 
 

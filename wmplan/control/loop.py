@@ -337,8 +337,8 @@ class ControlLoop:
         """Robot steps from a frame until a plan from it can take effect."""
         if not self.config.compensation:
             return 0
-        if self.config.wait_first and not self._has_plan:
-            return self.timeline.free - frame.step  # the robot stands still until then
+        if self.timeline.is_empty and not self._moved_since(frame.step):
+            return self.timeline.free - frame.step  # the robot stands still until the plan is there, whenever that is
         count = math.ceil((now - frame.captured_at + self.planning_time.expected) * self.step_rate - 1e-6)
         count = max(count, self.timeline.next - frame.step)
         return count if self._plan_steps is None else min(count, self._plan_steps - 1)

@@ -62,6 +62,11 @@ class Timeline:
         """The first robot step that nothing was sent in yet."""
         return self.next if self.next - 1 in self._sent else max(self.next - 1, 0)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is planned from there on."""
+        return not any(step >= self.free for step in self.planned)
+
     def executed(self, begin: int, end: int) -> Action:
         """The mean action of each robot step from `begin` to before `end`, (n, a)."""
         rows = [np.mean(self._sent.get(step, [self.rest]), axis=0) for step in range(begin, end)]
