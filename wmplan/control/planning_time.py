@@ -33,5 +33,7 @@ class PlanningTime:
 
     @property
     def expected(self) -> float:
-        """Seconds."""
-        return float(np.quantile(np.array(self._recent), self.quantile)) if self._recent else self.first
+        """Seconds. One long hiccup alone does not count: no value is interpolated towards it."""
+        if not self._recent:
+            return self.first
+        return float(np.quantile(np.array(self._recent), self.quantile, method="lower"))

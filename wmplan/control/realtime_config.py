@@ -37,7 +37,7 @@ class RealtimeConfig:
     compensation: bool = True
     wait_first: bool = False
     expected_seconds: float = 0.1
-    quantile: float = 0.99
+    quantile: float = 0.95
     warmup: int = 1
     deadline_ms: float | None = None
     max_age: float = 0.5
