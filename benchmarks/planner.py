@@ -186,7 +186,7 @@ def paired(name: str, peer: str, mine: Run, other: Run, pairs: int, iterations: 
     return row
 
 
-def compare_lewm(pairs: int, iterations: int, batches: tuple[int, ...]) -> list[dict[str, Any]]:
+def compare_lewm(pairs: int, iterations: int, batches: tuple[int, ...], compiled: bool) -> list[dict[str, Any]]:
     """LeWM at its released size, 300 samples, horizon 5, from one frame as stable-worldmodel plans."""
     rows = []
     model = make_model("lewm")
@@ -214,6 +214,10 @@ def compare_lewm(pairs: int, iterations: int, batches: tuple[int, ...]) -> list[
                 rows.append(paired("LeWM, mppi 300 x 5", "pytorch-mppi", mine, other, pairs, iterations))
     problem = make_problem(model, 1, frames=1)
     rows.append(against_plain("LeWM, cem 300 x 5", problem, SAMPLES, iterations, pairs))
+    if compiled and rows[0]["peer"] != "plain loop":
+        model.compiled = True
+        mine, other = ours(problem, "cem", SAMPLES, iterations), solver(problem, peer_lewm(problem), "cem", iterations)
+        rows.append(paired("LeWM, cem 300 x 5, compiled", "stable-worldmodel", mine, other, pairs, iterations))
     return rows
 
 
@@ -341,6 +345,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=10, help="of a plan; the field's research preset has 30")
     parser.add_argument("--patch-samples", type=int, default=64, help="samples on DINO-WM; 0 leaves it out")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="environments planned together")
+    parser.add_argument("--compile", action="store_true", help="also ours by torch.compile, which takes minutes more")
     parser.add_argument("--draw", action="store_true", help="only draw what was measured before")
     options = parser.parse_args()
     data, picture = options.out / "planner.json", options.out / "planner.png"
@@ -350,7 +355,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)  # the peers draw from the global generator
     peaks = {name: matmul_gflops(getattr(torch, name)) for name in ("float32", "bfloat16")}
-    rows = compare_lewm(options.pairs, options.iterations, tuple(options.batches))
+    rows = compare_lewm(options.pairs, options.iterations, tuple(options.batches), options.compile)
     if options.patch_samples:
         problem = make_problem(make_model("dino_wm"), 1, frames=1)
         name = f"DINO-WM, cem {options.patch_samples} x 5"

@@ -17,6 +17,7 @@ from wmplan.bench.models import make_model
 from wmplan.bench.plain import plain_cem
 from wmplan.bench.problem import make_problem
 from wmplan.models.base import WorldModel
+from wmplan.models.public.lewm import LeWM
 from wmplan.planning.make import make_planner
 
 Json = dict[str, Any]
@@ -66,6 +67,8 @@ def run_bench(config: BenchConfig) -> Json:
 def prepare(model: WorldModel, config: BenchConfig, dtype: torch.dtype) -> WorldModel:
     """The model where and in what it is to compute; a JEPA stays in float32, being too small to gain."""
     model = model.to(config.device)
+    if config.compile and isinstance(model, LeWM):
+        model.compiled = True
     return model.to(dtype) if hasattr(model, "latent_dtype") else model
 
 
@@ -78,7 +81,7 @@ def run_case(case: Case, model: WorldModel, peak: float, config: BenchConfig, pl
     first, more = count_flops(cost.predict, problem, case.horizon)
     with TensorPeak() as memory:
         planner.plan(cost)
-    if config.compile:
+    if config.compile and not isinstance(model, LeWM):
         cost.predict = torch.compile(cost.predict, dynamic=False)  # type: ignore[method-assign]
     spent: list[float] = []  # outside of the cost function, an iteration
     candidates: list[int] = []

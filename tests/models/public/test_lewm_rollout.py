@@ -1,5 +1,7 @@
 """The folded predictor against the same weights carried through every layer as they are."""
 
+import shutil
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -81,3 +83,17 @@ def test_less_is_multiplied(parity):
         with FlopCounterMode(display=False) as folded:
             model.rollout(context, actions)
     assert folded.get_total_flops() < 0.9 * plain.get_total_flops()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiling_changes_nothing(parity):
+    architecture = parity("lewm").architecture
+    model = LeWM.build({**architecture, "predictor": {**architecture["predictor"], "depth": 1}}).eval()
+    context, actions, _ = arguments(model, 1, 2)
+    with torch.inference_mode():
+        before = model.rollout(context, actions)
+        model.compiled = True
+        after = model.rollout(context, actions)
+    assert before.std() > 0.1
+    assert (before - after).abs().max() <= 1e-4 * before.abs().max()

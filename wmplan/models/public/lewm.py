@@ -208,10 +208,15 @@ class LeWM(FrameCausalModel):
     Args:
         config: sizes.
         spec: what surrounds the model; plain numbers of the right size when left out.
+
+    Attributes:
+        compiled: set it to have torch.compile make what rollouts without gradients consist of: about a fifth faster,
+            after a minute for each new shape. Needs a C++ compiler.
     """
 
     kind, family = "lewm", "LeWM"
     frame_tokens = 1
+    compiled = False
     max_batch_bytes = 2**27  # larger passes gain no more: a product reads all weights once a pass
 
     def __init__(self, config: LeWMConfig, spec: ModelSpec) -> None:
@@ -293,11 +298,14 @@ class LeWM(FrameCausalModel):
         """The predictor with its weights folded, made anew when they have changed."""
         weights = list(self.predictor.transformer.layers.parameters())
         if any(one.is_inference() for one in weights):  # they do not tell when they change
-            return FoldedPredictor(self)
-        state: tuple[object, ...] = tuple((id(one), one.data_ptr(), one._version, one.dtype) for one in weights)
+            return FoldedPredictor(self, self.compiled)
+        state: tuple[object, ...] = (
+            self.compiled,
+            *((id(one), one.data_ptr(), one._version, one.dtype) for one in weights),
+        )
         if self._folded is None or self._folded[0] != state:
             with torch.inference_mode(False), torch.no_grad():
-                self._folded = state, FoldedPredictor(self)
+                self._folded = state, FoldedPredictor(self, self.compiled)
         return self._folded[1]
 
     def candidate_bytes(self, frames: int, kept: int) -> int:

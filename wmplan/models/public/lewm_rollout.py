@@ -118,13 +118,15 @@ class FoldedPredictor:
 
     Args:
         model: whose weights are folded, as they are now.
+        compiled: whether torch.compile makes the passes; each new shape then takes a minute the first time.
     """
 
-    def __init__(self, model: LeWM) -> None:
+    def __init__(self, model: LeWM, compiled: bool = False) -> None:
         wide = torch.promote_types(model.dtype, torch.float32)
         self.model, self.window = model, model.window
         transformer = model.predictor.transformer
         self.blocks = [FoldedBlock(cast("ConditionalBlock", layer), wide) for layer in transformer.layers]
+        self._advance = torch.compile(self.advance) if compiled else self.advance
 
     # ------------------------------------------------------------------ one pass
 
@@ -213,7 +215,7 @@ class FoldedPredictor:
             for start in {one for one in starts if one < time - 1}:
                 shared[start] = []
                 frames = context[:, None, start:-1]
-                self.advance(frames, [one[:, :, start:] for one in conditions], 0, shared[start])
+                self._advance(frames, [one[:, :, start:] for one in conditions], 0, shared[start])
         parts = [self._rollout_chunk(context, one, starts, shared, last_only) for one in actions.split(size, 1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
@@ -233,5 +235,5 @@ class FoldedPredictor:
                 first = newest + step
             window = torch.stack(latents[first - newest :], dim=2)  # (b, s, f, D)
             chosen = [one[:, :, first - newest : step + 1] for one in conditions]
-            latents.append(self.advance(window, chosen, first - start, seen))
+            latents.append(self._advance(window, chosen, first - start, seen))
         return torch.stack(latents[-1:] if last_only else latents[1:], dim=2)
