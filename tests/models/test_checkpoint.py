@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wmplan.models import CheckpointError, checkpoint, load, save, sha256, shipped_models
+from wmplan.models.decoder import Decoder
+from wmplan.models.predictors import MLPPredictor
 
 CARD = {"name": "small", "task": "pusht", "seed": 3, "planning": {"planner": {"horizon": 5}}}
 
@@ -29,7 +31,7 @@ def test_round_trip_is_exact(model, folder, frames, tmp_path):
     loaded = load(folder, device="cpu")
     assert not loaded.training
     assert loaded.card == CARD
-    assert loaded.spec == model.spec and loaded.config == model.config
+    assert loaded.spec == model.spec and loaded.architecture == model.architecture
     assert loaded.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
@@ -38,6 +40,14 @@ def test_round_trip_is_exact(model, folder, frames, tmp_path):
     save(loaded, tmp_path / "again", CARD)
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
     assert sha256(tmp_path / "again") == sha256(folder) == sha256(folder / "weights.safetensors")
+
+
+def test_a_default_that_changes_later_changes_no_stored_model(model, folder, monkeypatch):
+    monkeypatch.setitem(MLPPredictor.__init__.__kwdefaults__, "width", 24)
+    monkeypatch.setitem(Decoder.__init__.__kwdefaults__, "width", 8)
+    loaded = load(folder, device="cpu")
+    assert loaded.predictor.out.in_features == model.predictor.out.in_features != 24
+    assert loaded.decoder.out.in_channels == model.decoder.out.in_channels != 8
 
 
 def test_the_hash_tells_models_apart(model, folder, tmp_path):

@@ -13,9 +13,9 @@ from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder
-from wmplan.models.encoders import TwoStreams, make_encoder
-from wmplan.models.predictors import make_predictor
-from wmplan.models.registry import build
+from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
+from wmplan.models.predictors import PREDICTORS, make_predictor
+from wmplan.models.registry import build, with_defaults
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,14 @@ class JEPA(WorldModel):
     @property
     def architecture(self) -> dict[str, Any]:
         """What a checkpoint says of how this model is built."""
-        return {"kind": "jepa", **asdict(self.config)}
+        config = self.config
+        options = {
+            "encoder_options": with_defaults(ENCODERS[config.encoder], config.encoder_options),
+            "predictor_options": with_defaults(PREDICTORS[config.predictor], config.predictor_options),
+            "critic_options": with_defaults(TemporalCritic, config.critic_options),
+            "decoder_options": with_defaults(Decoder, config.decoder_options),
+        }
+        return {"kind": "jepa", **asdict(config), **options}
 
     # ------------------------------------------------------------------ frames to latents
 

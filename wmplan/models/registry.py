@@ -42,6 +42,16 @@ def check_options(target: Callable[..., Any], options: Mapping[str, Any], path: 
     return {name: getattr(checked, name) for name in options}
 
 
+def with_defaults(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with what the keyword-only parameters of `target` are where they say nothing.
+
+    A checkpoint stores these, so that it loads after a default has changed.
+    """
+    parameters = inspect.signature(target).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return {**defaults, **options}
+
+
 def require_positive(part: str, **values: int) -> None:
     """Raise a UserError that names the first of the options `values` that is below one."""
     for name, value in values.items():

@@ -37,6 +37,7 @@ class Stage:
         loss: from a batch and a generator to the loss and the figures to log.
         batches: where the batches come from.
         optimizer: "adamw" or "muon".
+        adamw_part: a part of the module that takes AdamW's steps whatever the optimiser.
         after_step: called after each optimiser step (averages of weights).
         evaluate: called with the step at every save; its figures join the log.
         save_every: steps between saves.
@@ -55,6 +56,7 @@ class Stage:
         optimizer: str,
         seed: int,
         folder: Path,
+        adamw_part: nn.Module | None = None,
         after_step: Callable[[], None] | None = None,
         evaluate: Callable[[int], dict[str, Any]] | None = None,
         save_every: int = 500,
@@ -65,8 +67,15 @@ class Stage:
         self.after_step, self.evaluate, self.save_every = after_step, evaluate, save_every
         self.frames_per_step = frames_per_step
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        kinds: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "muon": Muon}
-        self.optimizer = kinds[optimizer](self.parameters, lr=learning_rate, weight_decay=weight_decay)  # type: ignore[call-arg]
+        self.optimizer: torch.optim.Optimizer
+        if optimizer == "muon":
+            apart = {id(p) for p in adamw_part.parameters()} if adamw_part else set()
+            groups = [{"params": [p for p in self.parameters if id(p) not in apart]}]
+            if apart:
+                groups.append({"params": [p for p in self.parameters if id(p) in apart], "largest": 0})
+            self.optimizer = Muon(groups, lr=learning_rate, weight_decay=weight_decay)
+        else:
+            self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self.seconds = 0.0
