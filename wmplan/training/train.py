@@ -189,7 +189,7 @@ class Run:
             optimizer=stage.optimizer,
             seed=config.seed,
             folder=self.folder,
-            adamw_part=self.model.predictor,  # one that learns as fast as the encoder leaves it less to tell: see README
+            adamw_part=self.model.predictor,  # as fast as the encoder, it would leave that less to tell
             after_step=joint.update_target,
             evaluate=figures,
             save_every=stage.save_every,
