@@ -155,6 +155,28 @@ def test_a_line_cut_off_by_a_kill_is_played_again(
     assert without_times(result) == without_times(finished[1])
 
 
+def test_without_proprio_the_model_sees_frames_alone(model: Any, tmp_path: Path) -> None:
+    from pixel_world import PixelWorld
+
+    class Blind(PixelWorld):
+        def encode(self, frames: Any, proprio: Any = None) -> Any:
+            return super().encode(frames)
+
+    settings = {**SETTINGS, "rows": ["planner"], "workers": 1, "episodes": 1}
+    shown, hidden = (Protocol(offset=12, budget=16, episode_steps=40, proprio=proprio) for proprio in (True, False))
+    runs = {
+        "blind": evaluate(Blind(), TASK, tmp_path / "blind", **{**settings, "protocol": shown}),
+        "hidden": evaluate(model, TASK, tmp_path / "hidden", **{**settings, "protocol": hidden}),
+        "shown": evaluate(model, TASK, tmp_path / "shown", **{**settings, "protocol": shown}),
+    }
+    actions = {
+        name: load_episode(tmp_path / name / run["per_episode"][0]["file"])["actions"] for name, run in runs.items()
+    }
+    assert np.array_equal(actions["hidden"], actions["blind"]) and not np.array_equal(
+        actions["hidden"], actions["shown"]
+    )
+
+
 def test_other_settings_are_refused_and_the_setting_named(model: Any, finished: tuple[Path, dict[str, Any]]) -> None:
     out, _ = finished
     before = (out / "results.json").read_bytes()

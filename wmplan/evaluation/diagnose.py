@@ -145,7 +145,7 @@ class Diagnostician:
         if config.rule is None:
             self.rule = worker.decided_by
         self.steps = steps_of(setup.objective)
-        self.proprio = bool(model.spec.proprio_dim)
+        self.proprio = bool(model.spec.proprio_dim) and setup.protocol.proprio
 
     def run(self) -> dict[str, Any]:
         """Fit the probes, look at the episodes, give the content of diagnosis.json."""

@@ -13,6 +13,7 @@ class Protocol:
     """How planners are evaluated.
 
     Attributes:
+        proprio: whether the planner gets the robot's own state beside each frame; without it a model reads it off.
         goal: what the planner gets of the goal: its "image", or "image+proprio", the robot's own state too.
         offset: robot steps on a held-out trajectory from start to goal.
         budget: robot steps in which to get there.
@@ -21,6 +22,7 @@ class Protocol:
         episode_steps: length of the held-out episodes, each of which gives one instance from a random time in it.
     """
 
+    proprio: bool = True
     goal: Literal["image", "image+proprio"] = "image"
     offset: int = 25
     budget: int = 50

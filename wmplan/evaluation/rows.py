@@ -15,6 +15,7 @@ from wmplan.control.limits import Limits
 from wmplan.control.receding import RecedingHorizon
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.protocol import Protocol
 from wmplan.planning.base import Plan
 from wmplan.planning.oracle import OracleCost
 
@@ -86,21 +87,23 @@ class PlannerRow(Row):
     """The controller with a world model, which sees the frames and the goal's image.
 
     Args:
-        goal: "image", or "image+proprio" to show the robot's state at the goal too.
+        protocol: what it gets to see of the robot's state, now and at the goal.
     """
 
     name, seeded = "planner", True
 
-    def __init__(self, controller: Controller, goal: str) -> None:
-        self.controller, self.shows_proprio = controller, goal == "image+proprio"
+    def __init__(self, controller: Controller, protocol: Protocol) -> None:
+        self.controller, self.protocol = controller, protocol
 
     def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
         super().begin(env, instance, seed)
         goal = env.goal_observation()
-        self.controller.reset(goal if self.shows_proprio else {"pixels": goal["pixels"]}, seeds=[seed])
+        shown = goal if self.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
+        self.controller.reset(shown, seeds=[seed])
 
     def choose(self) -> NDArray[np.float32]:
-        action = self.controller.act(self.env.observe())
+        observation = self.env.observe()
+        action = self.controller.act(observation if self.protocol.proprio else {"pixels": observation["pixels"]})
         self.new_plan = self.controller.last_plan if self.controller.planned else None
         self.plan_ms = self.controller.plan_ms
         return action

@@ -125,7 +125,7 @@ class Worker:
             model = load_model(setup)
             assert model is not None, "the planner row needs a model"
             controller = make_controller(model, setup.planner, setup.objective, setup.schedule)
-            return PlannerRow(controller, setup.protocol.goal)
+            return PlannerRow(controller, setup.protocol)
         if name == "oracle":
             task, block = self.env.task, setup.action_block
             low, high = np.tile(task.action_low, block), np.tile(task.action_high, block)

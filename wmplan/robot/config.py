@@ -120,5 +120,7 @@ class RobotConfig:
         for name in ("ramp_ms", "plan_ms"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 0 and finite")
+        if not self.protocol.proprio:
+            raise UserError("protocol.proprio is false: that is for wmplan eval, a robot always sends its own state")
         if self.clock == "simulated" and self.url is not None:
             raise UserError("clock is simulated, so the planner has to be in this process: url=null model=...")
