@@ -105,6 +105,14 @@ def test_proprio_is_standardised_or_read_off_the_frame(make_jepa, frames):
         torch.testing.assert_close(filled[..., 6:], model.proprio_head(filled[..., :6]))
 
 
+def test_what_is_read_off_a_latent_is_what_a_frame_alone_gives(make_jepa, frames):
+    model = make_jepa().eval()
+    latents = model.encode(frames())
+    torch.testing.assert_close(model.read_proprio(latents), latents[..., model.visual_dim :])
+    own = torch.randn(*latents.shape[:2], model.spec.proprio_dim)
+    torch.testing.assert_close(model.read_proprio(model.encode(frames(), own)), latents[..., model.visual_dim :])
+
+
 def test_a_frame_is_encoded_alike_in_any_batch_and_mode(make_jepa, frames):
     model = make_jepa()
     many = frames(5, 3)

@@ -89,6 +89,17 @@ def test_proprio_distance() -> None:
     )
 
 
+def test_seen_proprio_is_read_off_both_latents_alike() -> None:
+    read = lambda z: torch.stack([2 * z[..., 0], z[..., 1] - z[..., 2]], -1)  # noqa: E731
+    objective = make_objective({"proprio": {"steps": "sum", "seen": True}}, model(read_proprio=read))
+    np.testing.assert_allclose(
+        objective(PREDICTED, GOAL, ACTIONS),
+        by_hand(lambda z, g: (4 * (z[0] - g[0]) ** 2 + (z[1] - z[2] - g[1] + g[2]) ** 2) / 2, "sum"),
+        rtol=1e-5,
+    )
+    assert not torch.equal(objective(PREDICTED, GOAL, ACTIONS), ProprioDistance(2, "sum")(PREDICTED, GOAL, ACTIONS))
+
+
 def test_critic_distance_pairs_each_step_with_its_own_goal() -> None:
     critic = lambda latent, goal: (latent * goal).sum(-1)  # noqa: E731
     np.testing.assert_allclose(
@@ -177,9 +188,12 @@ def test_what_a_model_lacks_is_named() -> None:
         ({"latent": {"whitened": True}}, "the model has no whitening"),
         ({"critic": {}}, "without a critic"),
         ({"proprio": {}}, "no proprioception"),
+        ({"proprio": {"seen": True}}, "no proprioception"),
     ):
         with pytest.raises(ValueError, match=message):
             make_objective(config, bare)
+    with pytest.raises(ValueError, match="reads no robot state off its frames"):
+        make_objective({"proprio": {"seen": True}}, model())
 
 
 def test_an_imported_model_brings_its_own_objective() -> None:

@@ -149,8 +149,15 @@ class JEPA(WorldModel):
             self.check_proprio(proprio, *visual.shape[:2])
         if self.proprio_head is None:
             return visual
-        state = self.proprio_head(visual[..., self.robot]) if proprio is None else self.normalise_proprio(proprio)
+        state = self.read_proprio(visual) if proprio is None else self.normalise_proprio(proprio)
         return torch.cat([visual, state], -1)  # (B, T, D + P)
+
+    def read_proprio(self, latents: Tensor) -> Tensor:
+        """The standardised robot state (..., P) that the pictures behind latents (..., L) show."""
+        if self.proprio_head is None:
+            raise ValueError("this model has no robot state in its latents")
+        state: Tensor = self.proprio_head(latents[..., : self.visual_dim][..., self.robot])
+        return state
 
     def encode_visual(self, frames: Frames) -> Tensor:
         """Visual latents (B, T, D) of frames, as encode() takes them.

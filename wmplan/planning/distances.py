@@ -116,11 +116,15 @@ class ProprioDistance(_OverSteps):
         dim: numbers of robot state, the last of the latent.
         steps: how the steps of a plan are reduced.
         weight_by: one weight for each of these numbers, or None for equal ones.
+        read: gives the states (..., dim) of latents (..., L) in place of the last numbers. Where a model reads the
+            goal's state off its image, the states that lead there are best read in the same way: what it misreads
+            is then misread on both sides, and is no error once the pictures are alike.
     """
 
     dim: int
     steps: str = "last"
     weight_by: tuple[float, ...] | None = None
+    read: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
@@ -130,7 +134,8 @@ class ProprioDistance(_OverSteps):
             raise ValueError(f"weight_by has {len(self.weight_by)} entries, it has to have {self.dim}")
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        square = (predicted[..., -self.dim :] - goal[:, None, None, -self.dim :]).square()
+        states = [self.read(z) if self.read else z[..., -self.dim :] for z in (predicted, goal)]
+        square = (states[0] - states[1][:, None, None]).square()
         if self.weight_by is not None:
             square = square * torch.tensor(self.weight_by, dtype=square.dtype, device=square.device)
         return square.mean(-1)

@@ -28,7 +28,7 @@ __all__ = [
 def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
-    Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by}, `critic` {steps},
+    Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by, seen}, `critic` {steps},
     `action` {effort, change}, `native` {the settings of an imported model's own}, and `switch` {threshold,
     near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again. A term of weight 0 is left
     out.
@@ -68,10 +68,17 @@ def _latent(
     return LatentDistance(kind, steps, whitening, size)
 
 
-def _proprio(model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None) -> Objective:
+def _proprio(
+    model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
+) -> Objective:
     if not model.spec.proprio_dim:
         raise ValueError("objective proprio: the model has no proprioception in its latent")
-    return ProprioDistance(model.spec.proprio_dim, steps, None if weight_by is None else tuple(weight_by))
+    read = None
+    if seen:
+        read = getattr(model, "read_proprio", None)
+        if read is None:
+            raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
+    return ProprioDistance(model.spec.proprio_dim, steps, None if weight_by is None else tuple(weight_by), read)
 
 
 def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
