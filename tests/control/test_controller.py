@@ -211,6 +211,16 @@ def test_the_horizon_shrinks_towards_the_arrival() -> None:
     np.testing.assert_allclose(where[14], [0.9, -0.6], atol=0.06)
 
 
+@pytest.mark.parametrize(("correction", "off"), [(0.0, 0.05), (1.0, 0.0)])
+def test_correction_does_away_with_a_lasting_error_of_the_model(correction: float, off: float) -> None:
+    """The world drifts by 0.01 a robot step, which the model does not know: a plan of 5 steps lands 0.05 beside."""
+    pilot, world = controller(PointWorld(history=2), arrive_in=15, min_horizon=1, correction=correction), Point()
+    pilot.reset(goal((0.4, -0.3)), seeds=0)
+    for _ in range(45):
+        world.move(pilot.act(world.observe()) + np.float32([0.01, 0.0]))
+    np.testing.assert_allclose(world.position[0], [0.4 + off, -0.3], atol=0.015)
+
+
 # ------------------------------------------------------------------ shapes and mistakes
 
 
@@ -283,6 +293,7 @@ def test_act_before_reset_says_so() -> None:
         ({"receding_horizon": 0}, "receding_horizon"),
         ({"min_horizon": 4}, "min_horizon is 4"),
         ({"arrive_in": -1}, "arrive_in"),
+        ({"correction": -0.1}, "correction"),
         ({"limits": Limits((0.0,), (1.0,))}, "limits are for 1"),
     ],
 )

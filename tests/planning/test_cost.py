@@ -53,6 +53,31 @@ def expected(steps: str) -> Tensor:
     return costs
 
 
+@pytest.mark.parametrize("kind", [Adder, LastAdder])
+def test_correction_takes_the_newest_error_off_every_prediction(kind: type[Adder]) -> None:
+    """For a distance that is the same as a goal that much nearer."""
+    error = CONTEXT[:, -1] - (CONTEXT[:, 0] + PAST[:, 0])
+    corrected = LatentCost(kind(), LatentDistance(), CONTEXT, GOAL, PAST, correction=0.7)
+    torch.testing.assert_close(
+        corrected(CANDIDATES), LatentCost(kind(), LatentDistance(), CONTEXT, GOAL - 0.7 * error, PAST)(CANDIDATES)
+    )
+
+    model = kind()
+    model.error_scale = torch.tensor([0.01, 10.0])  # the first entry's errors are far from usual
+    bounded = LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST, correction=1.0)
+    shift = torch.stack([error[:, 0].clamp(-0.03, 0.03), error[:, 1]], -1)
+    torch.testing.assert_close(
+        bounded(CANDIDATES), LatentCost(kind(), LatentDistance(), CONTEXT, GOAL - shift, PAST)(CANDIDATES)
+    )
+
+
+def test_correction_needs_a_past_and_a_sensible_size() -> None:
+    alone = LatentCost(Adder(), LatentDistance(), CONTEXT[:, -1:], GOAL, correction=1.0)
+    torch.testing.assert_close(alone(CANDIDATES), expected("last"))
+    with pytest.raises(ValueError, match="correction is 1.5"):
+        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, correction=1.5)
+
+
 @pytest.mark.parametrize("steps", ["last", "sum"])
 @pytest.mark.parametrize("bound", [None, 1, 4 * 4 * 2 * 16 * 3 * 4])
 def test_costs_are_the_same_whatever_the_chunks(steps: str, bound: int | None) -> None:

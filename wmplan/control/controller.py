@@ -32,6 +32,7 @@ class Controller:
         arrive_in: robot steps after which the goal should be reached: the plan's horizon shrinks towards that time.
             None for the planner's own horizon all the time.
         min_horizon: model steps that the plan keeps looking ahead, however near or past the arrival.
+        correction: part of the model's newest error that plans take off its predictions; see LatentCost.
 
     Attributes:
         last_plan, last_cost: of the newest search, for diagnosis.
@@ -49,6 +50,7 @@ class Controller:
         *,
         arrive_in: int | None = None,
         min_horizon: int = 1,
+        correction: float = 0.0,
     ) -> None:
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
@@ -58,7 +60,7 @@ class Controller:
         self.objective = objective or LatentDistance()
         self.gate = LimitsGate(limits)
         self.history = History(model)
-        schedule = Schedule(receding_horizon, arrive_in, min_horizon)
+        schedule = Schedule(receding_horizon, arrive_in, min_horizon, correction)
         self.receding = RecedingHorizon(planner, spec.action_dim, spec.action_block, schedule)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.goal: torch.Tensor | None = None
@@ -121,7 +123,14 @@ class Controller:
         self.planned = self.receding.due
         if self.planned:
             context, past_actions = self.history.context()
-            self.last_cost = LatentCost(self.model, self.objective, context, self.goal, past_actions=past_actions)
+            self.last_cost = LatentCost(
+                self.model,
+                self.objective,
+                context,
+                self.goal,
+                past_actions=past_actions,
+                correction=self.receding.schedule.correction,
+            )
             change = self.gate.limits.max_change
             limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
             self.receding.replan(self.last_cost, limits)

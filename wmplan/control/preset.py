@@ -62,7 +62,7 @@ def make_controller(
     Args:
         planner: {"name": "icem", "num_samples": 100, ...}; see planning_settings() for what is left out.
         objective: as make_objective() takes it.
-        schedule: fields of Schedule: receding_horizon, arrive_in, min_horizon.
+        schedule: fields of Schedule: receding_horizon, arrive_in, min_horizon, correction.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -77,4 +77,5 @@ def make_controller(
         times.receding_horizon,
         arrive_in=times.arrive_in,
         min_horizon=times.min_horizon,
+        correction=times.correction,
     )

@@ -13,20 +13,26 @@ from wmplan.planning.constraints import Constraint
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a controller plans and how far it looks; robot steps, except where it says model steps.
+    """When a controller plans, how far it looks and how it corrects the model.
+
+    Times are in robot steps, except where it says model steps.
 
     Attributes:
         receding_horizon: robot steps between two plans; None for one model step.
         arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
             as the time comes near. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
+        correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
     """
 
     receding_horizon: int | None = None
     arrive_in: int | None = None
     min_horizon: int = 1
+    correction: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.correction <= 1:
+            raise ValueError(f"correction is {self.correction!r}, it has to be from 0 to 1")
         for name in ("receding_horizon", "arrive_in", "min_horizon"):
             value = getattr(self, name)
             if value is None and name != "min_horizon":

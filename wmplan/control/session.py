@@ -215,7 +215,8 @@ def _search(group: list[_Prepared], began: float) -> list[Result]:
     context = torch.stack([torch.cat([m.latent for m in one.context]) for one in group])  # (B, T, *latent)
     past = torch.stack([one.history.executed(steps) for one in group]) if steps else None  # (B, T - 1, A)
     goal = torch.cat([session.goal for session in sessions if session.goal is not None])
-    cost = LatentCost(first.model, first.objective, context, goal, past_actions=past)
+    correction = first.schedule.correction
+    cost = LatentCost(first.model, first.objective, context, goal, past_actions=past, correction=correction)
 
     deadlines = [one.request.deadline_ms for one in group if one.request.deadline_ms is not None]
     left = max(0.0, min(deadlines) - 1e3 * (time.perf_counter() - began)) if deadlines else None

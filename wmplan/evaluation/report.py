@@ -246,7 +246,7 @@ def command(results: Json) -> str:
         "seed": results["seed"],
         "planner_seeds": results["planner"]["seeds"],
         "rows": f"[{','.join(results['rows'])}]",
-        **{f"protocol.{name}": protocol[name] for name in ("goal", "offset", "budget", "rule", "variation")},
+        **{f"protocol.{name}": protocol[name] for name in ("proprio", "goal", "offset", "budget", "rule", "variation")},
         "planner": planner.pop("name", None),
         **{f"planner.{name}": value for name, value in planner.items()},
         **{f"schedule.{name}": value for name, value in settings["schedule"].items()},

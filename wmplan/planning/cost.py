@@ -33,6 +33,20 @@ def memory_bound(device: torch.device) -> int:
     return 1 << 30
 
 
+@torch.no_grad()
+def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Tensor:
+    """The newest frame's latent less what the frames before it predict, (B, *latent), within three usual deviations.
+
+    Args:
+        context: (B, T, *latent), T at least 2.
+        past_actions: executed between the context's frames, (B, T - 1, A).
+    """
+    before = past_actions[:, :-1] if past_actions.shape[1] > 1 else None
+    error = context[:, -1] - model.rollout(context[:, :-1], past_actions[:, None, -1:], before)[:, 0, 0]
+    usual = getattr(model, "error_scale", None)
+    return error if usual is None else error.clamp(-3 * usual, 3 * usual)
+
+
 class LatentCost:
     """Costs (B, S) of candidates (B, S, H, A): one plan's cost function.
 
@@ -49,9 +63,13 @@ class LatentCost:
         past_actions: executed between the context frames, of shape (B, T - 1, A).
         max_batch_bytes: bound on a chunk's memory; by default a part of what the machine has free.
         constraints: penalties and rejections on latents.
+        correction: part of the model's newest error that is taken off all predictions, from 0 to 1. Feedback does
+            away with errors that come and go; one that lasts, as where a robot holds still, it settles on, unless the
+            model is corrected by it (offset-free control, Pannocchia & Rawlings 2003). Entries of the error count up
+            to three deviations of the usual one: beyond that something else happened.
 
     Raises:
-        ValueError: if the goal does not fit the context or the bound is not positive.
+        ValueError: if the goal does not fit the context, the bound is not positive, or the correction is not in [0, 1].
     """
 
     def __init__(
@@ -63,6 +81,7 @@ class LatentCost:
         past_actions: Tensor | None = None,
         max_batch_bytes: int | None = None,
         constraints: Sequence[Penalty | Rejection] = (),
+        correction: float = 0.0,
     ) -> None:
         if goal.shape != context[:, -1].shape:
             raise ValueError(
@@ -70,10 +89,15 @@ class LatentCost:
             )
         if max_batch_bytes is not None and max_batch_bytes < 1:
             raise ValueError(f"max_batch_bytes is {max_batch_bytes}, it has to be at least 1")
+        if not 0 <= correction <= 1:
+            raise ValueError(f"correction is {correction}, it has to be from 0 to 1")
         if any(constraint.on != "latents" for constraint in constraints):
             raise ValueError("a constraint on actions was given to LatentCost: give it to plan()")
         self.model, self.context, self.goal, self.past_actions = model, context, goal, past_actions
         self.constraints = tuple(constraints)
+        self.offset: Tensor | None = None  # (B, 1, 1, *latent), added to what is predicted
+        if correction and past_actions is not None:
+            self.offset = correction * newest_error(model, context, past_actions)[:, None, None]
         with torch.no_grad():
             self.objective = start(objective, context[:, -1], goal)
         self.last_only = self.objective.last_only and not self.constraints
@@ -90,8 +114,10 @@ class LatentCost:
         """Predicted latents (B, S, H, *latent), or (B, S, 1, *latent) where only the last are read."""
         last: Any = getattr(self.model, "rollout_last", None)
         if self.last_only and last is not None:
-            return last(self.context, candidates, self.past_actions)
-        return self.model.rollout(self.context, candidates, self.past_actions)
+            predicted = last(self.context, candidates, self.past_actions)
+        else:
+            predicted = self.model.rollout(self.context, candidates, self.past_actions)
+        return predicted if self.offset is None else predicted + self.offset
 
     def evaluate(self, candidates: Tensor, differentiable: bool = False) -> tuple[Tensor, Tensor | None]:
         """Costs, and by how much rejections on latents are broken (None without any), (B, S) each."""
