@@ -37,6 +37,7 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         (["colect"], "there is no command 'colect'; did you mean 'collect'?"),
         (["collect", "out=x", "episode=3"], "there is no key 'episode'; did you mean 'episodes'?"),
+        (["demo", "task=arm_reach"], "there is no key 'task'; did you mean 'task_id'?"),
         (["eval", "out=x", "offset=3"], "there is no key 'offset'; did you mean 'protocol.offset'?"),
         (["collect", "out=x", "task=pushed"], "there is no task 'pushed'; did you mean 'pusht'?"),
         (["eval", "out=x", "planner=ice"], "there is no planner 'ice'; did you mean 'icem'?"),

@@ -66,7 +66,7 @@ def demo(settings: Settings) -> None:
 
     Examples:
       wmplan demo
-      wmplan demo out=demo seed=3
+      wmplan demo model=arm_reach out=demo_arm seed=3
     """
     from wmplan.evaluation.demo import run_demo
     from wmplan.settings.build import build

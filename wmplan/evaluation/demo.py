@@ -69,7 +69,7 @@ def run_demo(
     model: str = "pusht",
     seed: int = 0,
     *,
-    task: str | None = None,
+    task_id: str | None = None,
     budget: int = 50,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def run_demo(
         out: the folder, made if it is missing: episode.mp4, plan.png, still.png, report.html and demo.json.
         model: a shipped model's name, or a path.
         seed: of the instance and the planner.
-        task: Gymnasium id; None for the one on the model's card.
+        task_id: Gymnasium id of the task; None for the one on the model's card.
         budget: robot steps to reach the goal in.
         say: takes the lines that are told as it goes.
 
@@ -91,7 +91,7 @@ def run_demo(
     """
     began, folder = time.perf_counter(), Path(out)
     loaded = load(model)
-    task = task or task_of(loaded, model)
+    task = task_id or task_of(loaded, model)
     env = make_environment(task, {"image_size": tuple(loaded.spec.image_size)})
     try:
         instance = generate_instances(env, Protocol(budget=budget), 1, seed)[0]
@@ -126,7 +126,7 @@ def task_of(model: WorldModel, name: str) -> str:
     """The Gymnasium id of the task on a model's card."""
     task = (getattr(model, "card", None) or {}).get("task")
     if task not in TASKS and not (isinstance(task, str) and "/" in task):
-        raise UserError(f"model {name} does not say which task it is for: give task=ID, a Gymnasium id")
+        raise UserError(f"model {name} does not say which task it is for: give task_id=ID, a Gymnasium id")
     return TASKS.get(task, task)
 
 
