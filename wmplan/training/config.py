@@ -93,7 +93,7 @@ class TrainConfig:
         predictor, predictor_options, critic_options, decoder_options: of its other parts.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
-        joint: encoder and predictor end to end.
+        joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
         temporal: the critic; pictures: the decoder.
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.

@@ -36,7 +36,7 @@ class Muon(Optimizer):
     as that which moves most.
 
     Args:
-        parameters: what is trained.
+        parameters: what is trained, or groups of it with settings of their own.
         lr: learning rate.
         weight_decay: decoupled, as AdamW's.
         momentum: of the matrices, with Nesterov's look-ahead.
@@ -47,7 +47,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,

@@ -70,7 +70,7 @@ class Stage:
         self.optimizer: torch.optim.Optimizer
         if optimizer == "muon":
             apart = {id(p) for p in adamw_part.parameters()} if adamw_part else set()
-            groups = [{"params": [p for p in self.parameters if id(p) not in apart]}]
+            groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters if id(p) not in apart]}]
             if apart:
                 groups.append({"params": [p for p in self.parameters if id(p) in apart], "largest": 0})
             self.optimizer = Muon(groups, lr=learning_rate, weight_decay=weight_decay)
