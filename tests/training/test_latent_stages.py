@@ -31,6 +31,16 @@ def test_the_dynamics_loss_is_zero_for_latents_that_stand_still_and_an_untrained
     assert loss.item() == 0.0
 
 
+def test_the_noise_on_the_context_has_its_size_in_one_step_changes() -> None:
+    model = make_model()
+    generator = torch.Generator().manual_seed(0)
+    model.whitening.copy_(torch.tril(torch.randn(4, 4, generator=generator)) + 3 * torch.eye(4))
+    latent = torch.randn(4096, 1, 4, generator=generator).expand(-1, 7, -1)
+    batch = {"latent": latent, "action": torch.rand(4096, 6, 5, generator=generator)}
+    _, figures = dynamics_loss(model, batch, generator, noise=0.3)  # an untrained predictor says that nothing moves
+    assert figures["squared"] ** 0.5 == pytest.approx(0.3, rel=0.03)
+
+
 @pytest.mark.slow
 def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
     """Latents on a line, one unit a step: the quasimetric that fits is the distance forward."""

@@ -142,7 +142,15 @@ def test_data_of_another_task_is_refused(config: TrainConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("history", 0), ("expectile", 1.0), ("validation", 0.0), ("threads", -1), ("latent_dim", 0)]
+    ("field", "value"),
+    [
+        ("history", 0),
+        ("latent_noise", -0.1),
+        ("expectile", 1.0),
+        ("validation", 0.0),
+        ("threads", -1),
+        ("latent_dim", 0),
+    ],
 )
 def test_a_wrong_setting_is_named(config: TrainConfig, field: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{field} is {value}"):

@@ -96,6 +96,7 @@ class TrainConfig:
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
         temporal: the critic; pictures: the decoder.
+        latent_noise: of the latents that the predictor starts from in the dynamics stage, in one-step changes.
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
         validation: share of the episodes that nothing is trained on.
         threads: of torch; 0 for all cores.
@@ -128,6 +129,7 @@ class TrainConfig:
     )
     temporal: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     pictures: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
+    latent_noise: float = 0.0
     expectile: float = 0.2
     validation: float = 0.03
     threads: int = 0
@@ -136,6 +138,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("history", "rollout", "action_block", "latent_dim"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
+        require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")
         require(self.threads >= 0, f"threads is {self.threads}, it has to be at least 0")

@@ -68,16 +68,27 @@ def latent_whitening(model: JEPA, latents: NDArray[np.float32], offsets: NDArray
     return torch.block_diag(*(one_step_whitening(part, offsets, stride) for part in parts))
 
 
-def dynamics_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def dynamics_loss(
+    model: JEPA, batch: Batch, generator: torch.Generator, noise: float = 0.0
+) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
 
     Whitened, a wrong block angle costs as much as a wrong pusher position, however little latent it moves; smooth L1,
     since contacts make rare large errors that would rule a squared loss.
+
+    Args:
+        noise: standard deviation of what is added to the context, in whitened units (as in Sanchez-Gonzalez et al.
+            2020, Learning to Simulate): without it a predictor knows a training window by the encoder's noise.
     """
     latents, actions = batch["latent"], batch["action"]
     short = torch.rand((), generator=generator) < 0.2
     context = 1 if short else model.spec.history
-    error = (model.predict_windows(latents, actions, context) - latents[:, context:]) @ model.whitening.T
+    seen = latents
+    if noise:
+        drawn = noise * torch.randn(latents[:, :context].shape, generator=generator)
+        drawn = torch.linalg.solve_triangular(model.whitening, drawn.mT, upper=False).mT
+        seen = torch.cat([latents[:, :context] + drawn, latents[:, context:]], dim=1)
+    error = (model.predict_windows(seen, actions, context) - latents[:, context:]) @ model.whitening.T
     return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
 
 

@@ -142,7 +142,8 @@ class Run:
             self.joint()
         self.model.encoder.requires_grad_(False)
         self.cache_latents()
-        self.latent_stage("dynamics", config.dynamics, self.model.predictor, dynamics_loss, self.dynamics_figures)
+        loss = partial(dynamics_loss, noise=config.latent_noise)
+        self.latent_stage("dynamics", config.dynamics, self.model.predictor, loss, self.dynamics_figures)
         self.model.error_scale.copy_(one_step_error(self.model, *self.held_windows(self.model.spec.history + 1)))
         if self.model.critic is not None:
             loss = partial(temporal_loss, expectile=config.expectile)

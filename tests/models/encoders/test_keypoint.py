@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from wmplan.models.encoders import make_encoder
-from wmplan.models.encoders.keypoint import SpatialSoftmax
+from wmplan.models.encoders.keypoint import KeypointEncoder, SpatialSoftmax
 from wmplan.models.encoders.pixels import space_to_depth
 
 
@@ -110,3 +110,24 @@ def test_wrong_values_are_named():
     ]:
         with pytest.raises(ValueError, match=message):
             make_encoder("keypoint", (24, 24), 6, **options)
+
+
+def test_a_change_counts_as_much_at_the_border_of_the_image_as_in_its_middle() -> None:
+    """All keypoints moved to (0.7, 0.7), what they differ by then, as told by the head, against the same at (0, 0)."""
+    generator = torch.Generator().manual_seed(0)
+    lying = 0.2 * torch.randn(64, 32, 5, generator=generator)
+    change = 0.03 * torch.randn(64, 32, 5, generator=generator)
+
+    def told(encoder: KeypointEncoder, place: float) -> float:
+        keypoints = lying.clone()
+        keypoints[..., :2] += place
+        return (
+            (encoder.head((keypoints + change).flatten(1)) - encoder.head(keypoints.flatten(1)))
+            .norm(dim=1)
+            .mean()
+            .item()
+        )
+
+    relative, absolute = KeypointEncoder((64, 64), 32, relative=True), KeypointEncoder((64, 64), 32)
+    assert told(relative, 0.7) == pytest.approx(told(relative, 0.0), rel=1e-3)
+    assert told(absolute, 0.7) < 0.5 * told(absolute, 0.0)
