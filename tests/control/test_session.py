@@ -113,6 +113,21 @@ def test_it_plans_exactly_what_the_controller_plans(name: str, receding: int, to
         place = place + sent
 
 
+def test_a_plan_made_longer_by_what_is_committed_still_arrives_in_time() -> None:
+    """Past its arrival a plan is to be at the goal one model step ahead, and stay: not to come by at its new end."""
+    planner = {"name": "cem", "num_samples": 256, "num_iterations": 12, "num_elites": 16, "horizon": 3}
+    own = session(
+        PointWorld(), (0.1, -0.05), planner=planner, objective={"latent": {"steps": "last"}}, schedule={"arrive_in": 5}
+    )
+    for committed in (0, 1, 3):
+        own.reset(committed)
+        reply = own.plan(PlanRequest(seen(0), committed=np.zeros((committed, 2), np.float32)))
+        assert len(reply.actions) + committed == (BLOCK if committed == 0 else 2 * BLOCK)
+        path = np.cumsum(reply.actions, axis=0)
+        for model_step in range(1, len(path) // BLOCK + 1):
+            np.testing.assert_allclose(path[model_step * BLOCK - committed - 1], [0.1, -0.05], atol=0.02)
+
+
 # ------------------------------------------------------------------ together
 
 

@@ -54,6 +54,22 @@ def expected(steps: str) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", [Adder, LastAdder])
+def test_from_the_arrival_on_every_step_counts(kind: type[Adder]) -> None:
+    def costs(arrival: int | None, steps: str = "last") -> Tensor:
+        return LatentCost(kind(), LatentDistance("l2", steps), CONTEXT, GOAL, PAST, arrival=arrival)(CANDIDATES)
+
+    torch.testing.assert_close(costs(1), expected("sum"))
+    torch.testing.assert_close(
+        costs(2), expected("sum") - (CONTEXT[:, -1:] + CANDIDATES[:, :, 0] - GOAL[:, None]).square().mean(-1)
+    )
+    for arrival in (4, 9, None):
+        torch.testing.assert_close(costs(arrival), expected("last"))
+    torch.testing.assert_close(costs(1, "sum"), expected("sum"))  # which counts them already
+    with pytest.raises(ValueError, match="arrival is 0"):
+        costs(0)
+
+
+@pytest.mark.parametrize("kind", [Adder, LastAdder])
 def test_correction_takes_the_newest_error_off_every_prediction(kind: type[Adder]) -> None:
     """For a distance that is the same as a goal that much nearer."""
     error = CONTEXT[:, -1] - (CONTEXT[:, 0] + PAST[:, 0])

@@ -16,7 +16,7 @@ from wmplan.robot.camera import CameraConfig
 from wmplan.robot.config import FaultsConfig, LimitsConfig, RobotConfig
 from wmplan.robot.faults import KINDS, Fault, random_faults
 from wmplan.robot.planner_link import local, simulated
-from wmplan.robot.run import limits_of, play, results_text, run_episodes
+from wmplan.robot.run import limits_of, play, results_text, run_episodes, run_robot
 
 CONFIG = RobotConfig(task=TASK, out="unused", url=None, clock="simulated", episodes=5, films=0, ramp_ms=0)
 
@@ -206,3 +206,19 @@ def test_what_is_wrong_is_named(changes, says):
 def test_a_rule_that_is_none_is_named(tmp_path):
     with pytest.raises(UserError, match="no rule 'far'"):
         run(tmp_path, protocol=Protocol(rule="far"))
+
+
+def test_the_shipped_arm_gets_near_its_goals_while_it_plans(tmp_path):
+    config = RobotConfig(
+        task="wmplan.envs:wmplan/ArmReach-v0",
+        out=tmp_path,
+        url=None,
+        model="arm_reach",
+        clock="simulated",
+        episodes=2,
+        films=0,
+    )
+    result = run_robot(config)
+    assert result["out_of_limits"] == 0 and result["loop"]["states"] == {"FOLLOW": 1.0}
+    for record in result["per_episode"]:
+        assert record["final_distance"] < 0.5 * record["start_distance"]

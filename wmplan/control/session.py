@@ -42,6 +42,7 @@ class _Prepared:
     before: list[Moment]  # the context of one model step ago; empty where there is none
     committed: NDArray[np.float32]  # (k, a)
     elapsed: int  # robot steps since the first frame with this goal
+    arrival: int  # model step at which the goal should be reached
     horizon: int
     warm: WarmStart
 
@@ -51,7 +52,7 @@ class _Prepared:
         config = self.session.planner.config
         phase = 0 if config.parameterization in ("free", "held") else self.warm.clock % config.knot_spacing
         warm = (self.warm.actions is not None, self.warm.elites is not None)
-        return self.session.settings, len(self.context), self.horizon, phase, warm
+        return self.session.settings, len(self.context), self.arrival, self.horizon, phase, warm
 
 
 class PlanningSession:
@@ -143,14 +144,14 @@ class PlanningSession:
             executed = executed[:0]
         history = self._history.extended(_copy(seen), torch.from_numpy(executed).to(self.device))
         elapsed = 0 if self._elapsed < 0 else self._elapsed + len(executed)
-        horizon = self.schedule.horizon(elapsed, spec.action_block, self.planner.config.horizon)
-        # At least one model step that is not committed already.
-        horizon = max(horizon, -(-(len(committed) + spec.action_block) // spec.action_block))
+        arrival = self.schedule.horizon(elapsed, spec.action_block, self.planner.config.horizon)
+        # At least one model step that is not committed already; beyond its arrival the plan keeps to the goal.
+        horizon = max(arrival, -(-(len(committed) + spec.action_block) // spec.action_block))
         warm = self._warm.shifted(len(executed), spec.action_dim).fitted(horizon, spec.action_dim)
         before = history.context(spec.action_block) if getattr(self.model, "error_scale", None) is not None else []
         if before and before[-1].share:
             before = []  # an interpolated start would add its own error
-        return _Prepared(self, request, history, history.context(), before, committed, elapsed, horizon, warm)
+        return _Prepared(self, request, history, history.context(), before, committed, elapsed, arrival, horizon, warm)
 
     def commit(self, done: _Prepared, actions: NDArray[np.float32], warm: WarmStart) -> None:
         """Remember what was planned for, and the plan (H * block, a)."""
@@ -216,8 +217,15 @@ def _search(group: list[_Prepared], began: float) -> list[Result]:
     past = torch.stack([one.history.executed(steps) for one in group]) if steps else None  # (B, T - 1, A)
     goal = torch.cat([session.goal for session in sessions if session.goal is not None])
     correction = first.schedule.correction
-    cost = LatentCost(first.model, first.objective, context, goal, past_actions=past, correction=correction)
-
+    cost = LatentCost(
+        first.model,
+        first.objective,
+        context,
+        goal,
+        past_actions=past,
+        correction=correction,
+        arrival=group[0].arrival,
+    )
     deadlines = [one.request.deadline_ms for one in group if one.request.deadline_ms is not None]
     left = max(0.0, min(deadlines) - 1e3 * (time.perf_counter() - began)) if deadlines else None
     planner = first.planner

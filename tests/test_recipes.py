@@ -1,0 +1,177 @@
+"""The README's recipes, run as they are printed there, with the shipped model and the simulated table as the robot.
+
+Only the port is put in: the README's is 8000. What a recipe takes from its reader (a camera, a robot, a goal) is
+`Robot` below. openpi's recipe runs in a Python that has openpi-client and not this package, named by
+WMPLAN_OPENPI_PYTHON; .ci/run makes one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from PIL import Image
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+RECIPES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+OPENPI = os.environ.get("WMPLAN_OPENPI_PYTHON")
+STEPS = 12  # robot steps that are taken before the reader's robot stops
+
+
+def recipe(marker: str) -> str:
+    """The one recipe that holds the marker."""
+    (found,) = [text for text in RECIPES if marker in text]
+    return found
+
+
+class Robot:
+    """A Push-T table, with the names that the recipes use for what is the reader's."""
+
+    def __init__(self) -> None:
+        self.env: Any = gymnasium.make("wmplan.envs:wmplan/PushT-v0").unwrapped
+        self.seen, _ = self.env.reset(seed=3)
+        self.goal = self.env.goal_observation()["pixels"]
+        self.taken: list[np.ndarray] = []
+
+    def send(self, action: np.ndarray) -> None:
+        assert self.env.action_space.contains(np.asarray(action, np.float32))
+        self.taken.append(action)
+        self.seen = self.env.step(action)[0]
+
+    def state(self) -> np.ndarray:
+        return self.seen["proprio"]
+
+    def camera(self) -> np.ndarray:
+        return self.seen["pixels"]
+
+    def newest(self) -> tuple[np.ndarray, float]:
+        return self.camera(), time.monotonic()
+
+    def done(self) -> bool:
+        return len(self.taken) >= STEPS
+
+
+@pytest.fixture
+def robot() -> Iterator[Robot]:
+    robot = Robot()
+    yield robot
+    robot.env.close()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where `wmplan serve model=pusht` listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "wmplan.cli", "serve", "model=pusht", f"port={port}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path_factory.mktemp("served"))
+    assert server.stdout is not None and server.stdout.readline().startswith("serving pusht at ")
+    yield port
+    server.terminate()
+    assert server.wait(60) == 0
+
+
+def run(text: str, port: int | None = None, **names: Any) -> dict[str, Any]:
+    """Run a recipe in a namespace that holds these names, and give the namespace."""
+    exec(compile(text.replace(":8000", f":{port}"), "README.md", "exec"), names)
+    return names
+
+
+def test_planning_in_a_plain_loop(robot: Robot) -> None:
+    names = run(recipe("make_controller(model)"), goal_image=robot.goal, frame=robot.camera(), pusher_xy=robot.state())
+    robot.send(names["action"])
+    for _ in range(STEPS):
+        robot.send(names["controller"].act({"pixels": robot.camera(), "proprio": robot.state()}))
+    assert np.ptp(robot.taken, axis=0).max() > 0.01  # it goes somewhere
+
+
+def test_the_control_loop_of_a_robot(robot: Robot, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run(recipe("RealtimeController.of("), goal_image=robot.goal, camera=robot, robot=robot, done=robot.done)
+    changes = np.diff([np.zeros(2), *robot.taken], axis=0)
+    assert len(robot.taken) == STEPS and np.abs(changes).max() <= 0.1 + 1e-6  # the recipe's max_change
+    assert names["controller"].statistics.as_dict()["plan_seconds"]["count"] > 1
+    assert "Hz" in capsys.readouterr().out
+
+
+def test_the_control_loop_with_a_served_planner(robot: Robot, port: int) -> None:
+    names = run(recipe("controller = RealtimeController(client"), port)
+    controller = names["controller"]
+    with controller:
+        controller.reset({"pixels": robot.goal}, seed=0)
+        due = time.monotonic()
+        while not robot.done():
+            robot.send(controller.act({"pixels": robot.camera(), "proprio": robot.state()}, time.monotonic()))
+            due += 0.1
+            time.sleep(max(0.0, due - time.monotonic()))
+    assert controller.statistics.as_dict()["plan_seconds"]["count"] >= 1
+
+
+def test_our_client_in_a_plain_loop_and_a_goal_from_a_picture(
+    robot: Robot, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = run(
+        recipe("with PolicyClient("),
+        port,
+        goal_frame=robot.goal,
+        camera=robot.camera,
+        pusher_xy=robot.state,
+        robot_step=robot.send,
+    )
+    assert len(robot.taken) == 10 * names["client"].metadata["action_horizon"]
+    monkeypatch.chdir(tmp_path)
+    height, width = robot.goal.shape[:2]
+    Image.fromarray(robot.goal).resize((8 * width, 8 * height), Image.Resampling.NEAREST).save("goal.png")
+    request = names["PlanRequest"]({"pixels": robot.camera(), "proprio": robot.state()})
+    with names["PolicyClient"](f"ws://127.0.0.1:{port}") as client:
+        run(recipe('read_goal_image("goal.png"'), client=client)
+        client.reset(0)
+        from_picture = client.plan(request).actions
+        client.set_goal(robot.goal)
+        client.reset(0)
+        np.testing.assert_array_equal(client.plan(request).actions, from_picture)
+
+
+OPENPI_ROBOT = """
+import json, sys
+import numpy as np
+
+recording = np.load(sys.argv[1])
+goal_frame, taken = recording["goal"], []
+camera = lambda: recording["pixels"][len(taken)]
+pusher_xy = lambda: recording["proprio"][len(taken)]
+
+def robot_step(action):
+    taken.append(np.asarray(action).tolist())
+    if len(taken) == len(recording["pixels"]):
+        print(json.dumps(taken))
+        sys.exit()
+"""
+
+
+@pytest.mark.skipif(not OPENPI, reason="WMPLAN_OPENPI_PYTHON names no Python that has openpi-client 0.1.2")
+def test_openpis_own_client(robot: Robot, port: int, tmp_path: Path) -> None:
+    seen = []
+    for _ in range(STEPS):
+        seen.append(robot.seen)
+        robot.send(np.array([0.1, -0.05], np.float32))
+    recording = tmp_path / "recording.npz"
+    np.savez(recording, goal=robot.goal, **{key: np.stack([each[key] for each in seen]) for key in seen[0]})
+    text = recipe("WebsocketClientPolicy(").replace("8000", str(port))
+    assert OPENPI is not None
+    command = [OPENPI, "-c", OPENPI_ROBOT + text, str(recording)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    taken = np.array(json.loads(done.stdout))
+    assert taken.shape == (STEPS, 2) and np.isfinite(taken).all()
