@@ -25,7 +25,7 @@ from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.surprise import Watched, false_alarms, threshold, true_alarms, watch
 from wmplan.listing import table
-from wmplan.models.checkpoint import load
+from wmplan.models.loading import load
 
 
 def measure(model_name: str, episodes: int, seed: int, part: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wmplan.models import CheckpointError, checkpoint, load, save, sha256, shipped_models
+from wmplan.models import CheckpointError, load, loading, save, sha256, shipped_models
 from wmplan.models.decoder import Decoder
 from wmplan.models.predictors import MLPPredictor
 
@@ -121,7 +121,7 @@ def refusal(path):
 def test_nothing_of_that_name(tmp_path, monkeypatch, folder):
     message = refusal(tmp_path / "nowhere")
     assert f"there is no model and no folder or file '{tmp_path}/nowhere'" in message
-    monkeypatch.setattr(checkpoint, "SHIPPED", folder.parent)
+    monkeypatch.setattr(loading, "SHIPPED", folder.parent)
     assert shipped_models() == {"small": CARD}
     assert load("small").card == CARD
     message = refusal("smal")
@@ -258,7 +258,7 @@ def test_another_labs_checkpoint_goes_to_who_knows_it(tmp_path, model, monkeypat
 
 
 def test_a_name_on_the_hub_is_its_folder_in_the_cache(model, folder, monkeypatch):
-    monkeypatch.setattr("wmplan.models.public.hub.local_path", {"hf://org/name": folder}.__getitem__)
+    monkeypatch.setattr("wmplan.models.loading.local_path", {"hf://org/name": folder}.__getitem__)
     loaded = load("hf://org/name")
     assert sha256("hf://org/name") == sha256(folder)
     for before, after in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True):

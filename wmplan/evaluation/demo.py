@@ -29,7 +29,7 @@ from wmplan.evaluation.report import facts_list, page, task_name, video
 from wmplan.evaluation.video import episode_film, film_frame, write_mp4
 from wmplan.evaluation.worker import make_environment
 from wmplan.models.base import WorldModel
-from wmplan.models.checkpoint import load
+from wmplan.models.loading import load
 from wmplan.planning.base import Plan
 from wmplan.planning.cost import LatentCost
 

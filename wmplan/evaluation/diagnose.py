@@ -33,7 +33,7 @@ from wmplan.evaluation.rows import PlannerRow
 from wmplan.evaluation.verdict import regret_by_part, verdict
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
 from wmplan.models.base import WorldModel
-from wmplan.models.checkpoint import sha256
+from wmplan.models.loading import sha256
 
 Episode = dict[str, Any]
 

@@ -22,7 +22,7 @@ from wmplan.evaluation.rows import ALL_ROWS, DEFAULT_ROWS
 from wmplan.evaluation.runner import number_of_workers, run_units
 from wmplan.evaluation.worker import Setup, Unit, load_model, make_environment
 from wmplan.models.base import WorldModel
-from wmplan.models.checkpoint import sha256
+from wmplan.models.loading import sha256
 from wmplan.planning.make import make_config
 from wmplan.planning.objectives import make_objective
 from wmplan.settings.build import build

@@ -20,7 +20,7 @@ from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rows import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
 from wmplan.models.base import WorldModel
-from wmplan.models.checkpoint import load
+from wmplan.models.loading import load
 from wmplan.planning.make import make_planner
 from wmplan.settings.build import build
 

@@ -8,7 +8,6 @@ save that was cut off between the two files is recognised, and the copy used.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,13 +21,10 @@ from torch import Tensor
 
 from wmplan.durable import write_durably
 from wmplan.errors import UserError
-from wmplan.models.base import ModelSpec, WorldModel
-from wmplan.settings.build import build
-from wmplan.settings.nearest import did_you_mean
+from wmplan.models.base import WorldModel
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
-SHIPPED = Path(__file__).parent / "shipped"
 
 
 class CheckpointError(UserError):
@@ -72,67 +68,7 @@ def save(model: WorldModel, folder: str | Path, card: Mapping[str, Any], *, half
     write_durably(folder / CONFIG, lambda file: file.write((json.dumps(config, indent=2) + "\n").encode()))
 
 
-# ------------------------------------------------------------------ finding
-
-
-def shipped_models() -> dict[str, dict[str, Any]]:
-    """The models inside the package: name -> card."""
-    folders = sorted(path.parent for path in SHIPPED.glob(f"*/{CONFIG}"))
-    return {folder.name: read_config(folder)[0]["card"] for folder in folders}
-
-
-def resolve(name_or_path: str | Path) -> Path:
-    """The folder or file of a model: a shipped name (write ./name for a folder of yours), hf://org/name, or a path.
-
-    Raises:
-        CheckpointError: if there is neither.
-    """
-    name = str(name_or_path)
-    names = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
-    if name in names:
-        return SHIPPED / name
-    if name.startswith("hf://"):
-        hub = importlib.import_module("wmplan.models.public.hub")  # late: that package reads checkpoints itself
-        return hub.local_path(name)
-    path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
-    shipped = f"the shipped models are {', '.join(names)}" if names else "no models are shipped"
-    hint = f" ({did_you_mean(name, names)})" if names else ""
-    raise CheckpointError(f"there is no model and no folder or file {name!r}; {shipped}{hint}")
-
-
-def sha256(name_or_path: str | Path) -> str:
-    """Hash of the weights file, which holds the weights and how the model is built: what identifies a model."""
-    path = resolve(name_or_path)
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.exists():
-        raise CheckpointError(f"{path} is missing")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 # ------------------------------------------------------------------ reading
-
-
-def load(name_or_path: str | Path, device: torch.device | str | None = None) -> WorldModel:
-    """The model of a shipped name, a folder that save() wrote, its weights file alone, or another lab's checkpoint.
-
-    Args:
-        device: where to; what the machine has, if left out.
-
-    Returns:
-        The model in float32 and evaluation mode; `model.card` is its card.
-
-    Raises:
-        CheckpointError: in one line, what is wrong with the checkpoint.
-    """
-    path = resolve(name_or_path)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_ours(path) if is_ours(path) else public("recognise", path)
-    if model is None:
-        raise CheckpointError(describe_foreign(path))
-    return model.eval().to(device)
 
 
 def is_ours(path: Path) -> bool:
@@ -142,46 +78,6 @@ def is_ours(path: Path) -> bool:
         return config.exists() and b'"wmplan"' in config.read_bytes()
     with path.open("rb") as file:
         return b'"wmplan"' in file.read(100_000)
-
-
-def load_ours(path: Path) -> WorldModel:
-    """The model of a folder that save() wrote, or of its weights file."""
-    config, file = read_config(path)
-    try:
-        spec = build(ModelSpec, config["spec"])
-        model = build_model(config["architecture"], spec)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"the configuration in {path} is wrong: {error}") from error
-    tensors, _ = read_weights(file)
-    require_fit(tensors, model.state_dict(), str(file))
-    require_finite(tensors, str(file))
-    model.load_state_dict(tensors)  # copies into float32
-    model.card = config["card"]
-    return model
-
-
-def build_model(architecture: Mapping[str, Any], spec: ModelSpec) -> WorldModel:
-    """An untrained model of the architecture that a configuration describes."""
-    from wmplan.models.jepa import JEPA, JEPAConfig
-
-    options = dict(architecture)
-    kind = options.pop("kind", "jepa")
-    if kind == "jepa":
-        return JEPA(build(JEPAConfig, options, "architecture"), spec)
-    model = public("build", architecture, spec)
-    if model is None:
-        raise CheckpointError(f"architecture.kind is {kind!r}, this version of wmplan does not know it")
-    return model
-
-
-def public(function: str, *args: Any) -> WorldModel | None:
-    """Ask wmplan.models.public, which knows other labs' models: `recognise(path)` or `build(architecture, spec)`.
-
-    Returns:
-        Its answer, None where it does not know the model.
-    """
-    ask = getattr(importlib.import_module("wmplan.models.public"), function, None)
-    return ask(*args) if ask else None
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], Path]:
@@ -240,19 +136,6 @@ def describe_broken(file: Path, error: Exception) -> str:
     if size < header_end < 1e8 or (start[8:9] == b"{" and "incomplete" in str(error).lower()):
         return f"{file} is truncated, it ends after {size} bytes: copy it again"
     return f"{file} is not a safetensors file: {error}"
-
-
-def describe_foreign(path: Path) -> str:
-    """What is wrong with a path that is neither ours nor of a known other lab."""
-    if not path.is_dir():
-        try:
-            read_weights(path, tensors=False)
-        except CheckpointError as error:
-            return str(error)
-        return f"{path} is a safetensors file of no model that wmplan knows"
-    if not (path / CONFIG).exists():
-        return f"{path / CONFIG} is missing: {path} holds no model"
-    return f"{path / CONFIG} is not the configuration of a wmplan model: its format is not 'wmplan'"
 
 
 # ------------------------------------------------------------------ checks of tensors

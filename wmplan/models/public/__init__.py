@@ -1,6 +1,6 @@
 """Other labs' world models: LeWM, DINO-WM, JEPA-WM and V-JEPA 2-AC.
 
-wmplan.models.checkpoint asks recognise() for a path that is not in our form, and build() for a configuration in it.
+wmplan.models.loading asks recognise() for a path that is not in our form, and build() for a configuration in it.
 """
 
 from __future__ import annotations
