@@ -97,6 +97,13 @@ def test_planning_in_a_plain_loop(robot: Robot) -> None:
     assert np.ptp(robot.taken, axis=0).max() > 0.01  # it goes somewhere
 
 
+def test_planning_with_a_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run(recipe("def cost(candidates"))
+    assert capsys.readouterr().out.startswith("torch.Size([2, 20, 2])")
+    ends = names["plan"].actions.sum(1)
+    np.testing.assert_allclose(ends, names["goal"], atol=0.05)
+
+
 def test_the_control_loop_of_a_robot(robot: Robot, capsys: pytest.CaptureFixture[str]) -> None:
     names = run(recipe("RealtimeController.of("), goal_image=robot.goal, camera=robot, robot=robot, done=robot.done)
     changes = np.diff([np.zeros(2), *robot.taken], axis=0)
