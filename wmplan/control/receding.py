@@ -19,8 +19,8 @@ class Schedule:
 
     Attributes:
         receding_horizon: robot steps between two plans; None for one model step.
-        arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
-            as the time comes near. None for the planner's own horizon all the time.
+        arrive_in: robot steps after which the goal should be reached: the plan then ends there (at most a model step
+            earlier, never later), its horizon shrinking as the time comes near. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
     """
@@ -53,7 +53,7 @@ class Schedule:
         """Model steps to look ahead after `elapsed` robot steps, at most `longest`."""
         if self.arrive_in is None:
             return longest
-        left = -(-(self.arrive_in - elapsed) // action_block)  # rounded up
+        left = (self.arrive_in - elapsed) // action_block  # between model steps rather early than late
         return min(max(left, self.min_horizon), longest)
 
 
