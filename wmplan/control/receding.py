@@ -20,7 +20,8 @@ class Schedule:
     Attributes:
         receding_horizon: robot steps between two plans; None for one model step.
         arrive_in: robot steps after which the goal should be reached: the plan then ends there (at most a model step
-            earlier, never later), its horizon shrinking as the time comes near. None for the planner's own horizon all the time.
+            earlier, never later), its horizon shrinking as the time comes near. None for the planner's own horizon all
+            the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
     """
