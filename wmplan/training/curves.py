@@ -43,7 +43,8 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
                         axes.plot(steps, series, marker=".", label=f"{horizon} ahead")
                 else:
                     axes.plot(steps, values, marker=".", label=name)
-            if present and title in ("loss", "terms"):
+            low, high = axes.dataLim.intervaly
+            if present and title in ("loss", "terms") and high > 10 * max(low, 1e-3):  # else no tick has a number
                 axes.set_yscale("symlog", linthresh=1e-3)
             if len(present) > 1 or present == ["open_loop"]:
                 axes.legend(fontsize=7)
