@@ -35,6 +35,7 @@ def model() -> JEPA:
         proprio_std=(0.1, 0.1),
     )
     options = {"channels": [4, 4], "keypoints": 5, "hidden": 8}
+    torch.manual_seed(0)  # of its initial weights
     made = JEPA(JEPAConfig(latent_dim=4, encoder_options=options), spec)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
