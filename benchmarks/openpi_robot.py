@@ -19,14 +19,13 @@ import numpy as np
 from openpi_client.action_chunk_broker import ActionChunkBroker
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from realtime import serving
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from wmplan.durable import write_json
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.statistics import wilson
+from wmplan.evaluation.statistics import mcnemar, wilson
 from wmplan.evaluation.worker import Unit, unit_seed
 
 
@@ -70,22 +69,21 @@ def main() -> None:
     for rule in next(iter(served.values())):
         ours = [bool(synchronous[number]["rules"][rule]["success"]) for number in served]
         theirs = [held[rule] for held in served.values()]
-        only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
-        only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-        differ = only_ours + only_theirs
+        test = mcnemar(ours, theirs)
+        differ = test.only_first + test.only_second
         rows[rule] = {
             "synchronous": sum(ours) / len(ours),
             "synchronous_ci95": wilson(sum(ours), len(ours)),
             "openpi": sum(theirs) / len(theirs),
             "openpi_ci95": wilson(sum(theirs), len(theirs)),
-            "only_synchronous": only_ours,
-            "only_openpi": only_theirs,
-            "p_value": binomtest(only_ours, differ).pvalue if differ else 1.0,
+            "only_synchronous": test.only_first,
+            "only_openpi": test.only_second,
+            "p_value": test.p_value,
         }
         print(
             f"{rule}, any time: openpi's client {100 * rows[rule]['openpi']:.0f} %, wmplan eval "
             f"{100 * rows[rule]['synchronous']:.0f} %; {differ} of {len(ours)} instances differ, "
-            f"p = {rows[rule]['p_value']:.2f}"
+            f"p = {test.p_value:.2f}"
         )
     write_json(options.out / "openpi_robot.json", {"episodes": options.episodes, "seed": options.seed, "rules": rows})
 
