@@ -21,20 +21,14 @@ import wmplan
 from wmplan.durable import write_durably, write_json
 from wmplan.evaluation import compare
 from wmplan.models import WorldModel, save
+from wmplan.settings.compose import compose
 
 WIDER = 3.0
 CARD: dict[str, Any] = {
     "name": "icem", "num_samples": 300, "num_iterations": 6, "num_elites": 20, "horizon": 5,
     "init_std": 1.0, "min_std": 0.05,
 }  # fmt: skip
-RESEARCH: dict[str, Any] = {
-    "name": "cem", "num_samples": 300, "num_iterations": 30, "num_elites": 30, "horizon": 5,
-    "init_std": 1.0, "min_std": 0.05, "noise_beta": 0.0,
-}  # fmt: skip
-REALTIME: dict[str, Any] = {
-    "name": "icem", "num_samples": 100, "num_iterations": 3, "num_elites": 10, "horizon": 5,
-    "init_std": 1.0, "min_std": 0.05, "noise_beta": 2.0, "keep_fraction": 0.3, "decay": 1.25, "momentum": 0.1,
-}  # fmt: skip
+RESEARCH, REALTIME = (compose("eval", [f"planner={name}"])["planner"] for name in ("research", "realtime"))
 
 
 @dataclass(frozen=True)
