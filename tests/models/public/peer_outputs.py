@@ -1,6 +1,7 @@
 """Run by the python of an environment with stable-worldmodel: random models of real size, and what they compute.
 
-python peer_outputs.py FOLDER writes FOLDER/{lewm,prejepa}/{weights.pt,config.json} and {lewm,prejepa}.outputs.
+python peer_outputs.py FOLDER writes FOLDER/NAME/{weights.pt,config.json} and NAME.outputs for lewm, prejepa, and PLDM
+as its training script builds it, with layer norms, and without projectors.
 """
 
 import json
@@ -11,6 +12,7 @@ import torch
 from stable_worldmodel.wm.lewm import LeWM
 from stable_worldmodel.wm.lewm.module import MLP, Predictor
 from stable_worldmodel.wm.lewm.module import Embedder as LeWMEmbedder
+from stable_worldmodel.wm.pldm import PLDM
 from stable_worldmodel.wm.prejepa import PreJEPA
 from stable_worldmodel.wm.prejepa.module import CausalPredictor, Embedder
 
@@ -75,6 +77,39 @@ def lewm(folder):
     save(folder, model, config, outputs)
 
 
+PLDM_SIZES = {"num_frames": 3, "depth": 6, "heads": 16, "mlp_dim": 2048, "dim_head": 64, "hidden_dim": 192}
+
+
+def pldm_script(folder):
+    """As the training script builds it for a latent narrower than its ViT: the predictor gives what pred_proj maps."""
+    projectors = [MLP(192, 2048, 128, norm_fn=torch.nn.BatchNorm1d) for _ in range(2)]
+    pldm(folder, Predictor(**PLDM_SIZES, input_dim=128, output_dim=192), LeWMEmbedder(10, 10, 128), projectors)
+
+
+def pldm_layer(folder):
+    predictor = Predictor(**PLDM_SIZES, input_dim=192, output_dim=192)
+    pldm(folder, predictor, LeWMEmbedder(10, 10, 192), [MLP(192, 1024, 192) for _ in range(2)])
+
+
+def pldm_bare(folder):
+    pldm(folder, Predictor(**{**PLDM_SIZES, "hidden_dim": 160}, input_dim=192), LeWMEmbedder(10, 10, 192), [])
+
+
+def pldm(folder, predictor, embedder, projectors):
+    model = randomise(PLDM(vit(), predictor, embedder, *projectors))
+    outputs = {}
+    if not isinstance(model.encoder, NoEncoder):
+        frames = torch.randint(0, 256, (2, 1, 224, 224, 3), dtype=torch.uint8)
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        pixels, goal = ((frames / 255 - mean) / std).movedim(-1, 2)[:, None].expand(-1, 3, -1, -1, -1, -1)[:, None]
+        actions = torch.randn(1, 3, 5, 10)
+        info = {"pixels": pixels, "goal": goal, "action": torch.zeros(1, 3, 1, 10)}
+        cost = model.get_cost(info, actions)
+        outputs = {"frames": frames, "actions": actions, "predicted": info["predicted_emb"][:, :, 1:], "cost": cost}
+    sizes = {name: PLDM_SIZES[name] for name in ("heads", "dim_head")}
+    save(folder, model, {"encoder": {"image_size": 224, "patch_size": 14}, "predictor": sizes}, outputs)
+
+
 def prejepa(folder):
     sizes = {"num_patches": 196, "num_frames": 3, "depth": 6, "heads": 16, "mlp_dim": 2048, "dim_head": 64}
     names = {"proprio": 4, "action": 10}
@@ -98,5 +133,5 @@ def prejepa(folder):
 if __name__ == "__main__":
     torch.manual_seed(0)
     with torch.inference_mode():
-        lewm(Path(sys.argv[1]) / "lewm")
-        prejepa(Path(sys.argv[1]) / "prejepa")
+        for build in (lewm, prejepa, pldm_script, pldm_layer, pldm_bare):
+            build(Path(sys.argv[1]) / build.__name__)

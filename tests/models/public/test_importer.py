@@ -86,6 +86,30 @@ def test_load_recognises_releases_and_says_what_is_taken_for_granted(parity, tmp
     assert model.card["licence"] == "MIT"
 
 
+@pytest.mark.parametrize("sizes", [{"input_dim": 32, "hidden_dim": 48}, {"hidden_dim": 40, "output_dim": 56}])
+def test_a_predictor_wider_than_its_latent_is_read_off_its_tensors(parity, tmp_path, sizes):
+    """stable-worldmodel's PLDM: no output_proj where the predictor's output has its own width."""
+    architecture = parity("lewm").architecture
+    known = {"heads": 4, "dim_head": 16}
+    predictor = {**architecture["predictor"], "output_dim": 48, **known, **sizes}
+    built = FAMILIES["lewm"].build({**architecture, "predictor": predictor}).eval()
+    torch.save(built.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"encoder": {"image_size": 56}, "predictor": known}))
+    with pytest.warns(UserWarning, match="taken as normalised"):
+        model = models.load(tmp_path)
+    context, actions = torch.randn(1, 1, *built.spec.latent_shape), torch.randn(1, 2, 4, 10)
+    assert built.spec.latent_shape == (predictor["input_dim"],)
+    with torch.inference_mode():
+        assert torch.equal(model.rollout(context, actions), built.rollout(context, actions))
+
+
+def test_a_predictor_whose_output_is_no_latent_is_refused(parity):
+    architecture = parity("lewm").architecture
+    wrong = {**architecture, "pred_proj": {"dims": []}, "predictor": {**architecture["predictor"], "output_dim": 40}}
+    with pytest.raises(ValueError, match="without pred_proj, predictor.output_dim has to be the latent's width, 48"):
+        FAMILIES["lewm"].build(wrong)
+
+
 def test_stable_worldmodels_names_of_dino_wm(parity, tmp_path):
     reference = parity("dino_wm")
     theirs = {"backbone.embeddings.cls_token": torch.zeros(1, 1, 48)}

@@ -9,15 +9,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from wmplan.models.public.frame_causal import FrameCausalModel
 from wmplan.models.public.lewm import LeWM
 
+SIZES = {
+    "one wide head": {"heads": 1, "dim_head": 48},
+    "own width": {"hidden_dim": 40},
+    "own width and output": {"hidden_dim": 40, "output_dim": 56},
+}
 
-@pytest.fixture(params=["released layout", "one wide head", "own width"])
+
+@pytest.fixture(params=["released layout", *SIZES])
 def model(request, parity):
     reference = parity("lewm")
     if request.param == "released layout":
         return LeWM.from_state_dict(reference.weights, reference.architecture)
-    predictor = {**reference.architecture["predictor"]}
-    width = predictor["input_dim"]
-    predictor |= {"heads": 1, "dim_head": width} if request.param == "one wide head" else {"hidden_dim": 40}
+    predictor = {**reference.architecture["predictor"], **SIZES[request.param]}
     model = LeWM.build({**reference.architecture, "predictor": predictor}).eval()
     torch.manual_seed(1)
     with torch.no_grad():

@@ -60,6 +60,21 @@ def test_its_lewm_of_real_size_computes_the_same_here(outputs):
 
 
 @needs_peer
+@pytest.mark.parametrize("name", ["pldm_script", "pldm_layer", "pldm_bare"])
+def test_its_pldm_computes_the_same_here(outputs, name):
+    theirs = torch.load(outputs / f"{name}.outputs")
+    if "frames" not in theirs:
+        pytest.skip("the peer environment has no transformers")
+    model = load_quietly(outputs / name)
+    with torch.inference_mode():
+        context, goal = model.encode(theirs["frames"]).split(1)  # (1, 1, D) each
+        predicted = model.rollout(context, theirs["actions"])
+        costs = model.native_objective()(predicted, goal[:, 0], None)
+    assert (predicted - theirs["predicted"]).abs().max() <= 1e-4
+    assert (costs - theirs["cost"]).abs().max() <= 1e-4 * theirs["cost"].abs().max()
+
+
+@needs_peer
 def test_its_dino_wm_of_real_size_computes_the_same_here(outputs):
     theirs = torch.load(outputs / "prejepa.outputs")
     model = load_quietly(outputs / "prejepa")

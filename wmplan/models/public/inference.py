@@ -54,6 +54,8 @@ def lewm(shapes: Shapes) -> dict[str, Any]:
     frames, width = shapes["predictor.pos_embedding"][1:]
     layer = "predictor.transformer.layers.0."
     inner = shapes[f"{layer}attn.to_qkv.weight"][0] // 3
+    own = shapes["predictor.transformer.norm.weight"][0]
+    output = shapes.get("predictor.transformer.output_proj.weight", (own,))[0]
     return {
         "image_size": patch * round(patches**0.5),
         "patch_size": patch,
@@ -64,7 +66,7 @@ def lewm(shapes: Shapes) -> dict[str, Any]:
             "intermediate_size": shapes["encoder.encoder.layer.0.intermediate.dense.weight"][0],
         },
         "projector": projector(shapes, "projector", hidden, width),
-        "pred_proj": projector(shapes, "pred_proj", width, width),
+        "pred_proj": projector(shapes, "pred_proj", output, width),
         "action_encoder": {
             "input_dim": shapes["action_encoder.patch_embed.weight"][1],
             "smoothed_dim": shapes["action_encoder.patch_embed.weight"][0],
@@ -73,7 +75,8 @@ def lewm(shapes: Shapes) -> dict[str, Any]:
         "predictor": {
             "num_frames": frames,
             "input_dim": width,
-            "hidden_dim": shapes["predictor.transformer.norm.weight"][0],
+            "hidden_dim": own,
+            "output_dim": output,
             "depth": count(shapes, r"predictor\.transformer\.layers\.(\d+)\."),
             "heads": max(1, inner // HEAD),
             "dim_head": min(HEAD, inner),

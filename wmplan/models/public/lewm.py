@@ -38,8 +38,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 class LeWMConfig:
     """Sizes of a LeWM: of its ViT, its two projectors, its action embedding and its predictor.
 
-    width is D, of the embeddings; hidden is the predictor's own width, equal to D in all releases. A projector is its
-    hidden width and the name of its norm, or None: stable-worldmodel's PLDM has the same form and may leave it out.
+    width is D, of the embeddings; hidden is the predictor's own width and output that of what it gives to pred_proj,
+    equal to D in all releases. A projector is its hidden width and the name of its norm, or None: stable-worldmodel's
+    PLDM has the same form and may leave it out.
     """
 
     vit: ViTConfig
@@ -51,6 +52,7 @@ class LeWMConfig:
     action_scale: int
     num_frames: int
     hidden: int
+    output: int
     depth: int
     heads: int
     dim_head: int
@@ -72,16 +74,21 @@ class LeWMConfig:
             **{name: read_size(architecture, f"encoder.{name}") for name in names},
         )
         width = read_size(architecture, "predictor.input_dim")
+        output = read_size(architecture, "predictor.output_dim", width)
+        pred_proj = read_projector(architecture, "pred_proj")
+        if pred_proj is None and output != width:
+            raise CheckpointError(f"without pred_proj, predictor.output_dim has to be the latent's width, {width}")
         return cls(
             vit=vit,
             width=width,
             projector=read_projector(architecture, "projector"),
-            pred_proj=read_projector(architecture, "pred_proj"),
+            pred_proj=pred_proj,
             action_input=read_size(architecture, "action_encoder.input_dim"),
             action_smoothed=read_size(architecture, "action_encoder.smoothed_dim", 10),
             action_scale=read_size(architecture, "action_encoder.mlp_scale", 4),
             num_frames=read_size(architecture, "predictor.num_frames"),
             hidden=read_size(architecture, "predictor.hidden_dim", width),
+            output=output,
             **{
                 name: read_size(architecture, f"predictor.{name}") for name in ("depth", "heads", "dim_head", "mlp_dim")
             },
@@ -103,6 +110,11 @@ def read_projector(architecture: Mapping[str, Any], name: str) -> tuple[int, str
 def make_projector(inputs: int, sizes: tuple[int, str] | None, outputs: int) -> nn.Module:
     """A Projector, or nothing where there is none."""
     return nn.Identity() if sizes is None else Projector(inputs, sizes[0], outputs, sizes[1])
+
+
+def make_map(inputs: int, outputs: int) -> nn.Module:
+    """A linear map, or nothing where the widths are equal."""
+    return nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs)
 
 
 class Projector(nn.Module):
@@ -159,16 +171,15 @@ class ConditionalBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks and the final norm, with maps into and out of the predictor's own width where that differs from D."""
+    """The blocks and the final norm, with maps into and out of the predictor's own width where those differ."""
 
     def __init__(self, config: LeWMConfig) -> None:
         super().__init__()
-        same = config.width == config.hidden
         self.norm = nn.LayerNorm(config.hidden)
         self.layers = nn.ModuleList(ConditionalBlock(config) for _ in range(config.depth))
-        self.input_proj = nn.Identity() if same else nn.Linear(config.width, config.hidden)
-        self.cond_proj = nn.Identity() if same else nn.Linear(config.width, config.hidden)
-        self.output_proj = nn.Identity() if same else nn.Linear(config.hidden, config.width)
+        self.input_proj = make_map(config.width, config.hidden)
+        self.cond_proj = make_map(config.width, config.hidden)
+        self.output_proj = make_map(config.hidden, config.output)
 
     def modulate(self, embedded: Tensor) -> Tensor:
         """What every block makes of action embeddings (n, f, D), of shape (n, f, depth, 6 x hidden)."""
@@ -176,7 +187,7 @@ class Transformer(nn.Module):
         return torch.stack([cast(ConditionalBlock, layer).adaLN_modulation(condition) for layer in self.layers], dim=2)
 
     def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, newest_only: bool = True) -> Tensor:
-        """Tokens (n, f, D) of f new frames to outputs (n, 1, D) of the newest, or (n, f, D) of all."""
+        """Tokens (n, f, D) of f new frames to outputs (n, 1, output) of the newest, or (n, f, output) of all."""
         tokens = self.input_proj(tokens)
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
@@ -226,7 +237,7 @@ class LeWM(FrameCausalModel):
         self.projector = make_projector(config.vit.hidden_size, config.projector, config.width)
         self.action_encoder = ActionEmbedder(config)
         self.predictor = Predictor(config)
-        self.pred_proj = make_projector(config.width, config.pred_proj, config.width)
+        self.pred_proj = make_projector(config.output, config.pred_proj, config.width)
         self._folded: tuple[tuple[object, ...], FoldedPredictor] | None = None
 
     @classmethod
