@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmplan.models.public.frame_causal import Memory
+from wmplan.bench.plain import MaskedMemory
 from wmplan.models.public.lewm import LeWM
 from wmplan.models.public.pose import integrate
 from wmplan.models.public.vjepa2_ac import VJepa2AC
@@ -91,10 +91,11 @@ def lewm(samples: int, runs: int) -> None:
         compare(f"LeWM, {samples} candidates, {frames} frame(s), horizon {horizon}", theirs, ours, runs)
 
 
+@torch.enable_grad()  # torch's own linear maps: ours pack weights where no gradient is asked for
 def plain_step(model: VJepa2AC, latents: Tensor, actions: Tensor) -> Tensor:
     """The next latent (n, *latent) from all frames (n, f, *latent), each of them carried through all layers."""
     tokens, poses = model.split(latents)
-    memory = Memory(model.frame_tokens, keep=False)
+    memory = MaskedMemory(model.frame_tokens, keep=False)
     predicted = model.predictor(tokens, poses, actions, 0, memory, newest_only=False)[:, -1]
     return torch.cat([model.normalise_tokens(predicted).flatten(1), integrate(poses[:, -1], actions[:, -1])], dim=-1)
 

@@ -1,12 +1,14 @@
 """Planning without any care for speed: what the figures are compared with.
 
 Every candidate is carried alone: its context is repeated, every frame of the window goes through every layer at every
-step, and nothing is kept from one step to the next.
+step, nothing is kept from one step to the next, and layers are torch's own: linear maps with no packed weights, one
+masked attention over the window.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wmplan.bench.problem import Problem
@@ -17,13 +19,22 @@ from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.lewm import LeWM
 
 
+class MaskedMemory(Memory):
+    """No memory: all frames attend to all, and a mask takes away the later ones."""
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """See Memory.attend."""
+        frame = torch.arange(queries.shape[2], device=queries.device) // self.tokens
+        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=frame[:, None] >= frame)
+
+
 def plain_step(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:
     """The latent (n, *latent) after windows of latents (n, f, *latent), each beside its normalised action (n, f, A)."""
     if isinstance(model, JEPA):
         out: Tensor = model.predictor(latents, actions)
         return out
     assert isinstance(model, FrameCausalModel)
-    conditions, memory = model.condition(actions), Memory(model.frame_tokens, keep=False)
+    conditions, memory = model.condition(actions), MaskedMemory(model.frame_tokens, keep=False)
     if isinstance(model, LeWM):
         every = model.predictor(latents, conditions, 0, memory, newest_only=False)
         projected: Tensor = model.pred_proj(every.flatten(0, 1)).unflatten(0, latents.shape[:2])
@@ -33,6 +44,8 @@ def plain_step(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:
     return tokens[:, -1, :, : model.visual_dim + model.proprio_emb_dim]
 
 
+@torch.inference_mode()
+@torch.enable_grad()  # weights are packed where no gradient is asked for; inference mode keeps none all the same
 def plain_rollout(problem: Problem, actions: Tensor) -> Tensor:
     """Predicted latents (B, S, H, *latent) of candidates (B, S, H, A), as WorldModel.rollout gives them."""
     model, (batch, samples, horizon, _) = problem.model, actions.shape

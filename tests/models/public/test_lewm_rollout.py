@@ -64,11 +64,14 @@ def test_gradients_reach_the_actions(model):
     assert slope.abs().min() > 0
 
 
-def test_new_weights_are_noticed(model):
+@pytest.mark.parametrize(
+    "name", ["predictor.transformer.layers.0.mlp.net.4.weight", "pred_proj.net.3.weight", "pred_proj.net.1.running_var"]
+)
+def test_new_weights_are_noticed(model, name):
     context, actions, _ = arguments(model, 1, 3)
     with torch.no_grad():
         before = model.rollout(context, actions)
-        model.predictor.transformer.layers[0].mlp.net[4].weight.mul_(2)
+        model.state_dict()[name].mul_(4)
         after = model.rollout(context, actions)
         plain = FrameCausalModel._predict(model, context, actions, None, last_only=False)
     assert (before - after).abs().max() > 1e-2 * before.abs().max()

@@ -43,6 +43,8 @@ def peak(model, samples, horizon, bound, time=1):
     size = model.spec.latent_shape[0]
     context, past = torch.zeros(1, time, size), torch.zeros(1, time - 1, 7)
     model.max_batch_bytes = bound
+    with torch.inference_mode():
+        model.rollout_last(context, torch.zeros(1, 1, 1, 7), past if time > 1 else None)  # packs the weights
     gc.collect()
     with torch.inference_mode(), LivePeak() as counter:
         model.rollout_last(context, torch.zeros(1, samples, horizon, 7), past if time > 1 else None)

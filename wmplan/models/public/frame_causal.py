@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wmplan.freed_memory import keep_freed_memory
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.public.objectives import Objective
 from wmplan.models.public.strict import load_strict
@@ -80,15 +80,13 @@ class Memory:
             return (weights * values).sum(2, keepdim=True)
         if asking == seen and self.tokens == 1:
             return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        mask = None if asking == 1 else frame_mask(asking, seen, self.tokens, queries.device)
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-
-
-@lru_cache(maxsize=32)
-def frame_mask(asking: int, seen: int, tokens: int, device: torch.device) -> Tensor:
-    """What the newest `asking` of `seen` frames may attend to: bool (asking x tokens, seen x tokens), True is seen."""
-    ones = torch.ones(asking, seen, dtype=torch.bool, device=device).tril(seen - asking)
-    return ones.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+        if asking == 1:
+            return F.scaled_dot_product_attention(queries, keys, values)
+        each = queries.unflatten(2, (asking, self.tokens)).unbind(2)  # a frame sees whole frames: no mask is needed
+        before = [(seen - asking + i + 1) * self.tokens for i in range(asking)]
+        frames = zip(each, before, strict=True)
+        outs = [F.scaled_dot_product_attention(one, keys[:, :, :n], values[:, :, :n]) for one, n in frames]
+        return torch.cat(outs, dim=2)
 
 
 class FrameCausalModel(WorldModel):
@@ -217,6 +215,8 @@ class FrameCausalModel(WorldModel):
         self.check_rollout(context, actions, past_actions)
         if not torch.isfinite(context[:, -1]).all():
             raise ValueError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
+        if self.device.type == "cpu":
+            keep_freed_memory()
         context = context.to(self.device, self.latent_dtype)
         past = None
         if past_actions is not None and past_actions.shape[1] > 0:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wmplan.models.linear import Linear, gelu
+
 # transformers >= 5 saves the same tensors under these names (new, old)
 RENAMES = (
     (re.compile(r"^encoder\.layers\.(\d+)\."), r"encoder.encoder.layer.\1."),
@@ -71,12 +73,12 @@ class Layer(nn.Module):
         self.heads = config.num_heads
         self.attention = nn.ModuleDict(
             {
-                "attention": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-                "output": nn.ModuleDict({"dense": nn.Linear(width, width)}),
+                "attention": nn.ModuleDict({name: Linear(width, width) for name in ("query", "key", "value")}),
+                "output": nn.ModuleDict({"dense": Linear(width, width)}),
             }
         )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config.intermediate_size)})
-        self.output = nn.ModuleDict({"dense": nn.Linear(config.intermediate_size, width)})
+        self.intermediate = nn.ModuleDict({"dense": Linear(width, config.intermediate_size)})
+        self.output = nn.ModuleDict({"dense": Linear(config.intermediate_size, width)})
         self.layernorm_before = nn.LayerNorm(width, eps=eps)
         self.layernorm_after = nn.LayerNorm(width, eps=eps)
 
@@ -88,7 +90,7 @@ class Layer(nn.Module):
         )
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         tokens = tokens + cast(nn.ModuleDict, self.attention["output"])["dense"](attended)
-        hidden = F.gelu(self.intermediate["dense"](self.layernorm_after(tokens)))
+        hidden = gelu(self.intermediate["dense"](self.layernorm_after(tokens)))
         return tokens + self.output["dense"](hidden)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wmplan.models.base import ModelSpec
 from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.linear import Linear
 from wmplan.models.public.architecture import read_size
 from wmplan.models.public.frame_causal import Memory
 from wmplan.models.public.images import (
@@ -103,7 +104,7 @@ class Block(nn.Module):
         self.attn = RopeAttention(total, config.heads)
         self.norm2 = nn.LayerNorm(total, eps=1e-6)
         self.mlp = Perceptron(total, config.hidden)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(total, 6 * total))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(total, 6 * total))
 
     def forward(
         self, tokens: Tensor, modulation: Tensor, rotation: Rotation, memory: Memory, layer: int, newest_only: bool
@@ -126,11 +127,11 @@ class Predictor(nn.Module):
     def __init__(self, config: JepaWMConfig) -> None:
         super().__init__()
         self.config = config
-        self.predictor_embed = nn.Linear(config.visual_dim, config.width)
-        self.action_encoder = nn.Linear(config.action_dim, config.total)
+        self.predictor_embed = Linear(config.visual_dim, config.width)
+        self.action_encoder = Linear(config.action_dim, config.total)
         self.predictor_blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.predictor_norm = nn.LayerNorm(config.total, eps=1e-6)
-        self.predictor_proj = nn.Linear(config.width, config.visual_dim)
+        self.predictor_proj = Linear(config.width, config.visual_dim)
 
     def modulate(self, actions: Tensor) -> Tensor:
         """What every block makes of normalised actions (n, f, A), of shape (n, f, depth, 6 x total)."""

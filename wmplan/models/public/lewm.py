@@ -5,7 +5,7 @@ Written from the description of the released layout. The latent of a frame is it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,23 +15,19 @@ from torch import Tensor, nn
 
 from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.linear import Linear
 from wmplan.models.public.architecture import read_field, read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
 from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
 from wmplan.models.public.lewm_rollout import FoldedPredictor
 from wmplan.models.public.objectives import SummedSquaredError
+from wmplan.models.public.projector import make_map, make_projector, read_projector
 from wmplan.models.public.spec import fit_spec
 from wmplan.models.public.transformer import Attention, FeedForward
 
 FOLDED_WINDOW = 4
 """The longest window for which the folded predictor's few large operations a pair of frames are the faster ones."""
-
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm1d,
-    "layer": nn.LayerNorm,
-    "none": lambda width: nn.Identity(),
-}
 
 
 @dataclass(frozen=True)
@@ -95,42 +91,6 @@ class LeWMConfig:
         )
 
 
-def read_projector(architecture: Mapping[str, Any], name: str) -> tuple[int, str] | None:
-    """Hidden width and norm of a projector; None where its `dims` are empty."""
-    dims, norm = read_field(architecture, f"{name}.dims"), str(read_field(architecture, f"{name}.norm", "batch"))
-    if not dims:
-        return None
-    if len(dims) != 3 or norm not in NORMS:
-        raise CheckpointError(
-            f"the architecture's field {name!r} has to have three dims and a norm of {', '.join(NORMS)}"
-        )
-    return int(dims[1]), norm
-
-
-def make_projector(inputs: int, sizes: tuple[int, str] | None, outputs: int) -> nn.Module:
-    """A Projector, or nothing where there is none."""
-    return nn.Identity() if sizes is None else Projector(inputs, sizes[0], outputs, sizes[1])
-
-
-def make_map(inputs: int, outputs: int) -> nn.Module:
-    """A linear map, or nothing where the widths are equal."""
-    return nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs)
-
-
-class Projector(nn.Module):
-    """Linear, norm, exact GELU, linear; batch norm by running statistics in all releases."""
-
-    def __init__(self, inputs: int, hidden: int, outputs: int, norm: str = "batch") -> None:
-        super().__init__()
-        middle = NORMS[norm](hidden)
-        self.net = nn.Sequential(nn.Linear(inputs, hidden), middle, nn.GELU(), nn.Linear(hidden, outputs))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors (n, inputs) to (n, outputs)."""
-        out: Tensor = self.net(vectors)
-        return out
-
-
 class ActionEmbedder(nn.Module):
     """A per-step linear map (stored as a convolution of kernel 1), then linear, SiLU, linear."""
 
@@ -138,7 +98,7 @@ class ActionEmbedder(nn.Module):
         super().__init__()
         wide = config.action_scale * config.width
         self.patch_embed = nn.Conv1d(config.action_input, config.action_smoothed, 1)
-        self.embed = nn.Sequential(nn.Linear(config.action_smoothed, wide), nn.SiLU(), nn.Linear(wide, config.width))
+        self.embed = nn.Sequential(Linear(config.action_smoothed, wide), nn.SiLU(), Linear(wide, config.width))
 
     def forward(self, actions: Tensor) -> Tensor:
         """Actions (n, f, A) to embeddings (n, f, D)."""
@@ -154,7 +114,7 @@ class ConditionalBlock(nn.Module):
         super().__init__()
         self.attn = Attention(config.hidden, config.heads, config.dim_head)
         self.mlp = FeedForward(config.hidden, config.mlp_dim)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, 6 * config.hidden))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(config.hidden, 6 * config.hidden))
 
     def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, layer: int, newest_only: bool) -> Tensor:
         """Tokens (n, f, hidden), one a frame, with modulation (n, f, 6 x hidden) made by adaLN_modulation."""
@@ -287,8 +247,8 @@ class LeWM(FrameCausalModel):
         return out
 
     def _predict(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:
-        """With the folded weights, unless a gradient is asked for."""
-        if torch.is_grad_enabled() or self.window > FOLDED_WINDOW:
+        """With the folded weights, unless a gradient is asked for, or batch norms learn."""
+        if torch.is_grad_enabled() or self.training or self.window > FOLDED_WINDOW:
             return super()._predict(context, actions, past_actions, last_only)
         size = self._chunk(context.shape[1], actions.shape[2])
         samples, folded = actions.shape[1], self.folded()
@@ -307,7 +267,8 @@ class LeWM(FrameCausalModel):
 
     def folded(self) -> FoldedPredictor:
         """The predictor with its weights folded, made anew when they have changed."""
-        weights = list(self.predictor.transformer.layers.parameters())
+        parts = self.predictor.transformer.layers, self.pred_proj
+        weights = [one for part in parts for one in (*part.parameters(), *part.buffers())]
         if any(one.is_inference() for one in weights):  # they do not tell when they change
             return FoldedPredictor(self, self.compiled)
         state: tuple[object, ...] = (

@@ -27,16 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wmplan.models.linear import PackedWeight, gelu
+from wmplan.models.public.projector import Projector
+
 if TYPE_CHECKING:
     from wmplan.models.public.lewm import ConditionalBlock, LeWM
 
 INNER_EPS, OUTER_EPS = 1e-5, 1e-6  # of the norms in front of linear maps, and of those that actions modulate
-
-
-def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias that give on plainly normalised vectors what the map gave behind the norm's affine part."""
-    shifted = weight @ norm.bias
-    return weight * norm.weight, shifted if bias is None else shifted + bias
 
 
 class FoldedBlock:
@@ -57,16 +54,16 @@ class FoldedBlock:
             out, out_bias = linear.weight.to(wide), linear.bias.to(wide)
         scale = dim_head**-0.5
         own = out @ value
-        self.query, self.query_bias = (scale * query * gain).to(kept), (scale * (query @ shift)).to(kept)
-        self.key_value = (torch.cat([key, value]) * gain).to(kept)  # their biases cancel in the differences
-        self.own, self.own_bias = (own * gain).to(kept), (own @ shift + out_bias).to(kept)
-        self.out = out.to(kept)
-        self.up, self.up_bias = (part.to(kept) for part in _folded_linear(first, norm, wide))
-        self.down, self.down_bias = last.weight, last.bias
+        self.query = PackedWeight((scale * query * gain).to(kept), (scale * (query @ shift)).to(kept))
+        self.key_value = PackedWeight((torch.cat([key, value]) * gain).to(kept))  # biases cancel in the differences
+        self.own = PackedWeight((own * gain).to(kept), (own @ shift + out_bias).to(kept))
+        self.out = PackedWeight(out.to(kept))
+        self.up = PackedWeight(*(part.to(kept) for part in _folded_linear(first, norm, wide)))
+        self.down = PackedWeight(last.weight, last.bias)
         modulation = cast(nn.Linear, block.adaLN_modulation[1])
         ones = torch.zeros_like(modulation.bias).unflatten(0, (6, -1))
         ones[[1, 4]] = 1.0  # 1 + scale
-        self.modulation, self.modulation_bias = modulation.weight, modulation.bias + ones.flatten()
+        self.modulation = PackedWeight(modulation.weight, modulation.bias + ones.flatten())
 
 
 def _folded_linear(linear: nn.Linear, norm: nn.LayerNorm, wide: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -104,11 +101,14 @@ def attend(queries: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) ->
     outs = []
     for i, query in enumerate(queries.unbind(2)):
         seen = len(keys) - asking + i + 1
-        logits = [(query * key).sum(-1) for key in keys[:seen]]  # (b, s, heads) each
-        weights = torch.stack([torch.zeros_like(logits[0]), *logits], -1).softmax(-1)[..., 1:].unsqueeze(-2)
-        out = values[0] * weights[..., 0]
-        for j in range(1, seen):
-            out.addcmul_(values[j], weights[..., j])
+        logits = [(query * key).sum(-1, keepdim=True) for key in keys[:seen]]  # (b, s, heads, 1) each
+        if seen == 1:
+            out = values[0] * logits[0].sigmoid()  # softmax of 0 and the logit
+        else:
+            _, *weights = torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(0)
+            out = values[0] * weights[0]
+            for value, weight in zip(values[1:seen], weights[1:], strict=True):
+                out.addcmul_(value, weight)
         outs.append(out)
     return torch.stack(outs, 2).flatten(3) if asking > 1 else outs[0].unsqueeze(2).flatten(3)
 
@@ -126,6 +126,7 @@ class FoldedPredictor:
         self.model, self.window = model, model.window
         transformer = model.predictor.transformer
         self.blocks = [FoldedBlock(cast("ConditionalBlock", layer), wide) for layer in transformer.layers]
+        self.project = model.pred_proj.folded() if isinstance(model.pred_proj, Projector) else model.pred_proj
         self._advance = torch.compile(self.advance) if compiled else self.advance
 
     # ------------------------------------------------------------------ one pass
@@ -138,7 +139,7 @@ class FoldedPredictor:
         """
         model = self.model
         embedded = F.silu(model.predictor.transformer.cond_proj(model.action_encoder(actions.to(model.dtype))))
-        return [F.linear(embedded, b.modulation, b.modulation_bias).unflatten(-1, (6, -1)) for b in self.blocks]
+        return [b.modulation(embedded).unflatten(-1, (6, -1)) for b in self.blocks]
 
     def advance(self, latents: Tensor, conditions: Sequence[Tensor], slot: int, seen: list[Seen]) -> Tensor:
         """The latent after the newest of f new frames.
@@ -159,7 +160,7 @@ class FoldedPredictor:
         for i, (block, modulation) in enumerate(zip(self.blocks, conditions, strict=True)):
             tokens = self._block(block, tokens, modulation, seen, i, i == len(self.blocks) - 1)
         predicted = transformer.output_proj(transformer.norm(tokens[:, :, -1]))
-        out: Tensor = model.pred_proj(predicted.flatten(0, 1)).unflatten(0, predicted.shape[:2])
+        out: Tensor = self.project(predicted.flatten(0, 1)).unflatten(0, predicted.shape[:2])
         return out.to(model.latent_dtype)
 
     def _block(
@@ -172,7 +173,7 @@ class FoldedPredictor:
         normed = F.layer_norm(normed, width, eps=INNER_EPS)
         if len(seen) == layer:  # the window's oldest frame is among these
             oldest = normed[:, :, :1].contiguous()
-            seen.append(Seen(oldest, F.linear(oldest, block.own, block.own_bias)))
+            seen.append(Seen(oldest, block.own(oldest)))
             normed = normed[:, :, 1:].contiguous()  # a matrix product of its rows in one piece, not one for each
         here = seen[layer]
         if newest:
@@ -182,18 +183,17 @@ class FoldedPredictor:
             asking = normed
         tokens = torch.addcmul(tokens, gate, here.own)
         if normed.shape[2]:
-            both = F.linear(normed - here.oldest, block.key_value)  # (b, s, r, 2 x inner)
+            both = block.key_value(normed - here.oldest)  # (b, s, r, 2 x inner)
             keys, values = both.unflatten(-1, (2, block.heads, -1)).unbind(3)  # (b, s, r, heads, dim_head)
             here.keys += keys.unbind(2)
             here.values += values.unbind(2)
-            queries = F.linear(asking, block.query, block.query_bias).unflatten(-1, (block.heads, -1))
+            queries = block.query(asking).unflatten(-1, (block.heads, -1))
             count = queries.shape[2]
-            attended = F.linear(attend(queries, here.keys, here.values), block.out)
+            attended = block.out(attend(queries, here.keys, here.values))
             tokens[:, :, -count:].addcmul_(gate[:, :, -count:], attended)
         normed = torch.addcmul(mlp_shift, F.layer_norm(tokens, width, eps=OUTER_EPS), mlp_scale)
-        hidden = F.linear(F.layer_norm(normed, width, eps=INNER_EPS), block.up, block.up_bias)
-        hidden = torch.ops.aten.gelu_(hidden)
-        return tokens.addcmul_(mlp_gate, F.linear(hidden, block.down, block.down_bias))
+        hidden = gelu(block.up(F.layer_norm(normed, width, eps=INNER_EPS)))
+        return tokens.addcmul_(mlp_gate, block.down(hidden))
 
     # ------------------------------------------------------------------ a rollout
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from wmplan.models.linear import Linear, gelu
 from wmplan.models.public.frame_causal import Memory
 
 
@@ -23,17 +24,16 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.inner = heads, heads * dim_head
         self.norm = nn.LayerNorm(width)
-        self.to_qkv = nn.Linear(width, 3 * self.inner, bias=False)
+        self.to_qkv = Linear(width, 3 * self.inner, bias=False)
         projected = not (heads == 1 and dim_head == width)
-        self.to_out = nn.Sequential(nn.Linear(self.inner, width), nn.Identity()) if projected else nn.Identity()
+        self.to_out = nn.Sequential(Linear(self.inner, width), nn.Identity()) if projected else nn.Identity()
 
     def forward(self, tokens: Tensor, memory: Memory, layer: int, newest_only: bool) -> Tensor:
         """Attention of tokens (n, f x M, width), or of the newest frame's M alone, to themselves and to `memory`."""
         tokens = self.norm(tokens)
         if newest_only and tokens.shape[1] > memory.tokens:
-            query_weight, rest = self.to_qkv.weight.split([self.inner, 2 * self.inner])
-            queries = nn.functional.linear(tokens[:, -memory.tokens :], query_weight)
-            keys, values = nn.functional.linear(tokens, rest).chunk(2, dim=-1)
+            queries = self.to_qkv(tokens[:, -memory.tokens :], slice(self.inner))
+            keys, values = self.to_qkv(tokens, slice(self.inner, None)).chunk(2, dim=-1)
         else:
             queries, keys, values = self.to_qkv(tokens).chunk(3, dim=-1)
         # (n, tokens, inner) -> (n, heads, tokens, dim_head)
@@ -49,13 +49,14 @@ class FeedForward(nn.Module):
         super().__init__()
         self.net = nn.Sequential(
             nn.LayerNorm(width),
-            nn.Linear(width, hidden),
+            Linear(width, hidden),
             nn.GELU(),
             nn.Identity(),
-            nn.Linear(hidden, width),
+            Linear(hidden, width),
             nn.Identity(),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        out: Tensor = self.net(tokens)
+        norm, up, _, _, down, _ = self.net
+        out: Tensor = down(gelu(up(norm(tokens))))
         return out

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.linear import Linear
 from wmplan.models.public.architecture import read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
 from wmplan.models.public.images import (
@@ -143,15 +144,15 @@ class Predictor(nn.Module):
     def __init__(self, config: VJepa2ACConfig) -> None:
         super().__init__()
         self.config = config
-        self.predictor_embed = nn.Linear(config.encoder_width, config.width)
-        self.action_encoder = nn.Linear(POSE_DIM, config.width)
-        self.state_encoder = nn.Linear(POSE_DIM, config.width)
-        self.extrinsics_encoder = nn.Linear(config.extrinsics_dim, config.width)  # in the release, never used
+        self.predictor_embed = Linear(config.encoder_width, config.width)
+        self.action_encoder = Linear(POSE_DIM, config.width)
+        self.state_encoder = Linear(POSE_DIM, config.width)
+        self.extrinsics_encoder = Linear(config.extrinsics_dim, config.width)  # in the release, never used
         self.predictor_blocks = nn.ModuleList(
             RopeBlock(config.width, config.heads, config.hidden) for _ in range(config.depth)
         )
         self.predictor_norm = nn.LayerNorm(config.width, eps=1e-6)
-        self.predictor_proj = nn.Linear(config.width, config.encoder_width)
+        self.predictor_proj = Linear(config.width, config.encoder_width)
 
     def forward(
         self, tokens: Tensor, poses: Tensor, actions: Tensor, slot: int, memory: Memory, newest_only: bool = True
