@@ -140,6 +140,7 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replan-every", type=int, default=5, help="robot steps; a model step, as wmplan eval plans")
+    parser.add_argument("--quantile", type=float, default=RealtimeConfig.quantile, help="of planning times")
     parser.add_argument("--preset", default="preset", help="the planner at 10 Hz, a file of configs/planner")
     parser.add_argument("--fast", default="realtime", help="the planner at 20 Hz, and of the late camera")
     options = parser.parse_args()
@@ -150,7 +151,9 @@ def main() -> int:
         episodes=options.episodes,
         seed=options.seed,
         films=1,
-        realtime=RealtimeConfig(wait_first=True, log_seconds=None, replan_every=options.replan_every),
+        realtime=RealtimeConfig(
+            wait_first=True, log_seconds=None, replan_every=options.replan_every, quantile=options.quantile
+        ),
     )
     holds = compare_rates(base, {10: options.preset, 20: options.fast})
     print()

@@ -14,7 +14,7 @@ from wmplan.planning.sampler import Sampler, elite_moments
 
 @dataclass(frozen=True)
 class ICEMConfig(SamplerConfig):
-    """Settings of iCEM; the defaults are the real-time preset.
+    """Settings of iCEM; the defaults are the real-time preset but for init_std.
 
     Attributes:
         num_elites: best candidates whose mean and deviation are the next Gaussian.
