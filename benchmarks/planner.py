@@ -201,12 +201,13 @@ def compare_lewm(pairs: int, iterations: int, batches: tuple[int, ...], compiled
         except ImportError as error:
             print(f"stable-worldmodel cannot be imported, it is left out: {error}")
             break
+        rounds = iterations if batch == 1 else max(2, iterations // batch)  # as long for many as for one
         difference = same_costs(problem, peer)
         assert difference < 1e-4, f"the two sides do not compute the same: costs differ by {difference:.1e}"
         for name in ("cem", "icem", "mppi"):
-            mine = ours(problem, name, SAMPLES, iterations, **matched.get(name, {}))
-            other = solver(problem, peer, name, iterations)
-            rows.append(paired(f"LeWM, {name} 300 x 5", "stable-worldmodel", mine, other, pairs, iterations, batch))
+            mine = ours(problem, name, SAMPLES, rounds, **matched.get(name, {}))
+            other = solver(problem, peer, name, rounds)
+            rows.append(paired(f"LeWM, {name} 300 x 5", "stable-worldmodel", mine, other, pairs, rounds, batch))
         if batch == 1:
             try:
                 other = pytorch_mppi(problem, peer, iterations)

@@ -97,20 +97,18 @@ def attend(queries: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) ->
     Returns:
         Of shape (b, s, r, heads x dim_head).
     """
-    asking = queries.shape[2]
-    outs = []
-    for i, query in enumerate(queries.unbind(2)):
+    asking, outs = queries.shape[2], torch.empty_like(queries)
+    for i, (query, out) in enumerate(zip(queries.unbind(2), outs.unbind(2), strict=True)):
         seen = len(keys) - asking + i + 1
         logits = [(query * key).sum(-1, keepdim=True) for key in keys[:seen]]  # (b, s, heads, 1) each
         if seen == 1:
-            out = values[0] * logits[0].sigmoid()  # softmax of 0 and the logit
+            weights = [logits[0].sigmoid()]  # softmax of 0 and the logit
         else:
-            _, *weights = torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(0)
-            out = values[0] * weights[0]
-            for value, weight in zip(values[1:seen], weights[1:], strict=True):
-                out.addcmul_(value, weight)
-        outs.append(out)
-    return torch.stack(outs, 2).flatten(3) if asking > 1 else outs[0].unsqueeze(2).flatten(3)
+            weights = list(torch.stack([torch.zeros_like(logits[0]), *logits]).softmax(0))[1:]
+        torch.mul(values[0], weights[0], out=out)
+        for value, weight in zip(values[1:seen], weights[1:], strict=True):
+            out.addcmul_(value, weight)
+    return outs.flatten(3)
 
 
 class FoldedPredictor:
