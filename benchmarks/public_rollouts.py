@@ -72,6 +72,12 @@ def lewm(samples: int, runs: int) -> None:
             torch.nn.init.normal_(parameter, std=0.05)
     model = LeWM.build(LEWM).eval()
     model.load_state_dict(peer.state_dict(), strict=False)  # all but the encoder, which neither uses here
+    with torch.inference_mode():
+        compare_lewm(peer, model, samples, runs)
+
+
+def compare_lewm(peer: Any, model: LeWM, samples: int, runs: int) -> None:
+    """Both sides' rollouts from the same latents."""
     for frames, horizon in ((1, 5), (3, 5), (1, 3), (3, 1)):
         context, actions = torch.randn(1, frames, 192), torch.randn(1, samples, frames - 1 + horizon, 10)
         actions[:, :, : frames - 1] = actions[:, :1, : frames - 1]
@@ -103,6 +109,12 @@ def plain_step(model: VJepa2AC, latents: Tensor, actions: Tensor) -> Tensor:
 def vjepa2_ac(samples: int, runs: int) -> None:
     """V-JEPA 2-AC's predictor at two layers against a loop that repeats the context for each candidate."""
     model = VJepa2AC.build(VJEPA2_AC).eval()
+    with torch.inference_mode():
+        compare_vjepa2_ac(model, samples, runs)
+
+
+def compare_vjepa2_ac(model: VJepa2AC, samples: int, runs: int) -> None:
+    """The shared rollout and the loop."""
     for frames, horizon in ((1, 1), (1, 3), (4, 1), (4, 2)):
         tokens = torch.nn.functional.layer_norm(torch.randn(1, frames, 256, 1408), (1408,))
         context = model.encode_tokens(tokens, 0.1 * torch.randn(1, frames, 7))
@@ -127,14 +139,14 @@ def vjepa2_ac(samples: int, runs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=300)
-    parser.add_argument("--patch-samples", type=int, default=16)
+    parser.add_argument("--patch-samples", type=int, default=16, help="on V-JEPA 2-AC; 0 leaves it out")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    with torch.inference_mode():
+    if options.patch_samples:
         vjepa2_ac(options.patch_samples, options.runs)
-        try:
-            lewm(options.samples, options.runs)
-        except ImportError:
-            print("stable-worldmodel is not installed here: LeWM is not compared")
+    try:
+        lewm(options.samples, options.runs)
+    except ImportError:
+        print("stable-worldmodel is not installed here: LeWM is not compared")

@@ -79,10 +79,11 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
     path = resolve(name_or_path)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_ours(path) if is_ours(path) else public.recognise(path)
-    if model is None:
-        raise CheckpointError(describe_foreign(path))
-    return model.eval().to(device)
+    with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
+        model = load_ours(path) if is_ours(path) else public.recognise(path)
+        if model is None:
+            raise CheckpointError(describe_foreign(path))
+        return model.eval().to(device)
 
 
 def load_ours(path: Path) -> WorldModel:

@@ -86,6 +86,16 @@ def test_load_recognises_releases_and_says_what_is_taken_for_granted(parity, tmp
     assert model.card["licence"] == "MIT"
 
 
+def test_weights_loaded_in_inference_mode_are_ordinary_ones(parity, tmp_path):
+    torch.save(parity("lewm").weights, tmp_path / "weights.pt")
+    config = {"encoder": {"image_size": 56}, "predictor": {"heads": 4, "dim_head": 16}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with torch.inference_mode(), pytest.warns(UserWarning, match="taken as normalised"):
+        model = models.load(tmp_path)
+        assert model.folded() is model.folded()
+    assert not any(tensor.is_inference() for tensor in model.state_dict().values())
+
+
 @pytest.mark.parametrize("sizes", [{"input_dim": 32, "hidden_dim": 48}, {"hidden_dim": 40, "output_dim": 56}])
 def test_a_predictor_wider_than_its_latent_is_read_off_its_tensors(parity, tmp_path, sizes):
     """stable-worldmodel's PLDM: no output_proj where the predictor's output has its own width."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from wmplan.models.checkpoint import CheckpointError
@@ -60,7 +61,9 @@ class Projector(nn.Module):
         if not isinstance(norm, nn.BatchNorm1d) or norm.running_mean is None or norm.running_var is None:
             return self
         first, last = cast(nn.Linear, first), cast(nn.Linear, last)
-        gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        up = PackedWeight(first.weight * gain[:, None], (first.bias - norm.running_mean) * gain + norm.bias)
+        kept, wide = first.weight.dtype, torch.promote_types(first.weight.dtype, torch.float32)
+        gain = norm.weight.to(wide) * (norm.running_var.to(wide) + norm.eps).rsqrt()
+        bias = (first.bias.to(wide) - norm.running_mean.to(wide)) * gain + norm.bias.to(wide)
+        up = PackedWeight((first.weight.to(wide) * gain[:, None]).to(kept), bias.to(kept))
         down = PackedWeight(last.weight, last.bias)
         return lambda vectors: down(gelu(up(vectors)))
