@@ -1,14 +1,15 @@
 """How fast rollouts of other labs' models are: against stable-worldmodel's own, and against a loop that shares nothing.
 
-    python benchmarks/public_rollouts.py [--samples 300] [--runs 3]
+    python benchmarks/public_rollouts.py [--samples 300] [--runs 3] [--threads 2]
 
-Times are of the process's own computation, the best of some runs, on one thread. The first comparison needs
-stable-worldmodel in the same environment; both sides start from the same encoded frames.
+Times are medians of runs that alternate between the sides. Comparing LeWM needs stable-worldmodel in the same
+environment; both sides start from the same encoded frames.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,22 +40,20 @@ VJEPA2_AC = {
 }
 
 
-def best(function: Callable[[], Tensor], runs: int) -> tuple[float, Tensor]:
-    """Seconds of processor time of the fastest run, and what it gave."""
-    times = []
-    for _ in range(runs):
-        start = time.process_time()
-        result = function()
-        times.append(time.process_time() - start)
-    return min(times), result
-
-
 def compare(name: str, theirs: Callable[[], Tensor], ours: Callable[[], Tensor], runs: int) -> None:
-    """Print both times, their ratio and the largest difference."""
-    (before, wanted), (after, found) = best(theirs, runs), best(ours, runs)
+    """Print the median times of alternating runs, their ratio and the largest difference of what they give."""
+    wanted, found = theirs(), ours()  # warm up
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(runs):
+        for side, run in zip(times, (theirs, ours), strict=True):
+            begun = time.perf_counter()
+            run()
+            side.append(time.perf_counter() - begun)
+    before, after = map(statistics.median, times)
     difference = (wanted - found).abs().max().item()
     print(
-        f"{name}: {before:.3f} s against {after:.3f} s, {before / after:.2f} times as fast, differ by {difference:.1e}"
+        f"{name}: {before:.3f} s against {after:.3f} s, {before / after:.2f} times as fast, differ by {difference:.1e}",
+        flush=True,
     )
 
 
@@ -141,8 +140,9 @@ if __name__ == "__main__":
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--patch-samples", type=int, default=16, help="on V-JEPA 2-AC; 0 leaves it out")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     if options.patch_samples:
         vjepa2_ac(options.patch_samples, options.runs)
