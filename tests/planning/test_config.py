@@ -55,4 +55,4 @@ def test_presets() -> None:
     assert make_config(research.pop("name"), **research) == make_config(
         "cem", num_samples=300, num_iterations=30, num_elites=30
     )
-    assert make_config(realtime.pop("name"), **realtime) == make_config("icem")
+    assert make_config(realtime.pop("name"), **realtime) == make_config("icem", init_std=0.5)
