@@ -48,6 +48,16 @@ def set_goal(connection: ClientConnection, value: int) -> None:
     assert ask(connection, {"wmplan": "set_goal", "goal": {"pixels": frame(value)}}) == {"wmplan": "set_goal"}
 
 
+def know_the_goal(planner: KnownPlanner, robots: list[ClientConnection]) -> None:
+    """Give each session its first reply: its first message sets the goal, too, and so waits as two jobs in turn."""
+    for robot in robots:
+        robot.send(pack(observation(0)))
+        reply_of(robot.recv(LONG))
+    assert planner.batches == len(robots) * [1]
+    planner.batches.clear()
+    planner.begun.clear()
+
+
 def get(server: PolicyServer, path: str, token: str | None = None, scheme: str = "Bearer") -> tuple[int, str]:
     """Status and text of a plain HTTP request."""
     headers = {} if token is None else {"Authorization": f"{scheme} {token}"}
@@ -182,17 +192,18 @@ def test_a_client_that_is_wrong_again_and_again_is_sent_away() -> None:
 def test_what_planning_refuses_hurts_the_one_who_asked_alone() -> None:
     planner = KnownPlanner()
     planner.poison = 66
-    with running(known_server(planner, goal=frame(1), gather_ms=2000)) as server:
+    with running(known_server(planner, goal=frame(1))) as server:
         robots = [open_session(server) for _ in range(3)]
+        know_the_goal(planner, robots)
         planner.gate.clear()
         robots[0].send(pack(observation(1)))
         until(planner.begun.is_set)
         for robot, value in zip(robots[1:], (66, 2), strict=True):
             robot.send(pack(observation(value)))
-        until(lambda: len(server.planning._jobs) == 2)
+        until(lambda: [job.call for job in server.planning._jobs] == 2 * [None])
         planner.gate.set()
         answers = [robot.recv(LONG) for robot in robots]
-        assert reply_of(answers[0])["cost"] == 1.0 and reply_of(answers[2])["cost"] == 1.0
+        assert reply_of(answers[0])["cost"] == 2.0 and reply_of(answers[2])["cost"] == 2.0
         assert answers[1] == "a frame that cannot be planned from"
         assert planner.batches == [1, 2, 1, 1]
         for robot in robots:
@@ -225,12 +236,7 @@ def test_requests_that_wait_together_are_planned_together() -> None:
     planner = KnownPlanner()
     with running(known_server(planner, goal=frame(1), max_batch=8)) as server:
         robots = [open_session(server) for _ in range(10)]
-        for robot in robots:  # the first message of a session sets its goal first, and so comes in two parts
-            robot.send(pack(observation(0)))
-            reply_of(robot.recv(LONG))
-        assert planner.batches == 10 * [1]
-        planner.batches.clear()
-        planner.begun.clear()
+        know_the_goal(planner, robots)
         planner.gate.clear()
         for value, robot in enumerate(robots):
             robot.send(pack(observation(value)))
