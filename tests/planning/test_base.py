@@ -131,6 +131,37 @@ def test_a_plan_depends_on_its_own_seed_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANNERS)
+def test_a_plan_is_the_same_to_the_bit_beside_one_whose_costs_are_mostly_not_finite(name: str) -> None:
+    def cost(candidates: Tensor) -> Tensor:
+        return (candidates - 0.3).square().sum((2, 3))
+
+    def cost_of_both(candidates: Tensor) -> Tensor:
+        costs = cost(candidates)
+        costs[1, 2:] = math.inf
+        return costs
+
+    planner = few(name)
+    for seed in range(5):
+        planner.reset([seed])
+        alone = planner.plan(cost, record=True)
+        planner.reset([seed, 77])
+        beside = planner.plan(cost_of_both, record=True)
+        for one, both in zip(alone.diagnostics["candidates"], beside.diagnostics["candidates"], strict=True):
+            assert torch.equal(one[0], both[0])
+        assert torch.equal(alone.actions[0], beside.actions[0])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_candidate_counts_where_no_cost_is_finite(name: str) -> None:
+    planner = few(name)
+    planner.reset([0, 1])
+    lost = torch.tensor([[False], [True]])
+    plan = planner.plan(lambda candidates: torch.where(lost, torch.nan, candidates.square().sum((2, 3))))
+    size = plan.diagnostics["effective_sample_size"]
+    assert (size[:, 1] == 0).all() and (size[:, 0] >= 1).all()
+
+
+@pytest.mark.parametrize("name", PLANNERS)
 def test_the_same_seed_gives_the_same_plan_and_the_global_generator_is_left_alone(name: str) -> None:
     state = torch.get_rng_state()
     planner = few(name)

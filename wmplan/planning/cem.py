@@ -43,5 +43,5 @@ class CEM(Sampler):
     def update(self, search: Search, iteration: int) -> Tensor:
         assert search.elites is not None and search.elite_keys is not None
         mean, std, count = elite_moments(search.elites, search.elite_keys)
-        self.move(search, mean, std, count)
+        self.move(search, mean, std)
         return count

@@ -63,5 +63,5 @@ class ICEM(Sampler):
     def update(self, search: Search, iteration: int) -> Tensor:
         assert search.elites is not None and search.elite_keys is not None
         mean, std, count = elite_moments(search.elites, search.elite_keys)
-        self.move(search, mean, std, count, self.config.momentum)
+        self.move(search, mean, std, self.config.momentum)
         return count

@@ -46,23 +46,21 @@ def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor
     Williams et al. (2017), equation 34: exp(-(c - c_min) / temperature), normalised. Where no cost is finite all
     weights are 0.
     """
-    finite = torch.isfinite(costs)
-    every = bool(finite.all())  # spares the usual case half of the operations; the numbers are the same
+    every = math.isfinite(float(costs.sum()))  # spares the usual case some operations; the numbers are the same
+    finite = None if every else torch.isfinite(costs)
 
-    def only_finite(values: Tensor) -> Tensor:
-        return values if every else torch.where(finite, values, 0.0)
+    def only_finite(values: Tensor, otherwise: float = 0.0) -> Tensor:
+        return values if finite is None else torch.where(finite, values, otherwise)
 
-    lowest = (costs if every else torch.where(finite, costs, torch.inf)).amin(1, keepdim=True)
-    excess = only_finite(costs - lowest)
+    excess = only_finite(costs - only_finite(costs, torch.inf).amin(1, keepdim=True))
     if standardise:
-        count = costs.shape[1] if every else finite.sum(1, keepdim=True).clamp(min=1)
+        count = costs.shape[1] if finite is None else finite.sum(1, keepdim=True).clamp(min=1)
         # Measured in the largest first: squares of costs that are very large or small would leave the float's range.
         excess = excess / excess.amax(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
         centred = only_finite(excess - excess.sum(1, keepdim=True) / count)
         scale = (centred.square().sum(1, keepdim=True) / count).sqrt()
         excess = excess / scale.clamp(min=torch.finfo(costs.dtype).eps)
-    weights = only_finite((-excess / temperature).exp())
-    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(costs.dtype).tiny)
+    return only_finite(torch.softmax(only_finite(excess / -temperature, -torch.inf), 1))
 
 
 class MPPI(Sampler):
@@ -82,5 +80,6 @@ class MPPI(Sampler):
         std = search.std
         if self.config.adapt_std:
             std = (weights[..., None] * (search.elites - mean[:, None]).square_()).sum(1).sqrt_()
-        self.move(search, mean, std, torch.isfinite(search.elite_keys).sum(1))
-        return 1.0 / weights.square().sum(1).clamp(min=torch.finfo(weights.dtype).tiny)
+        self.move(search, mean, std)
+        some = torch.isfinite(search.elite_keys[:, 0])
+        return some / weights.square().sum(1).clamp_(min=torch.finfo(weights.dtype).tiny)

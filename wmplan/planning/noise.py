@@ -12,16 +12,14 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=64)
-def colouring_matrix(length: int, beta: float) -> Tensor:
-    """The linear map from white to coloured noise, of shape (length, length).
+def colouring_matrix(length: int, dim: int, beta: float) -> Tensor:
+    """The linear map from white noise to coloured, of shape (dim * length, length * dim), dimension by dimension.
 
     Coloured noise after Timmer and Koenig (1995), as iCEM draws it (Pinneri et al., 2020, section 3.1), is an
     inverse FFT of Gaussian coefficients scaled by f^(-beta / 2), the constant part as strong as the lowest
     frequency. That is linear in the coefficients, so for the short lengths of plans one matrix product does
     it for all candidates. Every entry of the noise has deviation 1.
     """
-    if beta == 0.0 or length == 1:
-        return torch.eye(length)
     frequency = np.fft.rfftfreq(length)
     frequency[0] = frequency[1]
     scale = frequency ** (-beta / 2)
@@ -32,8 +30,10 @@ def colouring_matrix(length: int, beta: float) -> Tensor:
             coefficients = np.zeros(len(scale), dtype=complex)
             coefficients[index] = amplitude * phase * (math.sqrt(2.0) if single else 1.0)
             columns.append(np.fft.irfft(coefficients, length))
-    matrix = np.stack(columns, axis=1)
-    matrix /= np.sqrt((matrix**2).sum(axis=1).mean())
+    rows = np.stack(columns)  # (coefficients, length)
+    rows /= np.sqrt((rows**2).sum(axis=0).mean())
+    # From dimensions of coefficients to steps of dimensions: what transposing would do, in the same product.
+    matrix = np.einsum("ct,de->dcte", rows, np.eye(dim)).reshape(dim * length, length * dim)
     return torch.from_numpy(matrix).float()
 
 
@@ -44,13 +44,12 @@ def coloured_noise(
 
     Each generator gives one environment's noise, so that it is the same in any batch.
     """
-    coloured = beta > 0.0 and length > 1
-    shape = (samples, dim, length) if coloured else (samples, length * dim)
-    if len(generators) == 1:
-        white = torch.randn(shape, generator=generators[0], device=device)[None]
-    else:
-        white = torch.stack([torch.randn(shape, generator=generator, device=device) for generator in generators])
-    if not coloured:
-        return white
-    noise = white @ colouring_matrix(length, beta).to(device).T  # (B, samples, dim, length)
-    return noise.transpose(2, 3).reshape(len(generators), samples, length * dim)
+    matrix = colouring_matrix(length, dim, beta).to(device) if beta > 0.0 and length > 1 else None
+
+    def draw(generator: torch.Generator) -> Tensor:
+        white = torch.randn(samples, length * dim, generator=generator, device=device)
+        return white if matrix is None else white @ matrix
+
+    # A product for each environment: one for all would round differently for another number of them.
+    noise = [draw(generator) for generator in generators]
+    return noise[0][None] if len(noise) == 1 else torch.stack(noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from wmplan.planning.base import Search
@@ -41,6 +42,5 @@ class PredictiveSampling(Sampler):
 
     def update(self, search: Search, iteration: int) -> Tensor:
         assert search.elites is not None and search.elite_keys is not None
-        count = search.elite_keys.isfinite().sum(1)
-        self.move(search, search.elites[:, 0], self.config.std_decay * search.std, count)
-        return count.to(search.std.dtype)
+        self.move(search, search.elites[:, 0], self.config.std_decay * search.std)
+        return torch.isfinite(search.elite_keys[:, 0]).to(search.std.dtype)

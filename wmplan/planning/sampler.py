@@ -17,15 +17,18 @@ def elite_moments(elites: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
     The deviation divides by one less than the number, and is 0 for a single elite.
     """
+    std, mean = torch.std_mean(elites, dim=1, correction=min(1, elites.shape[1] - 1))
+    count = keys.new_full((len(keys),), elites.shape[1])
     if math.isfinite(float(keys[:, -1].amax())):  # all of them, as they ascend
-        std, mean = torch.std_mean(elites, dim=1, correction=min(1, elites.shape[1] - 1))
-        return mean, std, keys.new_full((len(keys),), elites.shape[1])
+        return mean, std, count
     finite = torch.isfinite(keys)
-    count = finite.sum(1).to(keys.dtype)
+    whole, count = finite[:, -1:], finite.sum(1).to(keys.dtype)
     weight = finite[..., None].to(elites.dtype)
-    mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
-    square = (weight * (elites - mean[:, None]) ** 2).sum(1)
-    return mean, (square / (count - 1).clamp(min=1)[:, None]).sqrt(), count
+    some_mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
+    square = (weight * (elites - some_mean[:, None]) ** 2).sum(1)
+    some_std = (square / (count - 1).clamp(min=1)[:, None]).sqrt()
+    # To the bit what an environment whose elites are all finite would get without the others.
+    return torch.where(whole, mean, some_mean), torch.where(whole, std, some_std), count
 
 
 class Sampler(Planner):
@@ -50,12 +53,14 @@ class Sampler(Planner):
             points[:, 1 : 1 + room] = search.extra[:, :room]
         return points.clamp_(search.low, search.high)
 
-    def move(self, search: Search, mean: Tensor, std: Tensor, count: Tensor, momentum: float = 0.0) -> None:
+    def move(self, search: Search, mean: Tensor, std: Tensor, momentum: float = 0.0) -> None:
         """Move the Gaussian there, deviation floored, in environments with any finite candidate."""
+        assert search.elite_keys is not None
         std = torch.clamp(std, min=self.config.min_std * search.half)
         if momentum:
             mean, std = torch.lerp(mean, search.mean, momentum), torch.lerp(std, search.std, momentum)
-        if float(count.amin()) < 1:
-            some = (count > 0)[:, None]
+        best = search.elite_keys[:, :1]
+        if not math.isfinite(float(best.amax())):
+            some = torch.isfinite(best)
             mean, std = torch.where(some, mean, search.mean), torch.where(some, std, search.std)
         search.mean, search.std = mean.clamp(search.low, search.high), std
