@@ -1,0 +1,121 @@
+"""How low a planner gets in what time: several planners search the same plans of real episodes of Push-T.
+
+    python benchmarks/search_quality.py [--model pusht] [--episodes 12] [--seed 1000] ["planner=NAME ..."]
+
+Settings are those of `wmplan eval`. The first planner's plans are carried out, and at each of them all search with the
+same cost function and the same warm start, so that they differ by nothing but the search. Success takes
+hundreds of episodes to tell two planners apart, this takes ten. The default compares the real-time preset with the
+convention of the field, the card's planner and the research preset.
+
+Prints a table: candidates, milliseconds, mean cost, and the geometric mean of the cost over the lowest found by any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+import wmplan
+from wmplan.control import make_controller
+from wmplan.control.controller import Controller
+from wmplan.evaluation.episodes import play
+from wmplan.evaluation.instances import generate_instances
+from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.rows import PlannerRow
+from wmplan.evaluation.worker import make_environment
+from wmplan.planning.base import Cost, Plan, Planner
+from wmplan.settings.compose import compose
+
+CONVENTION = (
+    "planner=realtime planner.num_samples=100 planner.num_iterations=3 planner.num_elites=10 planner.decay=1.25"
+)
+DEFAULT = ["planner=realtime", CONVENTION, "planner=preset", "planner=research"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one search came to."""
+
+    cost: float
+    ms: float
+    candidates: int
+
+
+class Contest:
+    """Stands in for a controller's planner: its plans are carried out, the others search the same.
+
+    Attributes:
+        found: for each plan what each planner found, the controller's own first.
+    """
+
+    def __init__(self, controller: Controller, others: Sequence[Planner]) -> None:
+        self.planner, self.others = controller.planner, others
+        self.found: list[list[Found]] = []
+        controller.receding.planner = cast(Planner, self)
+
+    def plan(self, cost: Cost, **options: Any) -> Plan:
+        """As the planner's."""
+        warm, seed = self.planner.warm_start, len(self.found)
+        plan, own = timed(self.planner, cost, options)
+        self.found.append([own])
+        for planner in self.others:
+            planner.reset([seed])
+            planner.warm_start = warm
+            self.found[-1].append(timed(planner, cost, options)[1])
+        return plan
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.planner, name)
+
+
+def timed(planner: Planner, cost: Cost, options: dict[str, Any]) -> tuple[Plan, Found]:
+    """A plan, and what there is to say of it."""
+    begun = time.perf_counter()
+    plan = planner.plan(cost, **options, record=True)
+    spent = 1e3 * (time.perf_counter() - begun)
+    return plan, Found(float(plan.cost[0]), spent, sum(c.shape[1] for c in plan.diagnostics["candidate_costs"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", default=DEFAULT)
+    parser.add_argument("--model", default="pusht")
+    parser.add_argument("--episodes", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1000, help="of the instances; not the one success is reported on")
+    options = parser.parse_args()
+
+    model = wmplan.load(options.model)
+    planners = [
+        make_controller(model, compose("eval", words.split())["planner"] or None).planner for words in options.settings
+    ]
+    controller = make_controller(model)
+    controller.receding.planner = planners[0]
+    contest = Contest(controller, planners[1:])
+    env, protocol = make_environment(model.card["task"], {}), Protocol()
+    row = PlannerRow(controller, protocol)
+    for number, instance in enumerate(generate_instances(env, protocol, options.episodes, options.seed)):
+        play(env, instance, row, number, protocol.budget)
+
+    costs = np.array([[found.cost for found in row] for row in contest.found])  # (plans, planners)
+    print(
+        f"{len(costs)} plans of {options.episodes} episodes, seed {options.seed}, {torch.get_num_threads()} thread(s)\n"
+    )
+    print("| planner | candidates | ms, median | mean cost | over the lowest, geometric mean |")
+    print("|---|---|---|---|---|")
+    over = np.exp(np.log(costs / costs.min(1, keepdims=True)).mean(0))
+    for index, words in enumerate(options.settings):
+        results = [row[index] for row in contest.found]
+        candidates = statistics.median(found.candidates for found in results)
+        ms = statistics.median(found.ms for found in results)
+        print(f"| {words} | {candidates:.0f} | {ms:.0f} | {costs[:, index].mean():.3f} | {over[index]:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
