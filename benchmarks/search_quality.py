@@ -92,12 +92,11 @@ def main() -> None:
     options = parser.parse_args()
 
     model = wmplan.load(options.model)
-    planners = [
-        make_controller(model, compose("eval", words.split())["planner"] or None).planner for words in options.settings
+    controllers = [
+        make_controller(model, compose("eval", words.split())["planner"] or None) for words in options.settings
     ]
-    controller = make_controller(model)
-    controller.receding.planner = planners[0]
-    contest = Contest(controller, planners[1:])
+    controller = controllers[0]
+    contest = Contest(controller, [other.planner for other in controllers[1:]])
     env, protocol = make_environment(model.card["task"], {}), Protocol()
     row = PlannerRow(controller, protocol)
     for number, instance in enumerate(generate_instances(env, protocol, options.episodes, options.seed)):

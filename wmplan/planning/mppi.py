@@ -46,8 +46,8 @@ def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor
     Williams et al. (2017), equation 34: exp(-(c - c_min) / temperature), normalised. Where no cost is finite all
     weights are 0.
     """
-    every = math.isfinite(float(costs.sum()))  # spares the usual case some operations; the numbers are the same
-    finite = None if every else torch.isfinite(costs)
+    # None, where one sum says that all are, spares some operations; the numbers are the same.
+    finite = None if math.isfinite(float(costs.sum())) else torch.isfinite(costs)
 
     def only_finite(values: Tensor, otherwise: float = 0.0) -> Tensor:
         return values if finite is None else torch.where(finite, values, otherwise)

@@ -265,11 +265,8 @@ def test_a_client_in_a_hurry_does_not_cut_short_what_others_are_told() -> None:
     planner.plan_batch = note  # type: ignore[method-assign]
     with running(known_server(planner, goal=frame(1))) as server:
         robots = [open_session(server) for _ in range(5)]
-        for robot in robots:  # the first message of a session sets its goal first, and so comes in two parts
-            robot.send(pack(observation(1)))
-            reply_of(robot.recv(LONG))
+        know_the_goal(planner, robots)
         deadlines.clear()
-        planner.begun.clear()
         planner.gate.clear()
         robots[0].send(pack(observation(1)))
         until(planner.begun.is_set)
