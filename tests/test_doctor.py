@@ -113,3 +113,31 @@ def test_more_threads_than_cores_are_mended(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     (found,) = (one for one in doctor.look_at_compute() if one.what == "threads")
     assert not found.fine and found.mend in ("export OMP_NUM_THREADS=2", "export OMP_NUM_THREADS=1")
+
+
+def test_on_a_busy_machine_nothing_is_concluded_of_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = iter([100.0, 90.0, 100.0, 400.0, 100.0, 80.0])
+    monkeypatch.setattr(doctor, "_gflops", lambda dtype: next(speeds))
+    clock = iter([(0, 0), (60, 40)])
+    monkeypatch.setattr("wmplan.machine._run_and_waited", lambda: next(clock))
+    finding = doctor.look_at_arithmetic()
+    assert "gain" not in finding.value and "40 %" in finding.value and not finding.fine and not finding.needed
+    speeds = iter([100.0, 90.0, 100.0, 400.0, 100.0, 80.0])
+    clock = iter([(0, 0), (95, 5)])
+    finding = doctor.look_at_arithmetic()
+    assert finding.value == "100 GFLOP/s in fp32, 400 in bf16, which gains here" and finding.fine
+
+
+@pytest.mark.parametrize(("version", "said"), [("4.0.0", True), ("4.0.1", False), ("3.17.0", False)])
+def test_the_mujoco_with_wrong_sparse_jacobians_is_named(
+    monkeypatch: pytest.MonkeyPatch, version: str, said: bool
+) -> None:
+    original = importlib.metadata.version
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "version", lambda name: version if name == "mujoco" else original(name)
+    )
+    found = [str(one) for one in doctor.look_at_solver()]
+    assert len(found) == said
+    if said:
+        requirement = Requirement(found[0].partition("mend it with: pip install ")[2].strip('"'))
+        assert "4.0.0" not in requirement.specifier and "4.0.1" in requirement.specifier

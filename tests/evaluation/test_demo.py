@@ -1,5 +1,6 @@
 """The demo on a small model: its files, what it tells, and that a plan's picture shows where things are."""
 
+import base64
 import io
 import json
 import re
@@ -10,15 +11,17 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from wmplan.errors import UserError
 from wmplan.evaluation.demo import run_demo
-from wmplan.evaluation.plan_picture import SIZE_PX, project, traced
+from wmplan.evaluation.plan_picture import SIZE_PX, PlanView, draw_costs, project, traced
 from wmplan.evaluation.worker import make_environment
 from wmplan.models.base import ModelSpec
 from wmplan.models.checkpoint import save
 from wmplan.models.jepa import JEPA, JEPAConfig
+from wmplan.planning.base import Plan
 
 PLANNING = {
     "planner": {"name": "cem", "num_samples": 8, "num_iterations": 2, "num_elites": 2, "horizon": 2},
@@ -79,6 +82,49 @@ def test_the_page_holds_film_and_picture_and_nothing_outside(told: Any) -> None:
     sources = re.findall(r'(?:src|href)="([^"]{5})', text)
     assert set(sources) == {"data:"}
     assert "data:video/mp4" in text and "data:image/png" in text and "num_samples" in text
+
+
+def test_the_page_says_when_and_by_which_command(told: Any) -> None:
+    out, found, _ = told
+    text = (out / "report.html").read_text()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["date"])
+    assert f"Measured on {found['date'][:10]} {found['date'][11:19]} UTC" in text
+    command = re.search(r"<pre>(wmplan demo .*?)</pre>", text)
+    assert command is not None
+    for setting in ("seed=3", "budget=10", f"model={found['model']}"):
+        assert setting in command[1].split()
+
+
+def test_a_narrow_screen_gets_a_picture_that_is_high_and_not_wide(told: Any) -> None:
+    slim = re.search(
+        r'max-width: 640px\)" srcset="data:image/png;base64,([^"]+)"', (told[0] / "report.html").read_text()
+    )
+    assert slim is not None
+    width, height = Image.open(io.BytesIO(base64.b64decode(slim[1]))).size
+    assert width < 600 and height > 2 * width
+
+
+def test_every_point_of_the_best_so_far_is_one_of_the_dots() -> None:
+    rng = np.random.default_rng(0)
+    costs = [torch.from_numpy(rng.uniform(1, 9, (1, 2000))) for _ in range(4)]
+    costs[2][0, 17] = float("nan")
+    plan = Plan(torch.zeros(1, 1, 2), torch.zeros(1), {"candidate_costs": costs})
+    axis = Figure().subplots()
+    draw_costs(axis, PlanView(0, np.zeros(1), None, plan), np.zeros((4, 4)))  # type: ignore[arg-type]
+    dots = [np.asarray(one.get_offsets()) for one in axis.collections]
+    seen: set[float] = set()
+    for own, best in zip(dots, axis.lines[0].get_xydata(), strict=True):
+        seen |= set(own[:, 1])
+        assert best[1] in seen
+
+
+def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((1000 * i, 700 * i) for i in range(100))
+    monkeypatch.setattr("wmplan.machine._run_and_waited", lambda: next(clock))
+    lines: list[str] = []
+    found = run_demo(tmp_path / "out", tiny(tmp_path / "model", decoder=False), budget=6, say=lines.append)
+    assert any("41 % of the time was spent waiting" in line for line in lines) and "41 %" in found["busy"]
+    assert "41 %" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_still_ends_with_the_goal(told: Any) -> None:

@@ -45,7 +45,7 @@ def finished(model: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
     plain = json.loads(json.dumps(result))
-    del plain["machine"]
+    del plain["machine"], plain["date"]
     for row in plain["rows"].values():
         del row["plan_ms"]
     for one in plain["per_episode"]:

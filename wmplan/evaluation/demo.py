@@ -19,15 +19,16 @@ from wmplan.errors import UserError
 from wmplan.evaluation.charts import card
 from wmplan.evaluation.diagnosis import readable
 from wmplan.evaluation.instances import Instance, generate_instances
-from wmplan.evaluation.machine import machine, versions
+from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.plan_picture import PlanView, image_tag, plan_picture
 from wmplan.evaluation.plots import Line, line_chart
 from wmplan.evaluation.probe import state_errors
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.replans import Recorder
-from wmplan.evaluation.report import facts_list, page, task_name, video
+from wmplan.evaluation.report import command_card, facts_list, page, task_name, video
 from wmplan.evaluation.video import episode_film, film_frame, write_mp4
 from wmplan.evaluation.worker import make_environment
+from wmplan.machine import CoreWait
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
 from wmplan.planning.base import Plan
@@ -52,6 +53,7 @@ class Story:
         plan_step: robot step of each plan.
         plan_ms, plan_cost: milliseconds from frame to action, and the chosen plan's cost.
         success_step: robot steps after which the goal was reached, None if it was not.
+        busy: a warning, where other programs took the processor meanwhile and the times are too long.
     """
 
     frames: list[Picture]
@@ -62,6 +64,7 @@ class Story:
     plan_ms: list[float]
     plan_cost: list[float]
     success_step: int | None = None
+    busy: str | None = None
 
 
 def run_demo(
@@ -108,12 +111,14 @@ def run_demo(
         )
         say(f"wrote {film}: {'camera, goal and the imagined end of the plan' if story.imagined else 'camera and goal'}")
         view = views[0]
-        write_durably(folder / "plan.png", lambda file: file.write(plan_picture(env, loaded, view)))
+        pictures = plan_picture(env, loaded, view), plan_picture(env, loaded, view, narrow=True)
+        write_durably(folder / "plan.png", lambda file: file.write(pictures[0]))
         say(f"wrote {folder / 'plan.png'}: the candidates of the first plan, and where they lead")
         write_still(folder / "still.png", env, instance, story)
-        found = summary(story, loaded, model, task, seed, budget)
+        settings = {"model": model, "seed": seed, "task_id": task_id, "budget": budget, "out": str(out)}
+        found = summary(story, loaded, task, settings)
         write_json(folder / "demo.json", found, indent=1)
-        text = demo_page(found, story, film.read_bytes(), (folder / "plan.png").read_bytes(), loaded)
+        text = demo_page(found, story, film.read_bytes(), pictures, loaded)
         write_durably(folder / "report.html", lambda file: file.write(text.encode()))
         say(f"wrote {folder / 'report.html'}: all of it in one page; open it in a browser")
     finally:
@@ -167,6 +172,7 @@ def play_aloud(
     controller.reset(goal, seeds=[seed])
     story = Story([], [], [], [], [], [], [])
     ending: Picture | None = None
+    wait = CoreWait()
     for step in range(budget + 1):
         observation = env.observe()
         story.frames.append(observation["pixels"])
@@ -191,6 +197,9 @@ def play_aloud(
         if action is None:
             break
         env.advance(action)  # type: ignore[arg-type]
+    story.busy = wait.warning()
+    if story.busy is not None:
+        say(f"the times above are longer than usual: {story.busy}")
     if story.success_step is None:
         say(f"step {len(story.frames) - 1:2}: the goal was not reached; closest {min(story.distance):.2f}")
     return story
@@ -237,37 +246,43 @@ def write_still(path: Path, env: PlanningEnvironment, instance: Instance, story:
     write_durably(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))
 
 
-def summary(story: Story, model: WorldModel, name: str, task: str, seed: int, budget: int) -> dict[str, Any]:
-    """What happened, in numbers."""
+def summary(story: Story, model: WorldModel, task: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What happened, in numbers, with the settings that it was asked for by."""
     return {
         "schema": 1,
-        "model": name,
+        "date": date(),
+        "model": settings["model"],
         "task": task,
-        "seed": seed,
-        "budget": budget,
+        "seed": settings["seed"],
+        "budget": settings["budget"],
+        "settings": settings,
         "success": story.success_step is not None,
         "success_step": story.success_step,
         "distance": [round(value, 4) for value in story.distance],
         "plan_step": story.plan_step,
         "plan_ms": [round(value, 1) for value in story.plan_ms],
         "plan_cost": story.plan_cost,
+        "busy": story.busy,
         "planning": planning_settings(model),
         "machine": machine(1),
         "versions": versions(),
     }
 
 
-def demo_page(found: dict[str, Any], story: Story, film: bytes, plan: bytes, model: WorldModel) -> str:
-    """The page of a demo."""
+def demo_page(
+    found: dict[str, Any], story: Story, film: bytes, pictures: tuple[bytes, bytes], model: WorldModel
+) -> str:
+    """The page of a demo, with the first plan's picture for wide and for narrow screens."""
     rate = model.spec.control_rate
     reached = story.success_step
+    busy = f"; {story.busy}" if story.busy else ""
     tiles = [
         ("reached" if reached is not None else "not reached", "the goal image"),
         (
             f"{reached / rate:.1f} s" if reached is not None else f"{min(story.distance):.2f}",
             "of robot time" if reached else "closest",
         ),
-        (f"{np.median(story.plan_ms):.0f} ms", "for one plan (median), from frame to action"),
+        (f"{np.median(story.plan_ms):.0f} ms", f"for one plan (median), from frame to action{busy}"),
         (f"{len(story.plan_step)}", "plans"),
     ]
     steps = range(len(story.distance))
@@ -276,15 +291,20 @@ def demo_page(found: dict[str, Any], story: Story, film: bytes, plan: bytes, mod
     cost = line_chart("Cost", [Line("", story.plan_step, story.plan_cost)], "robot step", "cost of the chosen plan")
     body = (
         f'<h2>The episode</h2><div class="card films" style="display:block">{video(film)}</div>'
-        f'<h2>The first plan</h2><div class="card">{image_tag(plan, "The first plan")}</div>'
+        f'<h2>The first plan</h2><div class="card">{image_tag(*pictures, "The first plan")}</div>'
         f'<h2>On the way</h2><div class="grid">{card("Distance to the goal", distance)}'
         f'{card("Cost of each plan", cost)}</div><h2>How</h2><div class="grid">'
         f"{card('Planning', facts_list(flat(found['planning'])))}"
-        f"{card('Machine and versions', facts_list({**found['machine'], **found['versions']}))}</div>"
+        f"{card('Machine and versions', facts_list({**found['machine'], **found['versions']}))}"
+        f"{command_card('wmplan demo', found['settings'])}</div>"
     )
     name = task_name(found["task"])
     return page(
-        f"{found['model']} plans to a goal image", f"{name}, one held-out instance, seed {found['seed']}", tiles, body
+        f"{found['model']} plans to a goal image",
+        f"{name}, one held-out instance, seed {found['seed']}",
+        tiles,
+        body,
+        found["date"],
     )
 
 

@@ -15,7 +15,7 @@ from wmplan.control.receding import Schedule
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
 from wmplan.evaluation.journal import Journal, Record, key
-from wmplan.evaluation.machine import machine, versions
+from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import aggregate, write_results
 from wmplan.evaluation.rows import ALL_ROWS, DEFAULT_ROWS
@@ -118,6 +118,7 @@ def evaluate(
         "model": identity,
         "planner": _planner(setup, planner_seeds),
         "settings": _plain(setup),
+        "date": date(),
         "machine": machine(used),
         "versions": versions(),
         "rows": {row: aggregate([one for one in records if one["row"] == row]) for row in chosen},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from datetime import UTC, datetime
 
 from wmplan.machine import cores, processor
 
@@ -27,3 +28,8 @@ def versions() -> dict[str, str]:
     """Of wmplan, Python and what the figures depend on."""
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"wmplan": importlib.metadata.version("wmplan"), "python": platform.python_version(), **installed}
+
+
+def date() -> str:
+    """The present, to the second, in UTC: 2026-01-31T12:00:00Z."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -34,8 +34,11 @@ class PlanView:
     plan: Plan
 
 
-def plan_picture(env: PlanningEnvironment, model: WorldModel, view: PlanView) -> bytes:
-    """The picture, as PNG. The environment is left where the search started."""
+def plan_picture(env: PlanningEnvironment, model: WorldModel, view: PlanView, *, narrow: bool = False) -> bytes:
+    """The picture, as PNG; `narrow` puts its parts below each other, for a telephone's screen.
+
+    The environment is left where the search started.
+    """
     import matplotlib
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # isort: skip
@@ -44,25 +47,29 @@ def plan_picture(env: PlanningEnvironment, model: WorldModel, view: PlanView) ->
     env.set_state(view.state)
     imagined = imagined_frames(model, view)
     horizon = view.plan.actions.shape[1]
-    ratios = [5] if imagined is None else [5, 3.6]
-    figure = Figure(figsize=(11, sum(ratios)), dpi=110, layout="constrained")
+    search, futures, width = (9.0, 2.2 * horizon, 4.6) if narrow else (5.0, 3.6, 11.0)
+    ratios = [search] if imagined is None else [search, futures]
+    figure = Figure(figsize=(width, sum(ratios)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(1 if imagined is None else 2, 1, squeeze=False, height_ratios=ratios)
-    costs, table = parts[0, 0].subplots(1, 2, width_ratios=[1.15, 1])
+    parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)
+    costs, table = parts[0, 0].subplots(2, 1) if narrow else parts[0, 0].subplots(1, 2, width_ratios=[1.15, 1])
     colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.05, len(view.plan.diagnostics["candidates"])))
     draw_costs(costs, view, colours)
     draw_paths(table, env, model, view, colours)
     if imagined is not None:
-        axes = parts[1, 0].subplots(2, horizon, squeeze=False)
-        for column, (left, right) in enumerate(zip(imagined, real_frames(env, model, view), strict=True)):
-            axes[0, column].imshow(left, interpolation="nearest")
-            axes[1, column].imshow(right, interpolation="nearest")
-            seconds = (column + 1) * model.spec.action_block / model.spec.control_rate
-            axes[0, column].set_title(f"in {seconds:g} s", fontsize=9)
-        for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
-        axes[0, 0].set_ylabel("imagined", fontsize=9)
-        axes[1, 0].set_ylabel("simulated", fontsize=9)
+        axes = (
+            parts[1, 0].subplots(horizon, 2, squeeze=False).T
+            if narrow
+            else parts[1, 0].subplots(2, horizon, squeeze=False)
+        )
+        for step, (left, right) in enumerate(zip(imagined, real_frames(env, model, view), strict=True)):
+            seconds = (step + 1) * model.spec.action_block / model.spec.control_rate
+            for axis, frame, name in zip(axes[:, step], (left, right), ("imagined", "simulated"), strict=True):
+                axis.imshow(frame, interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+                if narrow or step == 0:
+                    axis.set_ylabel(name, fontsize=9)
+            axes[0, step].set_title(f"in {seconds:g} s", fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -73,8 +80,10 @@ def draw_costs(axis: Any, view: PlanView, colours: Array) -> None:
     costs = [one[0].cpu().numpy() for one in view.plan.diagnostics["candidate_costs"]]
     rng = np.random.default_rng(0)
     for index, (own, colour) in enumerate(zip(costs, colours, strict=True)):
-        shown = rng.permutation(own)[:DOTS]
+        # The best is always drawn, so that every point of the line below lies on a dot.
+        shown = np.append(rng.permutation(own)[: DOTS - 1], np.nanmin(own))
         place = index + 1 + rng.uniform(-0.28, 0.28, len(shown))
+        place[-1] = index + 1
         axis.scatter(place, shown, s=7, color=colour, alpha=0.55, linewidths=0)
     best = np.minimum.accumulate([float(np.nanmin(own)) for own in costs])
     axis.plot(range(1, len(costs) + 1), best, color="#c2442f", marker="o", markersize=4, label="best so far")
@@ -161,7 +170,10 @@ def real_frames(env: PlanningEnvironment, model: WorldModel, view: PlanView) -> 
     return frames
 
 
-def image_tag(png: bytes, title: str) -> str:
-    """A picture as part of a page."""
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{escape(title)}" style="width:100%;border-radius:6px" src="data:image/png;base64,{data}">'
+def image_tag(png: bytes, narrow: bytes, title: str) -> str:
+    """A picture as part of a page, another one where the screen is narrow."""
+    wide, slim = (f"data:image/png;base64,{base64.b64encode(one).decode()}" for one in (png, narrow))
+    return (
+        f'<picture><source media="(max-width: 640px)" srcset="{slim}">'
+        f'<img alt="{escape(title)}" style="width:100%;border-radius:6px" src="{wide}"></picture>'
+    )

@@ -75,11 +75,15 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
         f"{protocol['budget']} steps to reach it, shown as {protocol['goal']}",
         tiles(results),
         "".join(body),
+        results.get("date"),
     )
 
 
-def page(heading: str, subtitle: str, tiles: Sequence[tuple[str, str]], body: str) -> str:
-    """A whole page: plain heading, subtitle and tiles (figure, what it is), and a body of HTML."""
+def page(heading: str, subtitle: str, tiles: Sequence[tuple[str, str]], body: str, date: str | None) -> str:
+    """A whole page: plain heading, subtitle and tiles (figure, what it is), a body of HTML, and its results' date.
+
+    Results of older versions have no date; the page then says nothing of it.
+    """
     template = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
     tile = '<div class="card tile"><b>{}</b><span class="soft">{}</span></div>'
     return template.substitute(
@@ -94,6 +98,7 @@ def page(heading: str, subtitle: str, tiles: Sequence[tuple[str, str]], body: st
         ),
         tiles="".join(tile.format(escape(figure), escape(text)) for figure, text in tiles),
         body=body,
+        made=escape(f"Measured on {date.replace('T', ' ').replace('Z', ' UTC')} with" if date else "Made with"),
     )
 
 
@@ -222,7 +227,15 @@ def facts(results: Json) -> str:
     shown = "".join(
         f'<div class="card"><h3>{title}</h3>{facts_list(content)}</div>' for title, content in cards.items()
     )
-    return f'{shown}<div class="card"><h3>Command</h3><pre>{escape(command(results))}</pre></div>'
+    return shown + command_card("wmplan eval", command_settings(results))
+
+
+def command_card(name: str, settings: Json) -> str:
+    """The command that gives the same result again; settings of None are those that nobody chose."""
+    words = (f"{key}={plain(value)}" for key, value in settings.items() if value is not None)
+    return (
+        f'<div class="card"><h3>Command</h3><pre>{escape(f"{name} " + " ".join(map(shlex.quote, words)))}</pre></div>'
+    )
 
 
 def facts_list(content: Json) -> str:
@@ -236,10 +249,10 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def command(results: Json) -> str:
-    """A command that gives the same result again."""
+def command_settings(results: Json) -> dict[str, Any]:
+    """What to give `wmplan eval` for the same result."""
     settings, protocol, planner = results["settings"], results["protocol"], dict(results["settings"]["planner"])
-    given = {
+    return {
         "model": settings["model"],
         "task": task_key(settings["task"]),
         "episodes": results["episodes"],
@@ -252,8 +265,6 @@ def command(results: Json) -> str:
         **{f"schedule.{name}": value for name, value in settings["schedule"].items()},
         "out": "DIR",
     }
-    words = (f"{name}={plain(value)}" for name, value in given.items() if value is not None)
-    return "wmplan eval " + " ".join(shlex.quote(word) for word in words)
 
 
 def episode_table(results: Json) -> str:
