@@ -10,8 +10,8 @@ import torch
 from scipy.stats import spearmanr
 
 from wmplan.errors import UserError
-from wmplan.evaluation import Protocol, evaluate
-from wmplan.evaluation.diagnose import DiagnoseConfig, diagnose
+from wmplan.evaluation import Protocol, evaluate, load_results
+from wmplan.evaluation.diagnose import DiagnoseConfig, diagnose, evaluated_instances
 from wmplan.evaluation.replans import Effort
 
 HERE = Path(__file__).parent
@@ -95,6 +95,24 @@ def test_what_cannot_be_diagnosed_is_said_in_one_line(world: Any, tmp_path: Path
     for wrong in ({"max_instances": 0}, {"oracle": "maybe"}, {"probe_episodes": 1}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             DiagnoseConfig(**wrong)
+
+
+def test_instances_of_another_evaluation_are_refused_those_of_a_longer_one_not(world: Any, tmp_path: Path) -> None:
+    def play(out: Path, **options: Any) -> None:
+        protocol = Protocol(offset=20, budget=5)
+        evaluate(None, world.TASK, out, protocol=protocol, rows=["noop"], workers=1, **options)
+
+    play(tmp_path / "one", episodes=2)
+    results, file = load_results(tmp_path / "one"), tmp_path / "one" / "instances.json"
+    for options, same in (({"episodes": 3}, True), ({"episodes": 2, "seed": 1}, False), ({"episodes": 1}, False)):
+        out = tmp_path / str(options)
+        play(out, **options)
+        file.write_bytes((out / "instances.json").read_bytes())
+        if same:
+            assert len(evaluated_instances(results, tmp_path / "one")) == 2
+        else:
+            with pytest.raises(UserError, match=r"instances\.json does not hold the instances"):
+                evaluated_instances(results, tmp_path / "one")
 
 
 def test_the_global_generators_are_left_alone(world: Any, tmp_path: Path) -> None:

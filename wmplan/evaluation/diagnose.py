@@ -23,7 +23,7 @@ from wmplan.durable import write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.diagnosis import print_table, summarise
 from wmplan.evaluation.episodes import Arrays, draw_frames, judge, load_episode, play, restore
-from wmplan.evaluation.instances import load_instances
+from wmplan.evaluation.instances import Instance, digest, load_instances
 from wmplan.evaluation.outcome import ProbeDistance, steps_of
 from wmplan.evaluation.probe import StateProbe, collect_probe_data, state_errors
 from wmplan.evaluation.protocol import Protocol
@@ -93,7 +93,7 @@ def diagnose(
     loaded = load_model(setup)
     assert loaded is not None
     threads = torch.get_num_threads()
-    worker = Worker(setup, load_instances(folder / "instances.json"))
+    worker = Worker(setup, evaluated_instances(results, folder))
     torch.set_num_threads(threads)  # a worker takes one of many; here it is alone
     try:
         diagnosis = Diagnostician(results, setup, worker, loaded, config).run()
@@ -123,6 +123,19 @@ def evaluated_setup(results: Mapping[str, Any], folder: Path, model: WorldModel 
     names = ("task", "environment", "device", "planner", "objective", "schedule", "action_block")
     own = {name: settings[name] for name in names}
     return Setup(**own, model=given, protocol=protocol, seed=results["seed"], folder=folder)
+
+
+def evaluated_instances(results: Mapping[str, Any], folder: Path) -> list[Instance]:
+    """The instances that a result is of; a longer evaluation of the same folder may have begun since.
+
+    Raises:
+        UserError: if instances.json is missing, damaged or of another evaluation.
+    """
+    path = folder / "instances.json"
+    instances = load_instances(path)[: results["episodes"]]
+    if digest(instances) != results["instances_sha256"]:
+        raise UserError(f"{path} does not hold the instances that results.json was made with: evaluate again")
+    return instances
 
 
 class Diagnostician:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.durable import write_durably
+from wmplan.errors import UserError
 from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.rows import Row
 
@@ -88,9 +91,20 @@ def save_episode(path: Path, episode: Arrays) -> None:
 
 
 def load_episode(path: Path) -> Arrays:
-    """The arrays of one played episode."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The arrays of one played episode, checked against the archive's own checksums.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with zipfile.ZipFile(content) as archive:  # np.load does not read as far as the checksum
+            whole = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        return {name.removesuffix(".npy"): np.load(file, allow_pickle=False) for name, file in whole.items()}
+    except Exception as error:  # damaged archives raise any of a dozen kinds
+        raise UserError(
+            f"{path} is damaged ({error}): delete it and its line in per_episode.jsonl, and evaluate again"
+        ) from error
 
 
 def restore(env: PlanningEnvironment, episode: Arrays, step: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,8 +88,8 @@ def compare(
 
 
 def write_results(path: Path, result: Mapping[str, Any]) -> None:
-    """Write results.json durably, one episode a line."""
-    head = json.dumps({**result, "per_episode": []}, indent=2, allow_nan=False)
+    """Write results.json durably, one episode a line, with a digest of all of it."""
+    head = json.dumps({**result, "sha256": digest(result), "per_episode": []}, indent=2, allow_nan=False)
     lines = ",\n".join("    " + json.dumps(one, allow_nan=False) for one in result["per_episode"])
     empty = '"per_episode": []'
     assert head.count(empty) == 1
@@ -96,11 +97,17 @@ def write_results(path: Path, result: Mapping[str, Any]) -> None:
     write_durably(path, lambda file: file.write(text.encode()))
 
 
+def digest(result: Mapping[str, Any]) -> str:
+    """SHA-256 over all that is in a result."""
+    text = json.dumps(result, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def load_results(folder: Path) -> dict[str, Any]:
-    """The results.json of a result folder.
+    """The results.json of a result folder, as evaluate() returned it.
 
     Raises:
-        UserError: if there is none, or it is damaged or of another schema.
+        UserError: if there is none, or it is damaged, changed or of another schema.
     """
     path = Path(folder) / "results.json"
     try:
@@ -111,4 +118,10 @@ def load_results(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(result, dict) or result.get("schema") != 1:
         raise UserError(f"{path} is no result of schema 1")
+    expected = result.pop("sha256", None)  # earlier files have none
+    if expected is not None and digest(result) != expected:
+        raise UserError(f"{path} was changed after it was written: its content is not that of its sha256")
+    for name in ("rows", "per_episode", "instances_sha256", "settings"):
+        if name not in result:
+            raise UserError(f"{path} has no {name!r}: it is not of `wmplan eval`")
     return result
