@@ -62,6 +62,14 @@ def by_row(results: Json) -> str:
 
 def by_start_distance(records: Sequence[Json], most: int = 6) -> str:
     """Success in groups of equal size by the start's distance, with Wilson intervals."""
+    bars = distance_groups(records, most)
+    return bar_chart(
+        "Success by distance of the start", bars, "success, any time", "distance of the start", percent=True
+    )
+
+
+def distance_groups(records: Sequence[Json], most: int) -> list[Bar]:
+    """A bar for each of at most `most` groups."""
     ordered = sorted(records, key=lambda one: one["start_distance"])
     groups = np.array_split(np.arange(len(ordered)), max(1, min(most, len(ordered) // 5)))
     bars = []
@@ -70,9 +78,7 @@ def by_start_distance(records: Sequence[Json], most: int = 6) -> str:
         success = sum(bool(one["success"]) for one in own)
         label = f"{own[0]['start_distance']:.1f}–{own[-1]['start_distance']:.1f}"
         bars.append(Bar(label, success / len(own), wilson(success, len(own)), f"{success}/{len(own)}"))
-    return bar_chart(
-        "Success by distance of the start", bars, "success, any time", "distance of the start", percent=True
-    )
+    return bars
 
 
 def distance_curves(episodes: Sequence[Arrays], reached: Sequence[bool]) -> str:
@@ -137,4 +143,4 @@ def arrival_curves(results: Json) -> str:
         steps = [one["success_step"] for one in results["per_episode"] if one["row"] == name]
         share = [sum(s is not None and s <= t for s in steps) / max(len(steps), 1) for t in range(budget + 1)]
         lines.append(Line(name, range(budget + 1), share, colour=min(colour, 5)))
-    return line_chart("When the goal is reached", lines, "robot step", "share that has", y_range=(0.0, 1.0))
+    return line_chart("When the goal is reached", lines, "robot step", "share of episodes", y_range=(0.0, 1.0))

@@ -8,7 +8,7 @@ from typing import Any
 
 from wmplan.evaluation.charts import card
 from wmplan.evaluation.diagnosis import KINDS, STATES, number, outcome, readable
-from wmplan.evaluation.plots import Axes, Bar, Line, bar_chart, draw_line, legend, line_chart
+from wmplan.evaluation.plots import INK, Bar, Line, bar_chart, chart, draw_lines, line_chart
 from wmplan.evaluation.verdict import PARTS
 
 Json = Mapping[str, Any]
@@ -109,21 +109,20 @@ def scatter_chart(diagnosis: Json) -> str:
         rows += [(cost, true, 0, "between" if i == 0 else "") for i, (cost, true) in enumerate(middle)]
         rows.append((found["cost"][-1], found["true"][-1], 1, "last iteration"))
     pairs = [found[name] for name in ("chosen", "better") if found[name]["cost"] is not None]
-    xs = [x for _, true, _, _ in rows for x in true] + [one["true"] for one in pairs]
     ys = [y for cost, _, _, _ in rows for y in cost if y is not None] + [one["cost"] for one in pairs]
     if not ys:
         return ""
-    axes = Axes(padded(xs), padded(ys), "true distance of the outcome", "cost", legend=True)
     lines = [Line(name, true, cost, None, colour, dots=True) for cost, true, colour, name in rows]
-    for line in lines:
-        draw_line(axes, line)
-    for name in ("chosen", "better"):
-        if found[name]["cost"] is not None:
-            x, y = axes.x(found[name]["true"]), axes.y(found[name]["cost"])
-            axes.add(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
-            axes.add(f'<text class="label" x="{x + 9:.1f}" y="{y + 4:.1f}">{name}</text>')
-    legend(axes, [line for line in lines if line.name])
-    return axes.svg("Cost against true distance")
+
+    def draw(axes: Any) -> None:
+        draw_lines(axes, lines, "true distance of the outcome", "cost", padded(ys))
+        for name in ("chosen", "better"):
+            place = (found[name]["true"], found[name]["cost"])
+            if place[1] is not None:
+                axes.plot(*place, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
+                axes.annotate(name, place, (7, -3), textcoords="offset points")
+
+    return chart("Cost against true distance", draw)
 
 
 def scatter_note(diagnosis: Json) -> str:

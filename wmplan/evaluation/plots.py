@@ -1,17 +1,51 @@
-"""Small charts as SVG text: colours and fonts come from the page around them, so that they follow light and dark."""
+"""Small charts as SVG text, drawn by matplotlib in the colours of the page around them, light or dark."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import TypeGuard
+from typing import Any
 
-WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 14, 24, 42
-LEGEND = 14
-"""Room above the chart for a legend."""
+WIDTH, HEIGHT = 4.6, 2.6
+"""Inches; the page scales them."""
+COLOURS = {
+    "--c0": "#2f6fb7",
+    "--c1": "#d9822b",
+    "--c2": "#2a9d6e",
+    "--c3": "#b0496f",
+    "--c4": "#7a68c4",
+    "--c5": "#8a939e",
+}
+INK, SOFT, RULE = "#1d232b", "#66707c", "#e3e5e8"
+PAGE = {value: name for name, value in {**COLOURS, "--ink": INK, "--soft": SOFT, "--rule": RULE}.items()}
+"""From the colours drawn with to the page's variables of the same meaning."""
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "text.color": SOFT,
+    "font.size": 9,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 1.1,
+}
 
 
 @dataclass(frozen=True)
@@ -55,134 +89,96 @@ class Line:
     dots: bool = False
 
 
-@dataclass
-class Axes:
-    """The frame of a chart, from data to pixels.
+def chart(title: str, draw: Callable[[Any], object]) -> str:
+    """What `draw` draws into matplotlib axes, as an <svg> element that takes its colours and font from the page."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
-    Attributes:
-        x_range, y_range: data shown.
-        x_label, y_label: under and above the chart.
-        log_x: logarithmic x.
-        percent: the y ticks are shares.
-        legend: leave room for a legend.
-        whole: y counts things.
-    """
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Title": title})
+    _, _, text = buffer.getvalue().partition("<svg ")
+    for colour, variable in PAGE.items():
+        text = text.replace(colour, f"var({variable})")
+    text = text.replace("'DejaVu Sans', ", "").replace("<metadata>", f"<title>{escape(title)}</title><metadata>", 1)
+    return f'<svg role="img" {text}'
 
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    x_label: str = ""
-    y_label: str = ""
-    log_x: bool = False
-    percent: bool = False
-    legend: bool = False
-    whole: bool = False
-    parts: list[str] = field(default_factory=list)
 
-    def x(self, value: float) -> float:
-        """Pixel of an x."""
-        low, high = self.x_range
-        if self.log_x:
-            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-        return LEFT + (value - low) / ((high - low) or 1.0) * (WIDTH - LEFT - RIGHT)
+def frame(axes: Any, x_label: str, y_label: str) -> None:
+    """Names of the axes, the vertical one's above it, and horizontal grid lines."""
+    axes.set_xlabel(x_label)
+    axes.set_title(y_label, loc="left", fontsize=9, color=SOFT, x=0.0)
+    axes.grid(axis="y")
 
-    def y(self, value: float) -> float:
-        """Pixel of a y; y grows upwards."""
-        low, high = self.y_range
-        return HEIGHT - BOTTOM - (value - low) / ((high - low) or 1.0) * (HEIGHT - self.top - BOTTOM)
 
-    @property
-    def top(self) -> float:
-        """Pixel of the upper edge."""
-        return TOP + LEGEND * self.legend
-
-    def add(self, *parts: str) -> None:
-        """Draw something above what is there."""
-        self.parts.extend(parts)
-
-    def svg(self, title: str, x_ticks: Sequence[tuple[float, str]] | None = None) -> str:
-        """The chart, its grid below what was added."""
-        grid = []
-        for value in ticks(*self.y_range):
-            if self.whole and value % 1:
-                continue
-            y = self.y(value)
-            text = f"{100 * value:.0f} %" if self.percent else short(value)
-            grid.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            grid.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{text}</text>')
-        if x_ticks is None:
-            marks = log_ticks(*self.x_range) if self.log_x else ticks(*self.x_range)
-            x_ticks = [(value, short(value)) for value in marks]
-        for value, text in x_ticks:
-            grid.append(
-                f'<text class="tick" x="{self.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
-                f"{escape(text)}</text>"
-            )
-        labels = (
-            f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
-            f"{escape(self.x_label)}</text>"
-            f'<text class="label" x="4" y="10">{escape(self.y_label)}</text>'
-        )
-        body = "".join([*grid, *self.parts, labels])
-        return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>{body}</svg>'
+def colour(number: int) -> str:
+    """A colour of the page."""
+    return COLOURS[f"--c{number}"]
 
 
 def bar_chart(title: str, bars: Sequence[Bar], y_label: str = "", x_label: str = "", *, percent: bool = False) -> str:
     """Bars side by side."""
-    tops = [max(bar.value or 0.0, bar.interval[1] if bar.interval else 0.0) for bar in bars]
-    axes = Axes((0, len(bars)), (0, 1.0 if percent else (max(tops, default=0) * 1.12 or 1.0)), x_label, y_label)
-    axes.percent, axes.whole = percent, not percent
-    half = min(0.34, 30 / (WIDTH / max(len(bars), 1)))
-    for index, bar in enumerate(bars):
+    return chart(title, lambda axes: draw_bars(axes, bars, y_label, x_label, percent))
+
+
+def draw_bars(axes: Any, bars: Sequence[Bar], y_label: str, x_label: str, percent: bool) -> None:
+    """Bars with their intervals and notes."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    frame(axes, x_label, y_label)
+    for place, bar in enumerate(bars):
         if bar.value is None:
             continue
-        left, right, middle = axes.x(index + 0.5 - half), axes.x(index + 0.5 + half), axes.x(index + 0.5)
-        top, bottom = axes.y(bar.value), axes.y(0)
-        axes.add(
-            f'<rect class="fill c{bar.colour}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-            f'height="{max(bottom - top, 0.8):.1f}" rx="2"/>'
-        )
+        axes.bar(place, bar.value, width=min(0.68, 0.15 * len(bars) + 0.1), color=colour(bar.colour))
+        top = bar.value
         if bar.interval:
-            low, high = axes.y(bar.interval[0]), axes.y(bar.interval[1])
-            axes.add(
-                f'<path class="whisker" d="M{middle:.1f} {low:.1f}V{high:.1f}M{middle - 5:.1f} {low:.1f}h10'
-                f'M{middle - 5:.1f} {high:.1f}h10"/>'
-            )
-        above = min(top, axes.y(bar.interval[1]) if bar.interval else top) - 5
-        axes.add(f'<text class="tick" x="{middle:.1f}" y="{max(above, 9):.1f}" text-anchor="middle">{bar.note}</text>')
-    return axes.svg(title, [(index + 0.5, bar.label) for index, bar in enumerate(bars)])
+            low, high = bar.interval
+            ends = [[max(bar.value - low, 0.0)], [max(high - bar.value, 0.0)]]
+            axes.errorbar(place, bar.value, yerr=ends, color=INK, capsize=3, linewidth=1.1)
+            top = max(top, high)
+        axes.annotate(bar.note, (place, top), (0, 3), textcoords="offset points", ha="center", annotation_clip=False)
+    axes.set_xticks(range(len(bars)), [bar.label for bar in bars])
+    axes.set_xlim(-0.6, max(len(bars), 1) - 0.4)
+    if percent:
+        axes.set(ylim=(0, 1.12), yticks=[0, 0.25, 0.5, 0.75, 1])
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.margins(y=0.15)
+        axes.set_ylim(bottom=0)
 
 
 def histogram(title: str, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]] = ()) -> str:
-    """How often values occur, with marked values."""
+    """How often values occur, with marked values; empty where there are none."""
     values = [value for value in values if math.isfinite(value)]
-    if not values:
-        return ""
+    return chart(title, lambda axes: draw_histogram(axes, values, x_label, marks)) if values else ""
+
+
+def draw_histogram(axes: Any, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]]) -> None:
+    """Bars of equal width, on a logarithmic axis where values differ much, and a legend of what is marked."""
+    import numpy as np
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    frame(axes, x_label, "plans")
     low, high = min(values), max(values)
-    log = low > 0 and high / low > 8
-    bins = min(30, max(6, int(len(values) ** 0.5)))
-    if high <= low:
-        low, high = low * 0.9 - 1e-9, high * 1.1 + 1e-9
-    edges = [low * (high / low) ** (i / bins) if log else low + (high - low) * i / bins for i in range(bins + 1)]
-    counts = [0] * bins
-    for value in values:
-        place = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-        counts[min(int(place * bins), bins - 1)] += 1
-    axes = Axes((edges[0], edges[-1]), (0, max(counts) * 1.15), x_label, "plans", log_x=log)
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        if count:
-            x, top = axes.x(left), axes.y(count)
-            axes.add(
-                f'<rect class="fill c0" x="{x:.1f}" y="{top:.1f}" width="{max(axes.x(right) - x - 1, 0.5):.1f}" '
-                f'height="{axes.y(0) - top:.1f}"/>'
-            )
-    for place, (value, text) in enumerate(marks):
-        x = axes.x(min(max(value, low), high))
-        axes.add(f'<path class="mark" d="M{x:.1f} {axes.y(0):.1f}V{TOP}"/>')
-        side = "end" if x + 5.6 * len(text) > WIDTH else "start"
-        offset = -4 if side == "end" else 4
-        y = TOP + 8 + 12 * place
-        axes.add(f'<text class="tick" x="{x + offset:.1f}" y="{y}" text-anchor="{side}">{escape(text)}</text>')
-    return axes.svg(title)
+    count = min(30, max(6, int(len(values) ** 0.5)))
+    if low > 0 and high / low > 8:
+        axes.set_xscale("log")
+        edges = np.geomspace(low, high, count + 1)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        edges = np.linspace(low, high, count + 1) if high > low else np.array([0.9 * low - 1e-9, 1.1 * high + 1e-9])
+    axes.hist(values, edges, color=colour(0), rwidth=0.94)
+    for (value, text), dashes in zip(marks, ("-", "--", ":"), strict=False):
+        axes.axvline(value, color=SOFT, linewidth=1.1, linestyle=dashes, label=text)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if marks:
+        axes.legend(loc="best")
 
 
 def line_chart(
@@ -195,93 +191,47 @@ def line_chart(
     whole_x: bool = False,
     guide: tuple[float, str] | None = None,
 ) -> str:
-    """Lines over a shared x, with a legend; `guide` is a horizontal line with its name."""
-    xs = [x for line in lines for x in line.x]
-    ys = [y for line in lines for y in line.y if known(y)]
-    ys += [edge for line in lines for pair in line.band or () if pair for edge in pair]
-    if guide:
-        ys.append(guide[0])
-    if not xs or not ys:
+    """Lines over a shared x, with a legend; `guide` is a horizontal line with its name. Empty without any point."""
+    if not any(known(y) for line in lines for y in line.y):
         return ""
-    if y_range is None:
-        low, high = min(0.0, min(ys)), max(ys)
-        y_range = (low, high + 0.06 * ((high - low) or 1.0))
-    x_range = (min(xs), max(xs))
-    if x_range[0] == x_range[1]:
-        x_range = (x_range[0] - 0.5, x_range[1] + 0.5)
-    named = [line for line in lines if line.name]
-    axes = Axes(x_range, y_range, x_label, y_label, legend=bool(named))
+    return chart(title, lambda axes: draw_lines(axes, lines, x_label, y_label, y_range, whole_x, guide))
+
+
+def draw_lines(
+    axes: Any,
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+    whole_x: bool = False,
+    guide: tuple[float, str] | None = None,
+) -> None:
+    """Lines with their bands and dots, interrupted where they are not known."""
+    from matplotlib.ticker import MaxNLocator
+
+    frame(axes, x_label, y_label)
+    for line in lines:
+        drawn = colour(line.colour)
+        if line.band:
+            edges = [(x, *pair) for x, pair in zip(line.x, line.band, strict=True) if pair]
+            axes.fill_between(*zip(*edges, strict=True), color=drawn, alpha=0.16, linewidth=0)
+        y = [value if known(value) else math.nan for value in line.y]
+        style: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.28} if line.faint else {"linewidth": 1.6}
+        if line.dots or (len(y) == 1 and not line.faint):
+            style = {"linestyle": "", "marker": "o", "markersize": 3.5, "alpha": 0.6, "markeredgewidth": 0}
+        axes.plot(line.x, y, color=drawn, label=line.name or None, **style)
     if guide:
-        y = axes.y(guide[0])
-        axes.add(f'<path class="mark" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        axes.add(f'<text class="tick" x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end">{escape(guide[1])}</text>')
-    for line in lines:
-        draw_line(axes, line)
-    legend(axes, named)
-    marks = [(x, short(x)) for x in sorted(set(xs))] if whole_x and len(set(xs)) <= 12 else None
-    return axes.svg(title, marks)
+        axes.axhline(guide[0], color=SOFT, linewidth=0.9, linestyle=(0, (3, 3)), label=guide[1])
+    if y_range is None:
+        low, high = axes.get_ylim()
+        y_range = (min(0.0, low) if low < 0 else 0.0, high)
+    axes.set_ylim(*y_range)
+    if whole_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if any(line.name for line in lines) or guide:
+        axes.legend(loc="best", ncols=2)
 
 
-def draw_line(axes: Axes, line: Line) -> None:
-    """A line with its band and dots, interrupted where it is not known."""
-    if line.band:
-        edges = [(x, pair) for x, pair in zip(line.x, line.band, strict=True) if pair]
-        if len(edges) > 1:
-            path = [(axes.x(x), axes.y(high)) for x, (_, high) in edges]
-            path += [(axes.x(x), axes.y(low)) for x, (low, _) in reversed(edges)]
-            axes.add(f'<polygon class="band c{line.colour}" points="{points(path)}"/>')
-    run: list[tuple[float, float]] = []
-    runs = [run]
-    for x, y in zip(line.x, line.y, strict=True):
-        if not known(y):
-            run = []
-            runs.append(run)
-        else:
-            run.append((axes.x(x), axes.y(min(max(y, axes.y_range[0]), axes.y_range[1]))))
-    style = "faint" if line.faint else "line"
-    for part in runs:
-        if line.dots or (len(part) == 1 and not line.faint):
-            axes.add(*(f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in part))
-        elif len(part) > 1:
-            axes.add(f'<polyline class="{style} c{line.colour}" points="{points(part)}"/>')
-
-
-def legend(axes: Axes, lines: Sequence[Line]) -> None:
-    """Names of the lines, above the chart; the axes have to leave room for them."""
-    x = 4.0
-    for line in lines:
-        axes.add(f'<rect class="fill c{line.colour}" x="{x:.1f}" y="{axes.top - 18}" width="9" height="7" rx="2"/>')
-        axes.add(f'<text class="tick" x="{x + 13:.1f}" y="{axes.top - 11}">{escape(line.name)}</text>')
-        x += 24 + 5.3 * len(line.name)
-
-
-def points(path: Sequence[tuple[float, float]]) -> str:
-    """Points as SVG has them."""
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in path)
-
-
-def known(value: float | None) -> TypeGuard[float]:
+def known(value: float | None) -> bool:
     """Whether there is a finite number."""
     return value is not None and math.isfinite(value)
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers within [low, high]."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / count
-    size = 10 ** math.floor(math.log10(raw))
-    step = min((m * size for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
-    first = math.ceil(low / step - 1e-9)
-    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten within [low, high]."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
-
-
-def short(value: float) -> str:
-    """A number for an axis."""
-    return f"{value:.4g}"

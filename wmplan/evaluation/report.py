@@ -19,7 +19,6 @@ from wmplan.evaluation.gallery import choose_films, make_films
 from wmplan.evaluation.results import load_results
 from wmplan.evaluation.statistics import wilson
 
-COLOURS = 6
 Json = Mapping[str, Any]
 
 
@@ -91,11 +90,6 @@ def page(heading: str, subtitle: str, tiles: Sequence[tuple[str, str]], body: st
         title=escape(f"{heading} · wmplan"),
         heading=escape(heading),
         subtitle=escape(subtitle),
-        colours="".join(
-            f"svg .fill.c{i}, svg .dot.c{i}, svg .band.c{i} {{ fill: var(--c{i}); }} "
-            f"svg .line.c{i}, svg .faint.c{i} {{ stroke: var(--c{i}); }}\n"
-            for i in range(COLOURS)
-        ),
         tiles="".join(tile.format(escape(figure), escape(text)) for figure, text in tiles),
         body=body,
         made=escape(f"Measured on {date.replace('T', ' ').replace('Z', ' UTC')} with" if date else "Made with"),
