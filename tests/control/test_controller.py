@@ -132,6 +132,19 @@ def test_the_same_seed_repeats_and_another_does_not() -> None:
     assert not np.array_equal(runs[0], runs[2])
 
 
+@pytest.mark.parametrize("seeds", [np.int64(7), np.array(7), np.array([7, 8]), torch.tensor([7, 8]), (7.0, 8)])
+def test_seeds_are_taken_as_numpy_and_torch_have_them(seeds: Any) -> None:
+    runs = []
+    for given in (7, seeds):
+        pilot = controller(PointWorld())
+        pilot.reset(goal((0.5, 0.1), (0.1, 0.5)), seeds=given)
+        runs.append(drive(pilot, Point(2), 7))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    for wrong in ("7", 7.5, True, [None, 1], -1):
+        with pytest.raises(ValueError, match="seeds"):
+            pilot.reset(goal((0.5, 0.1), (0.1, 0.5)), seeds=wrong)  # type: ignore[arg-type]
+
+
 def test_reset_forgets_everything() -> None:
     pilot = controller(PointWorld(history=3))
     pilot.reset(goal((0.5, 0.1)), seeds=1)

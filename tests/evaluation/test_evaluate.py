@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,22 @@ def test_without_proprio_the_model_sees_frames_alone(model: Any, tmp_path: Path)
     assert np.array_equal(actions["hidden"], actions["blind"]) and not np.array_equal(
         actions["hidden"], actions["shown"]
     )
+
+
+def test_numbers_of_numpy_give_the_same_results(model: Any, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "rows": ["planner"], "workers": 1, "episodes": 1, "planner_seeds": 1}
+    objective = {"latent": {"weight": 0.5}}
+    plain = evaluate(model, TASK, tmp_path / "plain", objective=objective, seed=3, **settings)
+    planner = {name: one if isinstance(one, str) else np.int64(one) for name, one in SETTINGS["planner"].items()}
+    protocol = Protocol(True, "image+proprio", *map(np.int64, (12, 16)), episode_steps=np.int64(40))  # type: ignore[arg-type]
+    given = {**settings, "planner": planner, "protocol": replace(protocol, proprio=np.bool_(True))}
+    given |= {name: np.int64(1) for name in ("workers", "episodes", "planner_seeds", "oracle_seeds")}
+    objective = {"latent": {"weight": np.float32(0.5)}}
+    own = evaluate(model, TASK, tmp_path / "numpy", objective=objective, seed=np.int64(3), **given)  # type: ignore[arg-type]
+    assert without_times(own) == without_times(plain)
+    for name, value in (("seed", -1), ("episodes", 1.5), ("workers", True), ("planner_seeds", "2")):
+        with pytest.raises(UserError, match=name):
+            evaluate(model, TASK, tmp_path / "wrong", **{**settings, name: value})
 
 
 def test_other_settings_are_refused_and_the_setting_named(model: Any, finished: tuple[Path, dict[str, Any]]) -> None:

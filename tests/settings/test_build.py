@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +69,24 @@ def test_everything_that_yaml_gives_is_converted() -> None:
     assert type(made.inner.rate) is type(made.scales["a"]) is float
 
 
+def test_numpy_and_whole_floats_are_numbers_too() -> None:
+    settings = {
+        "name": "a",
+        "inner": {"width": 1e3, "rate": np.float32(0.5)},
+        "size": np.array([1, 2]),
+        "limit": np.int8(3),
+    }
+    made = build(Outer, {**settings, "fast": np.bool_(True), "options": {"a": np.ones(2)}})
+    assert made.inner == Inner(1000, 0.5) and made.size == (1, 2) and made.limit == 3 and made.fast is True
+    assert [type(one) for one in (made.inner.width, made.inner.rate, *made.size, made.limit)] == [
+        int,
+        float,
+        int,
+        int,
+        int,
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -86,6 +105,8 @@ def test_everything_that_yaml_gives_is_converted() -> None:
         ({"name": None}, "name is None, it has to be text"),
         ({"name": "a", "folder": ""}, "folder is '', it has to be a path"),
         ({"name": "a", "options": 3}, "options is 3, it has to be a mapping of keys to values"),
+        ({"name": "a", "inner": {"rate": 10**400}}, f"inner.rate is {10**400}, it has to be a number"),
+        ({"name": "a", "inner": {"width": np.array([1])}}, "inner.width is [1], it has to be a whole number"),
         ({"name": "a", "inner": 3}, "inner is 3, it has to be a mapping of keys to values"),
     ],
 )

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from wmplan.bench.models import MODELS
 from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
 from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -88,6 +90,7 @@ class BenchConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         for name in self.models:
             if name not in MODELS:
                 raise UserError(f"models holds {name!r}; {did_you_mean(name, MODELS)}")
@@ -99,5 +102,4 @@ class BenchConfig:
             raise UserError(f"threads is {self.threads}, it has to be at least 1")
         if not self.seconds > 0:
             raise UserError(f"seconds is {self.seconds}, it has to be above 0")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}, it has to be at least 0")
+        whole_number(self.seed, "seed", 0, MAX_SEED)

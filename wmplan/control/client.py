@@ -18,6 +18,7 @@ import numpy as np
 from wmplan.control.request import Goal, PlanReply, PlanRequest
 from wmplan.control.wire import WireError, pack, unpack
 from wmplan.errors import UserError
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 try:
     from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -129,6 +130,7 @@ class PolicyClient:
 
     def reset(self, seed: int = 0) -> None:
         """Forget what was seen and done; random numbers begin with `seed`. It is kept as the goal is."""
+        seed = whole_number(seed, "seed", 0, MAX_SEED)
         with self._calls:
             self._seed = seed
             if not self._connect(time.monotonic() + self.timeout):

@@ -18,6 +18,7 @@ from wmplan.planning.base import Plan, Planner
 from wmplan.planning.constraints import RateLimit
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.objectives import LatentDistance, Objective
+from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
 
 class Controller:
@@ -92,14 +93,16 @@ class Controller:
         seen, _ = read_observation(goal, self.model, self.device)
         goal_latent = encode(self.model, seen)
         batch = len(goal_latent)
-        first = self.planner.config.seed if seeds is None else seeds
-        seeds = range(first, first + batch) if isinstance(first, int) else list(first)
-        if len(seeds) != batch:
-            raise ValueError(f"there are {len(seeds)} seeds for {batch} goals")
+        given = plain(self.planner.config.seed if seeds is None else seeds)
+        numbers = whole_numbers(given, "seeds", 0, MAX_SEED)
+        if as_int(given) is not None:
+            numbers = [numbers[0] + index for index in range(batch)]
+        if len(numbers) != batch:
+            raise ValueError(f"there are {len(numbers)} seeds for {batch} goals")
         self.goal, self.last_cost = goal_latent, None
         self.history.reset()
         self.gate.reset(batch)
-        self.receding.reset(seeds)
+        self.receding.reset(numbers)
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
         """The action of this robot step, (a,), or (B, a) where the observation has a batch axis.

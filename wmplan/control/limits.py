@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.workspace import Workspace
+from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Limits:
     estop: Callable[[], bool] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        convert_fields(self, "limits")
         for name in ("high", "max_change", "rest", "max_acceleration"):
             value = getattr(self, name)
             if value is not None and len(value) != len(self.low):

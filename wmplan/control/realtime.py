@@ -17,6 +17,7 @@ from wmplan.control.loop import Command, ControlLoop, State
 from wmplan.control.realtime_config import RealtimeConfig
 from wmplan.control.request import Backend, Goal
 from wmplan.control.statistics import Statistics
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 if TYPE_CHECKING:
     from wmplan.models.base import WorldModel
@@ -113,7 +114,9 @@ class RealtimeController:
 
         Raises:
             RuntimeError: after stop().
+            ValueError: if the seed is no whole number from 0 to 2**63 - 1.
         """
+        seed = whole_number(seed, "seed", 0, MAX_SEED)
         with self._changed:
             self._check()
             self.loop.reset(_copied(goal), seed, self.clock())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
+
+from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,14 @@ class RealtimeConfig:
     log_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
+        convert_fields(self, "realtime")
         for name, least in (("replan_every", 1), ("warmup", 0), ("max_repeats", 1)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if value < least:
                 raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least {least}")
-        for name in ("compensation", "wait_first"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, it has to be true or false")
-        optional = ("deadline_ms", "follow_seconds", "surprise_threshold", "log_seconds")
         for field in fields(self):
             value = getattr(self, field.name)
-            if not field.type.startswith("float") or (value is None and field.name in optional):  # type: ignore[union-attr]
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if isinstance(value, float) and not 0 < value < math.inf:
                 raise ValueError(f"{field.name} is {value!r}, it has to be a number above zero")
         if not self.quantile <= 1:
             raise ValueError(f"quantile is {self.quantile}, it has to be at most 1")

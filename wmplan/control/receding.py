@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wmplan.planning.base import Cost, Plan, Planner
 from wmplan.planning.constraints import Constraint
+from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,12 @@ class Schedule:
     correction: float = 0.0
 
     def __post_init__(self) -> None:
+        convert_fields(self, "schedule")
         if not 0 <= self.correction <= 1:
             raise ValueError(f"correction is {self.correction!r}, it has to be from 0 to 1")
         for name in ("receding_horizon", "arrive_in", "min_horizon"):
             value = getattr(self, name)
-            if value is None and name != "min_horizon":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if value is not None and value < 1:
                 raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
 
     def check(self, longest: int, action_block: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.settings.build import convert_fields
+
 Array = NDArray[np.float64]
 
 
@@ -29,6 +31,7 @@ class Workspace:
     gain: float
 
     def __post_init__(self) -> None:
+        convert_fields(self, "workspace")
         for name in ("high", "action", "proprio"):
             if len(getattr(self, name)) != len(self.low):
                 raise ValueError(f"workspace: {name} has {len(getattr(self, name))} entries, low has {len(self.low)}")

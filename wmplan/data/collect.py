@@ -21,6 +21,8 @@ from wmplan.data.shard import EpisodeWriter, Shard, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
 from wmplan.durable import remove_leftovers
+from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
 
 __all__ = ["CollectConfig", "collect", "episode_rng", "run_episode"]
 
@@ -52,6 +54,10 @@ class CollectConfig:
     episodes_per_shard: int = 50
 
     def __post_init__(self) -> None:
+        try:
+            convert_fields(self)
+        except UserError as error:
+            raise DataError(str(error)) from None
         for name in ("episodes", "steps", "episodes_per_shard"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}, it has to be at least 1")

@@ -33,6 +33,7 @@ from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
 from wmplan.planning.base import Plan
 from wmplan.planning.cost import LatentCost
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Picture = NDArray[np.uint8]
 TASKS = {"pusht": "wmplan.envs:wmplan/PushT-v0", "arm_reach": "wmplan.envs:wmplan/ArmReach-v0"}
@@ -93,6 +94,7 @@ def run_demo(
         UserError: if there is no such model, or its task is not known.
     """
     began, folder = time.perf_counter(), Path(out)
+    seed, budget = whole_number(seed, "seed", 0, MAX_SEED), whole_number(budget, "budget", 1)
     loaded = load(model)
     task = task_id or task_of(loaded, model)
     env = make_environment(task, {"image_size": tuple(loaded.spec.image_size)})

@@ -34,6 +34,8 @@ from wmplan.evaluation.verdict import regret_by_part, verdict
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Episode = dict[str, Any]
 
@@ -62,9 +64,10 @@ class DiagnoseConfig:
     effort: Effort = field(default_factory=Effort)
 
     def __post_init__(self) -> None:
-        for name, least in (("max_instances", 1), ("successes", 0), ("probe_episodes", 10), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least {least}")
+        convert_fields(self)
+        for name, least in (("max_instances", 1), ("successes", 0), ("probe_episodes", 10)):
+            whole_number(getattr(self, name), name, least)
+        whole_number(self.seed, "seed", 0, MAX_SEED)
         if self.oracle not in ("never", "needed", "all"):
             raise UserError(f"oracle is {self.oracle!r}, it has to be never, needed or all")
 

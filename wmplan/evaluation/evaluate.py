@@ -26,6 +26,7 @@ from wmplan.models.loading import sha256
 from wmplan.planning.make import make_config
 from wmplan.planning.objectives import make_objective
 from wmplan.settings.build import build
+from wmplan.settings.numbers import MAX_SEED, plain, whole_number
 
 
 def evaluate(
@@ -78,11 +79,14 @@ def evaluate(
         OSError: if the disk is full or read-only; what was finished is kept.
     """
     chosen = _rows(rows, model)
-    for name, value in (("episodes", episodes), ("planner_seeds", planner_seeds), ("oracle_seeds", oracle_seeds)):
-        if value < 1:
-            raise UserError(f"{name} is {value}, it has to be at least 1")
-    if workers is not None and workers < 1:
-        raise UserError(f"workers is {workers}, it has to be at least 1, or null for one a core")
+    episodes, planner_seeds = whole_number(episodes, "episodes", 1), whole_number(planner_seeds, "planner_seeds", 1)
+    oracle_seeds, action_block = (
+        whole_number(oracle_seeds, "oracle_seeds", 1),
+        whole_number(action_block, "action_block", 1),
+    )
+    seed = whole_number(seed, "seed", 0, MAX_SEED)
+    workers = None if workers is None else whole_number(workers, "workers", 1)
+    planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), Path(out)
     setup = _setup(model, task, folder, planner, objective, schedule, protocol, seed, environment, action_block, device)
     identity = _identity(setup)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Protocol:
     episode_steps: int = 100
 
     def __post_init__(self) -> None:
+        convert_fields(self, "protocol")
         if self.goal not in ("image", "image+proprio"):
             raise UserError(f"goal is {self.goal!r}, it has to be 'image' or 'image+proprio'")
         for name in ("offset", "budget"):

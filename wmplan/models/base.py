@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wmplan.settings.build import convert_fields
+
 Frames = Tensor | Mapping[str, Tensor]
 
 
@@ -45,6 +47,7 @@ class ModelSpec:
     cameras: tuple[str, ...] = ("pixels",)
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         for name in ("history", "action_block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it has to be at least 1")

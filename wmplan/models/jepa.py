@@ -16,6 +16,7 @@ from wmplan.models.decoder import Decoder
 from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
 from wmplan.models.predictors import PREDICTORS, make_predictor
 from wmplan.models.registry import build, with_defaults
+from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class JEPAConfig:
     decoder_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.latent_dim < 1:
             raise UserError(f"latent_dim is {self.latent_dim}, it has to be at least 1")
         if self.robot_dim < 0:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
-from wmplan.settings import build as settings
+from wmplan.settings.build import convert_options
 from wmplan.settings.nearest import did_you_mean
 
 T = TypeVar("T")
@@ -27,19 +25,7 @@ def build(part: str, registry: Mapping[str, Callable[..., T]], name: str, *args:
     """
     if name not in registry:
         raise UserError(f"there is no {part} {name!r}; {did_you_mean(name, registry)}")
-    return registry[name](*args, **check_options(registry[name], options, f"{part}_options"))
-
-
-def check_options(target: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """`options` as the annotations of the keyword-only parameters of `target` want them."""
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    fields = [
-        (parameter.name, hints[parameter.name], dataclasses.field(default=parameter.default))
-        for parameter in inspect.signature(target).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    checked = settings.build(dataclasses.make_dataclass("Options", fields), options, path)
-    return {name: getattr(checked, name) for name in options}
+    return registry[name](*args, **convert_options(registry[name], options, f"{part}_options"))
 
 
 def with_defaults(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from wmplan.planning.constraints import Constraint
 from wmplan.planning.judge import Judge
 from wmplan.planning.parameterization import Parameterization
 from wmplan.planning.warm_start import WarmStart, fit_horizon
+from wmplan.settings.numbers import MAX_SEED, whole_number, whole_numbers
 
 Cost = Callable[[Tensor], Tensor]
 """From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S); lower is better."""
@@ -42,9 +43,13 @@ class Plan:
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
-def environment_generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator for each environment, so that no plan depends on the others in its batch."""
-    return [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]
+def environment_generators(seeds: Sequence[int] | int, device: torch.device | str = "cpu") -> list[torch.Generator]:
+    """One generator for each environment, so that no plan depends on the others in its batch.
+
+    Raises:
+        ValueError: unless the seeds are whole numbers from 0 to 2**63 - 1.
+    """
+    return [torch.Generator(device).manual_seed(seed) for seed in whole_numbers(seeds, "seeds", 0, MAX_SEED)]
 
 
 @dataclass
@@ -152,8 +157,8 @@ class Planner(ABC):
 
     # ------------------------------------------------------------------ planning
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Begin anew with one environment for each seed; its plans depend on its seed alone."""
+    def reset(self, seeds: Sequence[int] | int) -> None:
+        """Begin anew with one environment for each seed (one number is one); its plans depend on its seed alone."""
         self.generators = environment_generators(seeds, self.device)
         self.forget()
 
@@ -193,15 +198,13 @@ class Planner(ABC):
             ValueError: naming what is wrong with an argument or with what the cost returned.
         """
         started = time.perf_counter()
-        horizon = self.config.horizon if horizon is None else horizon
-        if horizon < 1:
-            raise ValueError(f"horizon is {horizon}, it has to be at least 1")
+        horizon = whole_number(self.config.horizon if horizon is None else horizon, "horizon", 1)
         if deadline_ms is not None and not deadline_ms >= 0:
             raise ValueError(f"deadline_ms is {deadline_ms}, it has to be at least 0")
         if elapsed is None:
             self.forget()
-        elif elapsed < 0:
-            raise ValueError(f"elapsed is {elapsed}, it has to be at least 0 robot steps")
+        else:
+            elapsed = whole_number(elapsed, "elapsed", 0)
         warm = self.warm_start.shifted(elapsed or 0, self.action_dim)
         if nominal is not None and (nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(self.low)):
             raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(self.low)})")

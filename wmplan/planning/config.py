@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import MAX_SEED
 
 PARAMETERIZATIONS = ("free", "held", "spline-zero", "spline-linear", "spline-cubic")
 RETURNS = ("best", "mean")
@@ -37,18 +40,11 @@ class PlannerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int)):
-                raise ValueError(f"{field.name} is {value!r}, it has to be a whole number")
-            if field.type == "float" and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise ValueError(f"{field.name} is {value!r}, it has to be a number")
-            if field.type == "bool" and not isinstance(value, bool):
-                raise ValueError(f"{field.name} is {value!r}, it has to be true or false")
+        convert_fields(self)
         for name in ("num_samples", "num_iterations", "horizon", "knot_spacing"):
             self.check(name, 1, math.inf)
         self.check("init_std", 0.0, math.inf)
-        self.check("seed", 0, 2**63 - 1)
+        self.check("seed", 0, MAX_SEED)
         self.check_choice("parameterization", PARAMETERIZATIONS)
         self.check_choice("returns", RETURNS)
 

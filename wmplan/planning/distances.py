@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wmplan.settings.build import convert_fields
+
 STEPS = ("last", "sum", "min", "discounted")
 
 
@@ -176,6 +178,7 @@ class ActionPenalty:
     change: float = 0.0
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if len(self.low) != len(self.high) or not self.low:
             raise ValueError(f"low has {len(self.low)} entries, high has {len(self.high)}")
 

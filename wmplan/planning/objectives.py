@@ -9,6 +9,8 @@ from torch import Tensor
 
 from wmplan.planning.combinations import SwitchByDistance, WeightedSum
 from wmplan.planning.distances import ActionPenalty, CriticDistance, LatentDistance, Objective, ProprioDistance
+from wmplan.settings.build import convert
+from wmplan.settings.numbers import finite_number
 
 if TYPE_CHECKING:
     from wmplan.models.base import WorldModel
@@ -37,11 +39,11 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
         ValueError: if a term or a setting is unknown, or the model lacks what it needs.
     """
     terms: list[tuple[float, Objective]] = []
-    for name, given in config.items():
+    for name, given in convert(config, Mapping[str, Any], "objective").items():
         if name not in TERMS:
             raise ValueError(f"there is no objective {name!r}; there are {', '.join(TERMS)}")
-        settings = dict(given or {})
-        weight = float(settings.pop("weight", 1.0))
+        settings = dict(convert(given, Mapping[str, Any] | None, f"objective.{name}") or {})
+        weight = finite_number(settings.pop("weight", 1.0), f"objective.{name}.weight")
         if weight:
             try:
                 terms.append((weight, TERMS[name](model, **settings)))
@@ -78,7 +80,8 @@ def _proprio(
         read = getattr(model, "read_proprio", None)
         if read is None:
             raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
-    return ProprioDistance(model.spec.proprio_dim, steps, None if weight_by is None else tuple(weight_by), read)
+    weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
+    return ProprioDistance(model.spec.proprio_dim, steps, weights, read)
 
 
 def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
@@ -107,8 +110,9 @@ def _switch(
     far: Mapping[str, Any],
     measure: Mapping[str, Any] | None = None,
 ) -> Objective:
+    limit = finite_number(threshold, "objective.switch.threshold")
     by = None if measure is None else make_objective(measure, model)
-    return SwitchByDistance(make_objective(near, model), make_objective(far, model), float(threshold), by)
+    return SwitchByDistance(make_objective(near, model), make_objective(far, model), limit, by)
 
 
 TERMS: dict[str, Callable[..., Objective]] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wmplan.errors import UserError
 from wmplan.robot.environment import RobotEnvironment
 from wmplan.robot.faults import FaultSchedule
+from wmplan.settings.build import convert_fields
 
 Observation = dict[str, NDArray[Any]]
 COVERED = 18  # brightness of a covered lens, of 255
@@ -33,6 +34,7 @@ class CameraConfig:
     jitter_ms: float = 0.0
 
     def __post_init__(self) -> None:
+        convert_fields(self, "camera")
         if not 0 < self.rate < math.inf:
             raise UserError(f"camera.rate is {self.rate}, it has to be above 0 frames a second")
         for name in ("latency_ms", "jitter_ms"):

@@ -12,6 +12,8 @@ from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
 from wmplan.robot.camera import CameraConfig
 from wmplan.robot.faults import KINDS, Fault
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class FaultsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.random < 0:
-            raise UserError(f"faults.random is {self.random}, it has to be at least 0")
+        convert_fields(self, "faults")
+        whole_number(self.random, "faults.random", 0)
+        whole_number(self.seed, "faults.seed", 0, MAX_SEED)
         for kind in self.kinds or ():
             if kind not in KINDS:
                 raise UserError(f"faults.kinds: there is no fault {kind!r}; there are {', '.join(KINDS)}")
@@ -110,9 +113,11 @@ class RobotConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         for name, least in (("episodes", 1), ("films", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}, it has to be at least {least}")
+        whole_number(self.seed, "seed", 0, MAX_SEED)
         for name in ("rate", "timeout", "seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
 from wmplan.settings.nearest import did_you_mean
 
 
@@ -66,6 +67,7 @@ class Fault:
     size: float | None = None
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.kind not in KINDS:
             raise UserError(f"there is no fault {self.kind!r}; {did_you_mean(self.kind, KINDS)}")
         if not 0 <= self.at < math.inf:

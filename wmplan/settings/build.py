@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-import math
+import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
 from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.numbers import as_float, as_int, plain
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ KINDS = {
 def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "") -> T:
     """`target(**settings)`, for a dataclass or a function with type hints.
 
-    Numbers, paths, tuples and nested dataclasses are made from what YAML gives for them.
+    Numbers, paths, tuples and nested dataclasses are made from what YAML gives for them, or from numpy's.
 
     Args:
         path: where the settings stand, for messages: "planner" for planner.horizon.
@@ -40,27 +42,57 @@ def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "")
     """
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target)
-    for key in settings:
-        if key not in parameters:
-            known = [_join(path, name) for name in parameters]
-            raise UserError(f"there is no key {_join(path, key)!r}; {did_you_mean(_join(path, key), known)}")
+    _check_keys(settings, parameters, path)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in settings:
             raise UserError(f"{_join(path, name)} is missing, it has to be {_kind(hints[name])}")
-    return target(**{key: _convert(value, hints[key], _join(path, key)) for key, value in settings.items()})
+    return target(**{key: convert(value, hints[key], _join(path, key)) for key, value in settings.items()})
 
 
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+def convert_fields(config: Any, path: str = "") -> None:
+    """Make the fields of a frozen dataclass what their annotations say; call it first in __post_init__.
+
+    Args:
+        config: the dataclass.
+        path: where it stands, for messages: "limits" for limits.low.
+
+    Raises:
+        UserError: naming a field whose value is of another kind.
+    """
+    for name, hint in _field_hints(config.__class__).items():
+        value = getattr(config, name)
+        converted = convert(value, hint, _join(path, name))
+        if converted is not value:
+            object.__setattr__(config, name, converted)
 
 
-def _convert(value: Any, hint: Any, path: str) -> Any:
-    """`value` as the annotation `hint` wants it."""
+def convert_options(target: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """`options` as the annotations of the keyword-only parameters of `target` want them.
+
+    Raises:
+        UserError: at an option that there is not, or whose value is of another kind.
+    """
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    parameters = inspect.signature(target).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    _check_keys(options, known, path)
+    return {name: convert(value, hints[name], _join(path, name)) for name, value in options.items()}
+
+
+def convert(value: Any, hint: Any, path: str) -> Any:
+    """`value` as the annotation `hint` wants it; what counts as a number is said in wmplan.settings.numbers.
+
+    Raises:
+        UserError: that begins with `path`, where it does not fit.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or isinstance(hint, TypeVar):
         return value
     if origin in (typing.Union, types.UnionType):
         return _first_that_fits(value, inner, path, hint)
+    if hint not in KINDS and _is_instance(value, hint, origin):
+        return value
+    value = plain(value)
     if origin is typing.Literal:
         if value not in inner:
             raise UserError(f"{path} is {value!r}; {did_you_mean(str(value), map(str, inner))}")
@@ -70,28 +102,31 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     if origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
         return _convert_sequence(value, tuple if origin is tuple else list, inner, path, hint)
     if origin in (dict, Mapping) and isinstance(value, Mapping):
-        return {key: _convert(entry, inner[1], _join(path, key)) for key, entry in value.items()}
-    if isinstance(value, bool) or value is None:
-        fits = hint is bool if value is not None else hint is type(None)
-    elif isinstance(value, int | float):
-        if hint is float and not math.isnan(value):
-            return float(value)
+        return {key: convert(entry, inner[1], _join(path, key)) for key, entry in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if hint is str:  # out=2024 is a name too
             return str(value)
-        fits = hint is int and isinstance(value, int)
-    elif isinstance(value, str) and hint is Path and value:
-        return Path(value).expanduser()
-    else:
-        fits = isinstance(hint, type) and isinstance(value, hint)
-    if not fits:
-        raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
-    return value
+        number = as_int(value) if hint is int else as_float(value) if hint is float else None
+        if number is not None:
+            return number
+    elif isinstance(value, str | os.PathLike) and hint in (str, Path) and (hint is str or value):
+        return os.fspath(value) if hint is str else Path(value).expanduser()
+    elif hint in (bool, type(None)) and isinstance(value, hint):
+        return value
+    raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
+
+
+def _is_instance(value: Any, hint: Any, origin: Any) -> bool:
+    """Whether the value is of a class that needs no conversion: a dataclass that is made, a function, a tensor."""
+    if origin is None:
+        return isinstance(hint, type) and isinstance(value, hint)
+    return origin not in (list, tuple, dict, Sequence, Mapping, typing.Literal) and isinstance(value, origin)
 
 
 def _first_that_fits(value: Any, hints: Sequence[Any], path: str, union: Any) -> Any:
     for hint in sorted(hints, key=lambda one: one is not type(value)):  # its own type first, then in their order
         try:
-            return _convert(value, hint, path)
+            return convert(value, hint, path)
         except UserError:
             if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
                 raise
@@ -103,7 +138,24 @@ def _convert_sequence(value: Sequence[Any], kind: type, inner: Sequence[Any], pa
     if fixed and len(value) != len(inner):
         raise UserError(f"{path} is {list(value)}, it has to be {_kind(hint)}")
     each = inner if fixed else [inner[0] if inner else Any] * len(value)
-    return kind(_convert(entry, one, f"{path}[{i}]") for i, (entry, one) in enumerate(zip(value, each, strict=True)))
+    return kind(convert(entry, one, f"{path}[{i}]") for i, (entry, one) in enumerate(zip(value, each, strict=True)))
+
+
+def _check_keys(settings: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+    known = [_join(path, name) for name in known]
+    for key in settings:
+        if _join(path, key) not in known:
+            raise UserError(f"there is no key {_join(path, key)!r}; {did_you_mean(_join(path, key), known)}")
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+@functools.cache
+def _field_hints(config_class: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(config_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
 
 
 def _kind(hint: Any) -> str:

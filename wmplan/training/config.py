@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import MAX_SEED, whole_number
 
 
 def require(holds: bool, message: str) -> None:
@@ -35,6 +37,7 @@ class StageConfig:
     optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         require(self.steps >= 0, f"steps is {self.steps}, it has to be at least 0")
         for name in ("batch_size", "save_every"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
@@ -68,6 +71,7 @@ class LossConfig:
     proprio: float = 1.0
 
     def __post_init__(self) -> None:
+        convert_fields(self, "loss")
         require(self.target in ("shared", "ema"), f"target is {self.target!r}, it has to be 'shared' or 'ema'")
         require(0 <= self.ema_momentum < 1, f"ema_momentum is {self.ema_momentum}, it has to be in [0, 1)")
         for name in ("prediction", "sigreg", "variance", "covariance", "inverse", "proprio"):
@@ -136,8 +140,10 @@ class TrainConfig:
     half: bool = True
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         for name in ("history", "rollout", "action_block", "latent_dim"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
+        whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")

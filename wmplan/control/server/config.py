@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmplan.errors import UserError
+from wmplan.settings.build import convert_fields
 
 MIN_TOKEN = 16  # characters
 
@@ -39,6 +40,7 @@ class Bounds:
     drain_seconds: float = 5.0
 
     def __post_init__(self) -> None:
+        convert_fields(self, "bounds")
         for name in ("max_sessions", "max_message_bytes", "max_batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 1")
@@ -70,6 +72,7 @@ class ServerConfig:
     bounds: Bounds = field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not 0 <= self.port <= 65535:
             raise UserError(f"port is {self.port}, it has to be from 0 to 65535")
         if self.token is not None and (len(self.token) < MIN_TOKEN or not re.fullmatch("[!-~]+", self.token)):
