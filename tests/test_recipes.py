@@ -1,4 +1,4 @@
-"""The README's recipes, run as they are printed there, with the shipped model and the simulated table as the robot.
+"""The recipes of the README and of docs/, run as printed, with the shipped model and the simulated table as the robot.
 
 Only the port is put in: the README's is 8000. What a recipe takes from its reader (a camera, a robot, a goal) is
 `Robot` below. openpi's recipe runs in a Python that has openpi-client and not this package, named by
@@ -23,9 +23,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-RECIPES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parents[1]
+PAGES = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+RECIPES = {text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)}
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 OPENPI = os.environ.get("WMPLAN_OPENPI_PYTHON")
+SHOWN = {text for text in RECIPES if re.search("models/jepa_wm_pusht|StableWorldModelCost|--8<--", text)}
+"""Recipes that need files or packages of others, tested in tests/models/public, and files shown whole, tested below."""
 STEPS = 12  # robot steps that are taken before the reader's robot stops
 
 
@@ -85,7 +89,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def run(text: str, port: int | None = None, **names: Any) -> dict[str, Any]:
     """Run a recipe in a namespace that holds these names, and give the namespace."""
-    exec(compile(text.replace(":8000", f":{port}"), "README.md", "exec"), names)
+    exec(compile(text.replace(":8000", f":{port}"), "recipe", "exec"), names)
     return names
 
 
@@ -148,6 +152,27 @@ def test_our_client_in_a_plain_loop_and_a_goal_from_a_picture(
         client.set_goal(robot.goal)
         client.reset(0)
         np.testing.assert_array_equal(client.plan(request).actions, from_picture)
+
+
+def test_two_evaluations_are_compared(tmp_path: Path) -> None:
+    names = run(recipe("compare(first, second)"), folder=tmp_path)
+    assert names["first"]["instances_sha256"] == names["second"]["instances_sha256"]
+    assert (tmp_path / "few" / "results.json").exists()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_is_on_the_page_of_examples(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert f'"{path.name}"' in (ROOT / "docs" / "examples.md").read_text()
+
+
+def test_every_recipe_is_run_by_a_test_here() -> None:
+    """A recipe that no test names is one that may be wrong."""
+    text = Path(__file__).read_text()
+    markers = re.findall(r'recipe\(\s*["\'](.*?)["\']\s*\)', text)
+    assert not [one for one in RECIPES - SHOWN if not any(marker in one for marker in markers)]
 
 
 OPENPI_ROBOT = """
