@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -309,11 +310,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = COMMANDS[name].run(read_settings(name, arguments[1:])) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, not at exit
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         resumes = name in COMMANDS and COMMANDS[name].resumes
-        hint = "; the same command goes on where it stopped" if resumes else ""
-        print(f"{where}: interrupted{hint}", file=sys.stderr)
-        return 130
+        hint = str(stop) or ("the same command goes on where it stopped" if resumes else "")
+        print(f"{where}: interrupted{hint and '; '}{hint}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -25,6 +25,18 @@ def test_whitened_one_step_changes_have_unit_covariance() -> None:
     np.testing.assert_allclose(changes.T @ changes / len(changes), np.eye(3), atol=1e-3)
 
 
+@pytest.mark.parametrize("lengths", [[1, 60, 60], [60, 5, 60], [60, 60, 3], [2, 5, 60, 1, 4, 60]])
+def test_episodes_without_a_model_step_change_nothing_wherever_they_stand(lengths: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    episodes = [rng.normal(size=(length, 3)).astype(np.float32) for length in lengths]
+    long = [episode for episode in episodes if len(episode) > 5]
+    found, wanted = (
+        one_step_whitening(np.concatenate(some), np.cumsum([0, *map(len, some[:-1])]), stride=5)
+        for some in (episodes, long)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 def test_the_dynamics_loss_is_zero_for_latents_that_stand_still_and_an_untrained_predictor() -> None:
     latent = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0)).expand(-1, 7, -1)
     loss, _ = dynamics_loss(make_model(), {"latent": latent, "action": torch.rand(6, 6, 5)}, torch.Generator())

@@ -1,9 +1,17 @@
 """A whole run on a few episodes: it ends in a model that loads, and a run that was cut goes on to the same weights."""
 
 import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +20,7 @@ from wmplan.errors import UserError
 from wmplan.models import load, save
 from wmplan.training.config import LossConfig, StageConfig, TrainConfig
 from wmplan.training.stage import Stage
-from wmplan.training.train import train
+from wmplan.training.train import Run, train
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 
@@ -132,7 +140,7 @@ def test_every_guard_against_collapse_trains(config: TrainConfig, loss: LossConf
 def test_other_settings_in_the_same_folder_are_refused(config: TrainConfig) -> None:
     none = StageConfig(0, 1, 1.0)
     train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, temporal=none, pictures=none))
-    with pytest.raises(UserError, match="holds a run with joint="):
+    with pytest.raises(UserError, match="holds a training run with joint.steps=1, this one has 6"):
         train(config)
 
 
@@ -160,3 +168,101 @@ def test_a_wrong_setting_is_named(config: TrainConfig, field: str, value: float)
 def test_something_has_to_train_the_encoder(config: TrainConfig) -> None:
     with pytest.raises(UserError, match="nothing would train the encoder"):
         replace(config, joint=StageConfig(0, 1, 1.0))
+
+
+def card_of(config: TrainConfig) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((Path(config.out) / "model" / "config.json").read_text())["card"]
+    return card
+
+
+def test_states_without_names_are_probed_by_number(write_public: Callable[..., Path], tiny: TrainConfig) -> None:
+    def add_state(columns: dict[str, np.ndarray]) -> None:
+        columns["state"] = np.arange(2 * len(columns["action"]), dtype=np.int64).reshape(-1, 2)
+
+    write_public("data.h5", [70, 70, 70], add_state)
+    train(tiny)
+    assert set(card_of(tiny)["figures"]["probe_mlp"]) == {"state_0", "state_1"}
+
+
+@pytest.mark.parametrize("removed", [("state",), ("state", "proprio")])
+def test_data_without_states_gives_a_model_without_their_figures(
+    write_public: Callable[..., Path], tiny: TrainConfig, removed: tuple[str, ...]
+) -> None:
+    config = replace(tiny, proprio="proprio" not in removed)
+    write_public("data.h5", [70, 70, 70], lambda columns: [columns.pop(name, None) for name in removed] and None)
+    train(config)
+    model = load(Path(config.out) / "model")
+    assert model.spec.proprio_dim == (0 if "proprio" in removed else 2)
+    assert set(card_of(config)["figures"]) == {"open_loop", "effective_rank"}
+
+
+def test_proprioception_that_is_not_asked_for_is_not_read(write_public: Callable[..., Path], tiny: TrainConfig) -> None:
+    def spoil(columns: dict[str, np.ndarray]) -> None:
+        columns["proprio"] = np.full(len(columns["action"]), np.nan)
+
+    write_public("data.h5", [70, 70, 70], spoil)
+    config = replace(tiny, proprio=False)
+    train(config)
+    assert load(Path(config.out) / "model").spec.proprio_dim == 0
+
+
+@pytest.mark.parametrize("broken", ["Run.figures", "draw_curves"])
+def test_the_model_is_there_though_its_figures_or_curves_fail(
+    trained: TrainConfig, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    folder = Path(trained.out) / "model"
+    shutil.rmtree(folder)
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no figures today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"wmplan.training.train.{broken}", fail)
+        with pytest.raises(RuntimeError, match="no figures today"):
+            train(trained)
+    weights = load(folder).state_dict()
+    train(trained)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load(folder).state_dict().items())
+    assert card_of(trained)["figures"]["open_loop"] and (folder / "curves.png").exists()
+
+
+def test_weights_that_half_precision_cannot_hold_name_the_setting(
+    trained: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(Path(trained.out) / "model")
+    export = Run.export
+
+    def with_a_large_weight(run: Run) -> None:
+        run.model.predictor.out.weight.data[0, 0] = 1e6
+        export(run)
+
+    monkeypatch.setattr(Run, "export", with_a_large_weight)
+    with pytest.raises(UserError, match="not finite, in predictor.out.weight; half=false may hold them"):
+        train(replace(trained, half=True))
+    train(replace(trained, half=False))
+    assert load(Path(trained.out) / "model").state_dict()["predictor.out.weight"][0, 0] == 1e6
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_says_where_it_goes_on_and_does(
+    write_public: Callable[..., Path], tmp_path: Path, number: int, status: int
+) -> None:
+    write_public("data.h5", [70, 70, 70])
+    arguments = f"data={tmp_path}/data.h5 out={tmp_path}/run encoder.channels=[8] encoder.keypoints=4 robot_dim=0 "
+    arguments += "joint.steps=100000 joint.batch_size=4 joint.save_every=100000 dynamics.batch_size=4 threads=1 "
+    arguments += "temporal.batch_size=4 pictures.batch_size=4"
+    command = [sys.executable, "-m", "wmplan.cli", "train", *arguments.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = process.stdout.readline()  # the first figures, long before the first report
+        assert first.startswith("joint ") and "loss" in first
+        process.send_signal(number)
+        error = process.stderr.read()
+    assert process.returncode == status
+    found = re.fullmatch(
+        r"wmplan train: interrupted; stage joint is saved at step (\d+) of 100000, the same command goes on there\n",
+        error.splitlines(keepends=True)[-1],
+    )
+    assert found is not None, error
+    state = torch.load(tmp_path / "run" / "joint.checkpoint.pt", weights_only=True)
+    assert state["step"] == int(found[1]) > 0

@@ -37,12 +37,14 @@ class Joint(nn.Module):
         """Prediction over the whole rollout, from full and from one-frame contexts, plus the configured terms.
 
         Args:
-            batch: `pixels` uint8 (N, T, H, W, 3), `action` (N, T - 1, A), `proprio` (N, T, P).
+            batch: `pixels` uint8 (N, T, H, W, 3), `action` (N, T - 1, A), `proprio` (N, T, P) if the model has it.
             generator: draws the context length and the directions of SIGReg.
         """
         model, weights = self.model, self.config
         visual = model.encode_visual(batch["pixels"])  # (N, T, D)
-        state = model.normalise_proprio(batch["proprio"])[..., : model.spec.proprio_dim]  # (N, T, P or 0)
+        state = visual[..., :0]  # (N, T, P or 0)
+        if model.spec.proprio_dim:
+            state = model.normalise_proprio(batch["proprio"])
         latents = torch.cat([visual, state], -1)
         targets = latents
         if self.target is not None:

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from wmplan.data import EpisodeStore
 from wmplan.models import JEPA
@@ -15,23 +14,16 @@ from wmplan.training.stage import Batch
 
 
 @torch.no_grad()
-def encode_store(model: JEPA, store: EpisodeStore, batch_size: int = 512) -> NDArray[np.float32]:
-    """Latents of every row of a data set, of shape (rows, L)."""
-    model.eval()
-    latents = np.empty((store.num_rows, *model.spec.latent_shape), np.float32)
+def encode_episode(model: JEPA, store: EpisodeStore, index: int, batch_size: int = 512) -> NDArray[np.float32]:
+    """Latents of every row of one episode, of shape (rows, L)."""
     uses_proprio = model.spec.proprio_dim > 0
-    bar = tqdm(total=store.num_rows, desc="latents", unit="frame", disable=None, dynamic_ncols=True)
-    for index in range(len(store)):
-        episode = store.episode(index, ("pixels", "proprio") if uses_proprio else ("pixels",))
-        frames = torch.from_numpy(episode["pixels"])
-        proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
-        first = int(store.offsets[index])
-        for start in range(0, len(frames), batch_size):
-            part = slice(start, start + batch_size)
-            given = None if proprio is None else proprio[None, part]
-            latents[first + start : first + start + len(frames[part])] = model.encode(frames[None, part], given)[0]
-        bar.update(len(frames))
-    bar.close()
+    episode = store.episode(index, ("pixels", "proprio") if uses_proprio else ("pixels",))
+    frames = torch.from_numpy(episode["pixels"])
+    proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
+    latents = np.empty((len(frames), *model.spec.latent_shape), np.float32)
+    for start in range(0, len(frames), batch_size):
+        part = slice(start, start + batch_size)
+        latents[part] = model.encode(frames[None, part], None if proprio is None else proprio[None, part])[0]
     return latents
 
 
@@ -49,7 +41,11 @@ def one_step_whitening(
         ridge: share of the mean variance that is added to every direction, so that dead ones do not blow up.
     """
     starts = np.append(offsets, len(latents))
-    changes = [latents[a + stride : b] - latents[a : b - stride] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    changes = [
+        latents[a + stride : b] - latents[a : b - stride]
+        for a, b in zip(starts[:-1], starts[1:], strict=True)
+        if b - a > stride  # a shorter episode has no change
+    ]
     change = torch.from_numpy(np.concatenate(changes)).double()
     covariance = change.T @ change / len(change)
     size = covariance.shape[0]

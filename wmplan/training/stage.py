@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +15,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from wmplan.checked import check, write_checked
 from wmplan.durable import write_durably
+from wmplan.interruption import Interrupted, Interruption
+from wmplan.training.identity import require_made_from
 from wmplan.training.muon import Muon
 
 Batch = dict[str, Tensor]
+SAVE_SECONDS = 30.0
+"""Longest time that a kill may lose, but for one step and one evaluation."""
+FIRST_FIGURES_SECONDS = 5.0
+"""When the first figures are shown where there is no progress bar."""
 
 
 class Batches(Protocol):
@@ -39,8 +47,10 @@ class Stage:
         optimizer: "adamw" or "muon".
         adamw_part: a part of the module that takes AdamW's steps whatever the optimiser.
         after_step: called after each optimiser step (averages of weights).
-        evaluate: called with the step at every save; its figures join the log.
-        save_every: steps between saves.
+        evaluate: called with the step at every report; its figures join the log.
+        save_every: steps between reports, each with an evaluation and a save; what took longer than SAVE_SECONDS is
+            saved in between.
+        made_from: all that the result depends on, as JSON has it; a save that was made from something else is refused.
     """
 
     def __init__(
@@ -61,11 +71,12 @@ class Stage:
         evaluate: Callable[[int], dict[str, Any]] | None = None,
         save_every: int = 500,
         frames_per_step: int = 0,
+        made_from: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.module, self.loss, self.batches = name, module, loss, batches
         self.steps, self.learning_rate, self.folder = steps, learning_rate, folder
         self.after_step, self.evaluate, self.save_every = after_step, evaluate, save_every
-        self.frames_per_step = frames_per_step
+        self.frames_per_step, self.made_from = frames_per_step, dict(made_from or {})
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if optimizer == "muon":
@@ -78,7 +89,9 @@ class Stage:
             self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
+        self.saved_step: int | None = None
         self.seconds = 0.0
+        self.rows: list[dict[str, Any]] = []
 
     @property
     def checkpoint(self) -> Path:
@@ -87,30 +100,56 @@ class Stage:
 
     @property
     def log(self) -> Path:
-        """One JSON object a line: the figures at each save."""
+        """One JSON object a line: the figures at each report. It is for people; the save has its own copy."""
         return self.folder / f"{self.name}.jsonl"
 
     def run(self) -> None:
-        """Train until the last step, from the beginning or from the last save."""
+        """Train until the last step, from the beginning or from the last save.
+
+        Raises:
+            Interrupted: after SIGINT or SIGTERM, when the step under way is saved.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self.restore()
+        self.saved_step = self.step
         if self.step >= self.steps:
             return
         self.module.train()
-        figures: dict[str, float] = {}
-        started = time.monotonic() - self.seconds
+        saved = shown = time.monotonic()
+        started = saved - self.seconds
+        unseen = not self.rows  # no figures were shown yet
         bar = tqdm(total=self.steps, initial=self.step, desc=self.name, unit="step", disable=None, dynamic_ncols=True)
-        for batch in self.batches:
-            figures = self.one_step(batch)
-            self.seconds = time.monotonic() - started
-            bar.update()
-            if self.step % self.save_every == 0 or self.step == self.steps:
-                figures |= self.report(figures)
-                bar.set_postfix({k: f"{v:.3g}" for k, v in list(figures.items())[:4] if isinstance(v, float)})
-            if self.step == self.steps:
-                break
-        bar.close()
+        with bar, Interruption() as interruption:
+            for batch in self.batches:
+                figures: dict[str, Any] = self.one_step(batch)
+                now = time.monotonic()
+                self.seconds = now - started
+                bar.update()
+                if self.step % self.save_every == 0 or self.step == self.steps:
+                    figures |= self.report(figures)
+                    saved, unseen = time.monotonic(), False
+                elif interruption.signal or now - saved >= SAVE_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+                if now - shown >= 1.0 or self.step == 1:
+                    bar.set_postfix({k: f"{v:.3g}" for k, v in list(figures.items())[:4] if isinstance(v, float)})
+                    shown = now
+                if unseen and self.seconds >= FIRST_FIGURES_SECONDS:
+                    self.show(figures)
+                    unseen = False
+                if interruption.signal:
+                    raise Interrupted(self.position(), interruption.signal)
+                if self.step == self.steps:
+                    break
+
+    def position(self) -> str:
+        """Where the same command goes on; empty before that is known."""
+        if self.saved_step is None:
+            return ""
+        if self.saved_step == self.steps:
+            return f"stage {self.name} is finished and saved, the same command goes on after it"
+        return f"stage {self.name} is saved at step {self.saved_step} of {self.steps}, the same command goes on there"
 
     def one_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; the loss has to be finite.
@@ -137,8 +176,8 @@ class Stage:
         warm = min(1.0, (self.step + 1) / min(100, max(self.steps // 10, 1)))
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
 
-    def report(self, figures: dict[str, float]) -> dict[str, Any]:
-        """Evaluate, write a line of the log, save. The line comes first: a log never lacks a saved step."""
+    def report(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Evaluate, save, and write the log from what was saved."""
         extra: dict[str, Any] = {}
         if self.evaluate:
             self.module.eval()
@@ -147,40 +186,51 @@ class Stage:
         line = {"step": self.step, "seconds": round(self.seconds, 1), **figures, **extra}
         if self.frames_per_step:
             line["frames_per_second"] = round(self.step * self.frames_per_step / self.seconds)
-        with self.log.open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        self.rows.append(line)
         self.save()
-        if not os.isatty(2):
-            left = self.seconds / self.step * (self.steps - self.step)
-            shown = ", ".join(f"{k} {v:.4g}" for k, v in line.items() if isinstance(v, int | float) and k != "step")
-            print(f"{self.name} {self.step}/{self.steps}, {left / 60:.1f} min left: {shown}", flush=True)
+        self.write_log()
+        self.show(line)
         return extra
 
+    def show(self, figures: Mapping[str, Any]) -> None:
+        """Print the figures where there is no progress bar."""
+        if not os.isatty(2):
+            left = self.seconds / self.step * (self.steps - self.step)
+            shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, int | float) and k != "step")
+            print(f"{self.name} {self.step}/{self.steps}, {left / 60:.1f} min left: {shown}", flush=True)
+
     def save(self) -> None:
-        """Write the whole state, so that a restart repeats what would have come."""
+        """Write the whole state, so that a restart repeats what would have come.
+
+        Raises:
+            UserError: where the disk does not take it; the save before is intact.
+        """
         state = {
             "step": self.step,
-            "steps": self.steps,
             "seconds": self.seconds,
+            "rows": json.dumps(self.rows),
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "batches": self.batches.state_dict(),
         }
-        write_durably(self.checkpoint, lambda file: torch.save(state, file))
+        content = io.BytesIO()  # torch's writer would hide what the disk says
+        torch.save(state, content)
+        write_checked(self.checkpoint, lambda file: file.write(content.getbuffer()), self.made_from)
+        self.saved_step = self.step
 
     def restore(self) -> None:
-        """Read the last save, and cut from the log what came after it, be it a line that a kill left torn.
+        """Read the last save, and write its log, which a kill may have left behind.
 
         Raises:
-            ValueError: if the save is of a run with another number of steps or other parameters.
+            UserError: if the save is damaged or was made from something else.
         """
+        require_made_from(
+            self.checkpoint,
+            check(self.checkpoint, "delete it, and this stage is trained again"),
+            self.made_from,
+        )
         state = torch.load(self.checkpoint, weights_only=True)
-        if state["steps"] != self.steps:
-            raise ValueError(
-                f"{self.checkpoint} is of a run of {state['steps']} steps, not {self.steps}: "
-                "go on with the same configuration, or choose another folder"
-            )
         try:
             self.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -188,8 +238,10 @@ class Stage:
             raise ValueError(f"{self.checkpoint} is of another configuration: {str(error).splitlines()[0]}") from error
         self.generator.set_state(state["generator"])
         self.batches.load_state_dict(state["batches"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        if self.log.exists():
-            written = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            kept = "".join(line for line in written if json.loads(line)["step"] <= self.step)
-            write_durably(self.log, lambda file: file.write(kept.encode()))
+        self.step, self.seconds, self.rows = state["step"], state["seconds"], json.loads(state["rows"])
+        self.write_log()
+
+    def write_log(self) -> None:
+        """Write the log anew."""
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_durably(self.log, lambda file: file.write(text.encode()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +21,16 @@ from torch import Tensor, nn
 
 from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.data.sampler import split_episodes
-from wmplan.durable import remove_leftovers, write_durably, write_json
 from wmplan.errors import UserError
-from wmplan.models import JEPA, JEPAConfig, ModelSpec, load, save
+from wmplan.interruption import Interrupted, termination_raises
+from wmplan.models import JEPA, CheckpointError, JEPAConfig, ModelSpec, load, save
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.curves import draw_curves, read_log
+from wmplan.training.fingerprint import fingerprint, tensors_hash
+from wmplan.training.identity import claim, read_record, require_encoder
 from wmplan.training.joint import Joint
-from wmplan.training.latent_stages import dynamics_loss, encode_store, latent_whitening, picture_loss, temporal_loss
+from wmplan.training.latent_cache import cached_latents
+from wmplan.training.latent_stages import dynamics_loss, encode_episode, latent_whitening, picture_loss, temporal_loss
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error, probe_errors
 from wmplan.training.stage import Batch, Stage
@@ -43,7 +46,15 @@ def train(config: TrainConfig) -> JEPA:
         UserError: where the data, the folder or the configuration do not fit together.
     """
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    return Run(config).run()
+    with termination_raises():
+        run = Run(config)
+        try:
+            return run.run()
+        except KeyboardInterrupt as stop:
+            number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
+            raise Interrupted(str(stop) or run.position(), number) from None
+        finally:
+            run.store.close()
 
 
 class Run:
@@ -52,33 +63,14 @@ class Run:
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.folder = config, Path(config.out)
         self.store = EpisodeStore.open(config.data, task=config.task)
-        self.claim_folder()
+        record = read_record(config)
         self.training, self.held = split_episodes(len(self.store), config.validation)
         self.model = self.build_model()
+        data = fingerprint(self.store, record and record["data"])
+        pretrained = None if config.pretrained is None else tensors_hash(self.encoder_weights())
+        self.made_from = claim(config, record, data, pretrained)
         self.latents: NDArray[np.float32] = np.empty(0, np.float32)
-
-    def claim_folder(self) -> None:
-        """Write the configuration into the folder, or check that it holds the same.
-
-        Raises:
-            UserError: if the folder holds a run with other settings.
-        """
-        settings = json.loads(json.dumps(asdict(self.config)))
-        path = self.folder / "train.json"
-        if path.exists():
-            before = json.loads(path.read_text())
-            for name, value in settings.items():
-                if name not in ("threads", "out", "planning") and before.get(name) != value:
-                    raise UserError(
-                        f"{self.folder} holds a run with {name}={before.get(name)}, not {value}: choose another out"
-                    )
-            remove_leftovers(self.folder)
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, settings, indent=2)
-        except OSError as error:
-            raise UserError(f"out={self.folder} cannot be written: {error.strerror}") from None
+        self.stage: Stage | None = None
 
     def build_model(self) -> JEPA:
         """The untrained model; with a pretrained encoder, that one in it."""
@@ -133,6 +125,15 @@ class Run:
         if model.proprio_head is not None and other.proprio_head is not None:
             model.proprio_head.load_state_dict(other.proprio_head.state_dict())
 
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """All that latents depend on."""
+        parts = ("encoder.", "proprio_head.", "visual_")
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(parts)}
+
+    def position(self) -> str:
+        """Where the same command goes on; empty where no stage has begun."""
+        return "" if self.stage is None else self.stage.position()
+
     # ------------------------------------------------------------------ the stages
 
     def run(self) -> JEPA:
@@ -141,6 +142,8 @@ class Run:
         if config.pretrained is None:
             self.joint()
         self.model.encoder.requires_grad_(False)
+        self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}
+        require_encoder(self.folder, self.made_from)
         self.cache_latents()
         loss = partial(dynamics_loss, noise=config.latent_noise)
         self.latent_stage("dynamics", config.dynamics, self.model.predictor, loss, self.dynamics_figures)
@@ -157,7 +160,7 @@ class Run:
         """Encoder and predictor, end to end."""
         config, stage = self.config, self.config.joint
         frames = config.history + config.rollout
-        columns = ("pixels", "action", "proprio")
+        columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
         with seeded_initialisation(config.seed + 2):
             joint = Joint(self.model, config.loss)
         batch = self.held_batch(frames, 256, columns)
@@ -171,7 +174,7 @@ class Run:
                     print(f"collapse alarm: the latents use {alarm['effective_rank']} dimensions", file=sys.stderr)
                 return {**alarm, "open_loop": open_loop_error(self.model, latents, batch["action"])}
 
-        Stage(
+        self.stage = Stage(
             "joint",
             joint,
             joint.loss,
@@ -195,15 +198,17 @@ class Run:
             evaluate=figures,
             save_every=stage.save_every,
             frames_per_step=stage.batch_size * frames,
-        ).run()
+            made_from=self.made_from,
+        )
+        self.stage.run()
 
     def cache_latents(self) -> None:
         """Encode the data set once, and set what is measured on latents: their scale and the whitening."""
-        path = self.folder / "latents.npy"
-        if not path.exists():
-            latents = encode_store(self.model, self.store)
-            write_durably(path, lambda file: np.save(file, latents))
-        self.latents = np.load(path)
+        self.model.eval()
+        encode = partial(encode_episode, self.model, self.store)
+        self.latents = cached_latents(
+            self.folder / "latents.npy", self.made_from, self.store, self.model.spec.latent_shape, encode
+        )
         self.model.whitening.copy_(
             latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
         )
@@ -223,7 +228,7 @@ class Run:
             return
         frames = frames or config.history + 5
         columns = ("pixels",) if name == "pictures" else ("action",)
-        Stage(
+        self.stage = Stage(
             name,
             module.requires_grad_(True),
             lambda batch, generator: loss(self.model, batch, generator),
@@ -237,7 +242,9 @@ class Run:
             evaluate=figures,
             save_every=stage.save_every,
             frames_per_step=stage.batch_size * frames,
-        ).run()
+            made_from=self.made_from,
+        )
+        self.stage.run()
         module.eval()
 
     def latent_windows(
@@ -279,18 +286,17 @@ class Run:
     # ------------------------------------------------------------------ the result
 
     def figures(self) -> dict[str, Any]:
-        """What the card says the model was measured to do, on held-out episodes."""
-        latents, states = self.rows(self.training[:300]), self.store.column("state", self.training[:300])
-        held, held_states = self.rows(self.held), self.store.column("state", self.held)
-        to_tensor: Callable[[NDArray[Any]], Tensor] = lambda array: torch.from_numpy(np.asarray(array, np.float32))  # noqa: E731
-        visual = self.model.visual_dim
+        """What the card says the model was measured to do, on held-out episodes; of states only where there are any."""
+        held = to_tensor(self.rows(self.held))[:, : self.model.visual_dim]
         figures: dict[str, Any] = {"open_loop": self.dynamics_figures()["open_loop"]}
-        for kind in ("ridge", "mlp"):
-            figures[f"probe_{kind}"] = probe_errors(
-                to_tensor(latents[:, :visual]), to_tensor(states), to_tensor(held[:, :visual]), to_tensor(held_states),
-                self.store.meta.state_names, kind,
-            )  # fmt: skip
-        figures["effective_rank"] = round(effective_rank(to_tensor(held[:, :visual])), 2)
+        if names := state_names(self.store):
+            latents = to_tensor(self.rows(self.training[:300]))[:, : self.model.visual_dim]
+            states, held_states = (
+                to_tensor(self.store.column("state", side)).flatten(1) for side in (self.training[:300], self.held)
+            )
+            for kind in ("ridge", "mlp"):
+                figures[f"probe_{kind}"] = probe_errors(latents, states, held, held_states, names, kind)
+        figures["effective_rank"] = round(effective_rank(held), 2)
         return figures
 
     def rows(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -301,10 +307,9 @@ class Run:
         return np.concatenate([self.latents[span] for span in spans])
 
     def export(self) -> None:
-        """Write the model with its card, and the curves, into the folder."""
+        """Write the model into the folder; then once more with what it was measured to do, and the curves."""
         config, meta = self.config, self.store.meta
         stages = ("joint", "dynamics", "temporal", "pictures")
-        curves = draw_curves(self.folder, stages)
         seconds = {stage: rows[-1]["seconds"] for stage in stages if (rows := read_log(self.folder / f"{stage}.jsonl"))}
         settings = {
             name: value
@@ -320,12 +325,32 @@ class Run:
             "command": shlex.join(["wmplan", *sys.argv[1:]]),
             "training": settings,
             "seconds": seconds,
-            "figures": self.figures(),
+            "figures": {},
             "planning": config.planning,
         }
         self.model.requires_grad_(True).eval()
-        save(self.model, self.folder / "model", card, half=config.half)
-        shutil.copy(curves, self.folder / "model" / "curves.png")
+        folder = self.folder / "model"
+        try:
+            save(self.model, folder, card, half=config.half)  # first: what follows may fail, and needs no training
+            save(self.model, folder, {**card, "figures": self.figures()}, half=config.half)
+        except CheckpointError as error:
+            hint = "; half=false may hold them" if config.half else ""
+            raise CheckpointError(f"{error}{hint}") from error
+        shutil.copy(draw_curves(self.folder, stages), folder / "curves.png")
+
+
+def state_names(store: EpisodeStore) -> tuple[str, ...]:
+    """Names of the entries of the data's states, by number where they have none; empty where there are no states."""
+    if "state" not in store.columns:
+        return ()
+    size = int(np.prod(store.columns["state"][0]))
+    names = store.meta.state_names
+    return names if len(names) == size else tuple(f"state_{index}" for index in range(size))
+
+
+def to_tensor(array: NDArray[Any]) -> Tensor:
+    """The array as float32."""
+    return torch.from_numpy(np.asarray(array, np.float32))
 
 
 @contextmanager
