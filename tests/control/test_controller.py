@@ -1,5 +1,6 @@
 """The controller with worlds whose right answers are known: what it shows the model, and where it drives."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -348,3 +349,15 @@ def test_wrong_settings_are_named() -> None:
         make_controller(PointWorld(), {"name": "cem", "samples": 3})
     with pytest.raises(ValueError, match="receding"):
         make_controller(PointWorld(), schedule={"receding": 3})
+
+
+@pytest.mark.parametrize("name", ["cem", "icem", "mppi", "gradient", "predictive_sampling"])
+def test_a_number_that_never_moves_is_sent_as_it_is_and_the_others_are_planned(name: str) -> None:
+    """A gripper that the data never moved: its bounds, the smallest and largest seen, are equal."""
+    model = PointWorld()
+    model.spec = replace(model.spec, action_low=(-0.1, 0.03), action_high=(0.1, 0.03))
+    pilot, world = make_controller(model, {"name": name, "horizon": 2}), Point()
+    pilot.reset(goal((0.5, 1.0)), seeds=0)
+    executed = drive(pilot, world, 10)
+    assert (executed[..., 1] == np.float32(0.03)).all()
+    assert world.position[0, 0] > 0.05

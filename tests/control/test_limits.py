@@ -68,7 +68,7 @@ def test_rest_outside_zero_is_used_where_a_number_is_not_finite() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"low": (0.0,), "high": (0.0,)}, "low .* below high"),
+        ({"low": (0.1,), "high": (0.0,)}, "low .* at most high"),
         ({"low": (0.0,), "high": (1.0, 1.0)}, "high has 2 entries"),
         ({"low": (0.0,), "high": (float("nan"),)}, r"limits\.high\[0\] is nan"),
         ({"low": (0.0,), "high": (1.0,), "max_change": (0.0,)}, "max_change"),
@@ -84,3 +84,14 @@ def test_wrong_limits_name_the_field(settings: dict, message: str) -> None:
 def test_a_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2,\)"):
         LimitsGate(Limits(low=(-1.0, -1.0), high=(1.0, 1.0)))([0.0, 0.0])
+
+
+@pytest.mark.parametrize("fixed", [0.0, 0.1, -0.7, 255.3])
+def test_equal_bounds_fix_a_number_and_break_nothing(fixed: float) -> None:
+    gate = LimitsGate(Limits(low=(-1.0, fixed), high=(1.0, fixed), on_violation="stop"))
+    for wanted in (0.2, -0.2):
+        sent = gate(np.array([[wanted, fixed]]))  # float64, which the float32 sent is not equal to
+        np.testing.assert_array_equal(sent, np.float32([[wanted, fixed]]))
+    assert gate.stopped is None and gate.violations.total() == 0
+    gate = LimitsGate(Limits(low=(-1.0, fixed), high=(1.0, fixed)))
+    assert gate([[0.2, fixed + 1.0]])[0, 1] == np.float32(fixed) and gate.violations["bounds"] == 1

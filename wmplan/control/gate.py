@@ -139,7 +139,8 @@ class LimitsGate:
 
     def _limited(self, wanted: Array, motion: Motion, positions: Array | None) -> tuple[Array, Counter[str]]:
         """The actions (B, a) nearest to those wanted that keep all limits, and how many robots broke which."""
-        slack = ROUNDING * (self.high - self.low)
+        size = np.maximum(np.abs(self.low), np.abs(self.high))
+        slack = np.maximum(ROUNDING * (self.high - self.low), np.finfo(np.float32).eps * size)  # a fixed number's too
 
         def count(name: str, after: Array, before: Array) -> None:
             broken[name] = int((np.abs(after - before) > slack).any(axis=1).sum())

@@ -18,8 +18,8 @@ class Limits:
     """What may be sent to a robot, in its own units.
 
     Attributes:
-        low, high: bounds of one robot step's action, of length a. For actions that are Cartesian positions they are
-            the workspace box.
+        low, high: bounds of one robot step's action, of length a; equal ones fix a number. For actions that are
+            Cartesian positions they are the workspace box.
         max_change: largest change of each number from one robot step to the next, of length a; None for no limit.
         rest: the action of a robot at rest, of length a, within the bounds: what the first change is measured from,
             and what a stop leads to. None for zero, clipped to the bounds.
@@ -48,8 +48,8 @@ class Limits:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.low):
                 raise ValueError(f"limits: {name} has {len(value)} entries, low has {len(self.low)}")
-        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(f"limits: low {self.low} has to be below high {self.high} in every dimension")
+        if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"limits: low {self.low} has to be at most high {self.high} in every dimension")
         for name in ("max_change", "max_acceleration"):
             value = getattr(self, name)
             if value is not None and not min(value) > 0:
