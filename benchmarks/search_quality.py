@@ -26,11 +26,11 @@ import torch
 import wmplan
 from wmplan.control import make_controller
 from wmplan.control.controller import Controller
+from wmplan.data.registered import make_environment
 from wmplan.evaluation.episodes import play
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rows import PlannerRow
-from wmplan.evaluation.worker import make_environment
 from wmplan.planning.base import Cost, Plan, Planner
 from wmplan.settings.compose import compose
 

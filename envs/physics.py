@@ -6,9 +6,15 @@ import atexit
 import weakref
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from wmplan.headless import cannot_draw
+
+try:
+    import mujoco
+except (AttributeError, ImportError, OSError, RuntimeError) as error:  # with it the GL library is loaded
+    raise cannot_draw(error) from error
 
 _drawing: weakref.WeakSet[Physics] = weakref.WeakSet()
 
@@ -85,7 +91,10 @@ class Physics:
         # A framebuffer of the picture's own size: any size fits, and no pixel is cleared in vain.
         buffer = self.model.vis.global_
         buffer.offheight, buffer.offwidth = height, width
-        renderer = mujoco.Renderer(self.model, height, width)
+        try:
+            renderer = mujoco.Renderer(self.model, height, width)
+        except Exception as error:
+            raise cannot_draw(error, (height, width)) from error
         if not _drawing:  # with the first renderer MuJoCo arranges for GL to end at exit: this has to come before
             atexit.register(_close_all)
         _drawing.add(self)

@@ -14,7 +14,9 @@ ctypes.util.find_library = lambda name: name if name in installed else None
 
 
 def run(code, installed=(), **environment):
-    variables = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "LP_NUM_THREADS")}
+    variables = {
+        k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY", "LP_NUM_THREADS")
+    }
     return subprocess.run(
         [sys.executable, "-c", PRETEND.format(installed=tuple(installed)) + code],
         env=variables | environment,
@@ -34,9 +36,11 @@ SHOW = "import wmplan.headless, os; print(os.environ['MUJOCO_GL'], 'mujoco' in s
         (("EGL", "GL"), {}, "egl"),
         (("EGL", "OSMesa"), {}, "osmesa"),  # without libOpenGL or libGL, EGL has nothing to draw with
         (("OSMesa",), {}, "osmesa"),
-        (("OSMesa",), {"MUJOCO_GL": "glfw"}, "glfw"),  # the user's word counts
+        (("OSMesa",), {"MUJOCO_GL": "glfw", "DISPLAY": ":0"}, "glfw"),  # the user's word counts
         ((), {"MUJOCO_GL": "egl"}, "egl"),
+        ((), {"MUJOCO_GL": " EGL "}, "egl"),
         ((), {"DISPLAY": ":0"}, "glfw"),
+        ((), {"WAYLAND_DISPLAY": "wayland-0"}, "glfw"),
     ],
 )
 def test_backend(installed, environment, backend):
@@ -52,6 +56,28 @@ def test_with_nothing_to_draw_with_the_packages_are_named(installed):
     last = done.stderr.strip().splitlines()[-1]
     assert "RuntimeError: no GL library" in last
     assert "apt-get install libegl1 libopengl0 libgl1-mesa-dri" in last and "libosmesa6" in last
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have other backends")
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL is 'vulkan', it has to be one of egl, osmesa, glfw, glx; not set"),
+        ({"MUJOCO_GL": "off"}, "MUJOCO_GL is 'off', it has to be one of egl"),
+        ({"MUJOCO_GL": "glfw"}, "needs a screen, and there is none (DISPLAY is not set): take egl"),
+        ({"MUJOCO_GL": "GLX"}, "MUJOCO_GL is 'glx', which needs a screen"),
+        (
+            {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "63"},
+            "cannot draw 64 x 64 pixels with MUJOCO_GL=egl MUJ",
+        ),
+        ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "first"}, "MUJOCO_EGL_DEVICE_ID=first (ValueError: invalid lit"),
+    ],
+)
+def test_what_cannot_draw_is_named_with_the_variable_to_change(environment, says):
+    code = "import wmplan.envs, gymnasium; gymnasium.make('wmplan/PushT-v0').reset(seed=0)"
+    done = run(code, ("EGL", "OpenGL", "OSMesa"), **environment)
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith("RuntimeError: ") and says in done.stderr.splitlines()[-1]
 
 
 def test_mujoco_imported_first_gets_a_warning_that_says_what_to_do():

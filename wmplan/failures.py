@@ -26,6 +26,12 @@ def user_message(error: BaseException) -> str | None:
     return None
 
 
+def for_other_process(error: Exception) -> Exception:
+    """The error to raise in another process, where its traceback is lost: a UserError for a mistake of the user's."""
+    message = user_message(error)
+    return error if message is None or isinstance(error, UserError | OSError) else UserError(message)
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 

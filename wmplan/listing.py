@@ -73,13 +73,12 @@ def list_tasks() -> str:
 
 
 def _describe_task(name: str) -> Iterator[str]:
-    import gymnasium
-
+    from wmplan.data.registered import make_environment
     from wmplan.models import shipped_models
 
     settings = compose("eval", [f"task={name}"])
     identity, protocol = settings["task"]["id"], settings["protocol"]
-    env: Any = gymnasium.make(identity, disable_env_checker=True).unwrapped
+    env = make_environment(identity, {})
     task = env.task
     yield f"{name}  ({identity}, {env.control_rate:g} robot steps a second)"
     bounds = zip(task.action_names, task.action_low, task.action_high, strict=True)

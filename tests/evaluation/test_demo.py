@@ -14,10 +14,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation.demo import run_demo
 from wmplan.evaluation.plan_picture import SIZE_PX, PlanView, draw_costs, project, traced
-from wmplan.evaluation.worker import make_environment
 from wmplan.models.base import ModelSpec
 from wmplan.models.checkpoint import save
 from wmplan.models.jepa import JEPA, JEPAConfig

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, compare, draw_frames, draw_goal, evaluate, load_episode, load_results
 from wmplan.evaluation.instances import load_instances
-from wmplan.evaluation.worker import make_environment
 
 HERE = Path(__file__).parent
 TASK = "wmplan.envs:wmplan/PushT-v0"

@@ -9,10 +9,10 @@ import pytest
 
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import COLLECTION, episode_rng, run_episode
+from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, generate_instances, load_instances, save_instances
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.worker import make_environment
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 PROTOCOL = Protocol(offset=25, budget=50)

@@ -16,6 +16,7 @@ from wmplan.bench.memory import TensorPeak
 from wmplan.bench.models import make_model
 from wmplan.bench.plain import plain_cem
 from wmplan.bench.problem import make_problem
+from wmplan.device import find_device
 from wmplan.models.base import WorldModel
 from wmplan.models.public.lewm import LeWM
 from wmplan.planning.make import make_planner
@@ -31,6 +32,7 @@ def run_bench(config: BenchConfig) -> Json:
     Shows a progress bar on a terminal. torch's number of threads is put back afterwards.
     """
     threads = torch.get_num_threads()
+    find_device(config.device)
     torch.set_num_threads(config.threads or threads)
     try:
         peaks = {name: matmul_gflops(getattr(torch, name), config.device) for name in ("float32", "bfloat16")}

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
-import gymnasium
 from tqdm import tqdm
 
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.registered import Registration, make_environment
 from wmplan.data.shard import EpisodeWriter, Shard, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
@@ -73,10 +72,9 @@ class CollectConfig:
     def make_environment(self) -> PlanningEnvironment:
         """The task's environment, without Gymnasium's wrappers."""
         try:
-            env = gymnasium.make(self.task, image_size=tuple(self.image_size), disable_env_checker=True)
-        except (gymnasium.error.Error, ModuleNotFoundError) as error:
-            raise DataError(f"task={self.task} is no Gymnasium id that can be made here: {error}") from None
-        return cast(PlanningEnvironment, env.unwrapped)
+            return make_environment(self.task, {"image_size": self.image_size})
+        except UserError as error:
+            raise DataError(str(error)) from error
 
 
 def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
@@ -107,12 +105,13 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     if missing or not (folder / "meta.json").is_file():
         meta.write(folder)
     total, todo = config.episodes, sum(len(meta.shard_episodes(shard)) for shard in missing)
-    processes = config.processes or available_cores()
+    registration = Registration.of(config.task)
+    processes = registration.processes(min(config.processes or available_cores(), max(len(missing), 1)))
     shown = progress and sys.stderr.isatty()
     with (
         tqdm(total=total, initial=total - todo, desc="collect", unit="ep", disable=not shown) as bar,
         contextlib.closing(
-            run_jobs(_Collector, config, missing, processes)
+            run_jobs(_Collector, (config, registration), missing, processes)
         ) as work,  # stops the workers, come what may
     ):
         for episodes in work:
@@ -131,9 +130,11 @@ def available_cores() -> int:
 class _Collector:
     """Collects one shard after another, with one environment."""
 
-    def __init__(self, config: CollectConfig) -> None:
-        self.config, self.env = config, config.make_environment()
-        self.meta = _describe(config, self.env)
+    def __init__(self, work: tuple[CollectConfig, Registration]) -> None:
+        self.config, registration = work
+        registration.register()
+        self.env = self.config.make_environment()
+        self.meta = _describe(self.config, self.env)
 
     def __call__(self, shard: int) -> Iterator[int]:
         config = self.config

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from wmplan.data.meta import DataError
+from wmplan.errors import UserError
+from wmplan.failures import for_other_process
 
 Job = Callable[[int], Iterator[int]]
 """Does job number n, yielding the units of work it has done since it last did."""
@@ -85,8 +87,9 @@ def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -
             connection.send(("done", number))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
-    except Exception as error:
-        if not isinstance(error, DataError):
+    except Exception as raised:
+        error = for_other_process(raised)
+        if not isinstance(error, UserError):
             error.add_note(f"in a worker process: {traceback.format_exc()}")
         connection.send(("error", error))
 

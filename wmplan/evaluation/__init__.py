@@ -40,13 +40,13 @@ per_episode.jsonl
     from it.
 """
 
+from wmplan.data.registered import make_environment
 from wmplan.evaluation.episodes import draw_frames, draw_goal, load_episode, restore
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances, load_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import compare, load_results
 from wmplan.evaluation.statistics import mcnemar, percentiles, wilson
-from wmplan.evaluation.worker import make_environment
 
 __all__ = [
     "Instance",

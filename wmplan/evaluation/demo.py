@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wmplan.control.preset import make_controller, planning_settings
 from wmplan.data.environment import PlanningEnvironment
+from wmplan.data.registered import make_environment
 from wmplan.durable import write_durably, write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.charts import card
@@ -27,7 +28,6 @@ from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.replans import Recorder
 from wmplan.evaluation.report import command_card, facts_list, page, task_name, video
 from wmplan.evaluation.video import episode_film, film_frame, write_mp4
-from wmplan.evaluation.worker import make_environment
 from wmplan.machine import CoreWait
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load

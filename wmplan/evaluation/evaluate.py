@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from wmplan.control.preset import planning_settings
 from wmplan.control.receding import Schedule
+from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
 from wmplan.evaluation.journal import Journal, Record, key
@@ -20,7 +21,7 @@ from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import aggregate, write_results
 from wmplan.evaluation.rows import ALL_ROWS, DEFAULT_ROWS
 from wmplan.evaluation.runner import number_of_workers, run_units
-from wmplan.evaluation.worker import Setup, Unit, load_model, make_environment
+from wmplan.evaluation.worker import Setup, Unit, load_model
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.planning.make import make_config

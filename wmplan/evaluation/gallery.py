@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from wmplan.data.registered import make_environment
 from wmplan.evaluation.episodes import draw_frames, draw_goal, load_episode
 from wmplan.evaluation.video import episode_film, write_mp4
-from wmplan.evaluation.worker import make_environment
 
 Record = Mapping[str, Any]
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
+from wmplan.data.registered import Registration
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.machine import cores
 from wmplan.evaluation.worker import Setup, Unit, Worker
+from wmplan.failures import for_other_process
 
 UNITS_WORTH_A_WORKER = 4  # starting a process takes about as long as playing these
 
@@ -35,10 +37,12 @@ def run_units(
     Raises:
         RuntimeError: if a worker process was killed.
     """
-    if workers == 1:
+    registration = Registration.of(setup.task)
+    if registration.processes(workers) == 1:
         yield from _run_here(setup, instances, units)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (setup, instances))
+    start = (setup, instances, registration)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, start)
     try:
         for future in as_completed([pool.submit(_play, unit) for unit in units]):
             yield future.result()
@@ -63,14 +67,18 @@ def _run_here(setup: Setup, instances: Sequence[Instance], units: Sequence[Unit]
         torch.set_num_threads(threads)
 
 
-_worker: Worker  # of this process, where it is one of the pool's
+_worker: Worker | Exception  # of this process, where it is one of the pool's; or why there is none
 
 
-def _begin(setup: Setup, instances: Sequence[Instance]) -> None:
+def _begin(setup: Setup, instances: Sequence[Instance], registration: Registration) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(setup, instances)
+    try:
+        registration.register()
+        _worker = Worker(setup, instances)
+    except Exception as error:  # raised here it would end the pool without a reason: the first unit raises it
+        _worker = error
 
 
 def _end_with_parent() -> None:
@@ -82,4 +90,9 @@ def _end_with_parent() -> None:
 
 
 def _play(unit: Unit) -> dict[str, Any]:
-    return _worker(unit)
+    try:
+        if isinstance(_worker, Exception):
+            raise _worker
+        return _worker(unit)
+    except Exception as error:
+        raise for_other_process(error) from error

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
 from wmplan.control.preset import make_controller
 from wmplan.control.receding import RecedingHorizon, Schedule
-from wmplan.data.environment import PlanningEnvironment
-from wmplan.errors import UserError
+from wmplan.data.registered import make_environment
 from wmplan.evaluation.episodes import judge, play, save_episode
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.protocol import Protocol
@@ -60,21 +58,6 @@ class Unit:
     row: str
     planner_seed: int
     instance: int
-
-
-def make_environment(task: str, options: dict[str, Any]) -> PlanningEnvironment:
-    """The environment of a Gymnasium id, unwrapped.
-
-    Raises:
-        UserError: if there is no such task, or it has no such option.
-    """
-    try:
-        env = gymnasium.make(task, **options).unwrapped
-    except (gymnasium.error.Error, ModuleNotFoundError, TypeError) as error:
-        raise UserError(f"task {task!r} cannot be made: {error}") from error
-    if not isinstance(env, PlanningEnvironment):
-        raise UserError(f"task {task!r} cannot be planned in: it lacks what wmplan.data.environment asks for")
-    return env
 
 
 def load_model(setup: Setup) -> WorldModel | None:

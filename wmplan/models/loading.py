@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from wmplan.device import find_device
 from wmplan.models import public
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.models.checkpoint import (
@@ -75,10 +76,9 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
 
     Raises:
         CheckpointError: in one line, what is wrong with the checkpoint.
+        UserError: if the device cannot be used.
     """
-    path = resolve(name_or_path)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    path, device = resolve(name_or_path), find_device(device)
     with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
         model = load_ours(path) if is_ours(path) else public.recognise(path)
         if model is None:

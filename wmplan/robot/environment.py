@@ -51,7 +51,7 @@ def make_robot_environment(task: str, options: dict[str, Any]) -> RobotEnvironme
     Raises:
         UserError: if there is no such task, or it cannot be driven in real time.
     """
-    from wmplan.evaluation.worker import make_environment
+    from wmplan.data.registered import make_environment
 
     env: Any = make_environment(task, options)
     if not isinstance(env, RobotEnvironment):

@@ -1,0 +1,29 @@
+"""The device to compute on, from its name."""
+
+from __future__ import annotations
+
+import torch
+
+from wmplan.errors import UserError
+
+
+def find_device(name: torch.device | str | None = None) -> torch.device:
+    """The device of that name, tried; None is CUDA where there is any, else the processor.
+
+    Raises:
+        UserError: if there is no such device, or this machine and this torch cannot compute on it.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise UserError(f"device is {name!r}, it has to be cpu, cuda, cuda:1, ..., or null") from None
+    try:
+        float(torch.ones(1, device=device).sum())
+    except Exception as error:  # each backend has its own way to say that it is not there
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"device {str(device)!r} cannot be used here (torch {torch.__version__}: {reason}); give device=cpu"
+        ) from error
+    return device
