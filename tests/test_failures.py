@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import types
 
 import pytest
 
 from wmplan.errors import UserError
-from wmplan.failures import user_message
+from wmplan.failures import for_other_process, user_message
 
 
 def raised(program: str, module: str) -> Exception:
@@ -40,3 +41,15 @@ def test_user_errors_count_wherever_they_come_from() -> None:
 def test_the_system_refusing_is_for_the_user() -> None:
     assert user_message(raised("open('/no/such/file')", "wmplan.x")) == "/no/such/file: No such file or directory"
     assert user_message(OSError("no errno")) is None
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "RuntimeError", "ImportError"])
+def test_a_mistake_stays_one_where_its_traceback_is_lost(kind: str) -> None:
+    """Between processes an error travels without the frames that tell whose it is."""
+    ours = raised(f"raise {kind}('width is 0')", "wmplan.x")
+    travelled = pickle.loads(pickle.dumps(for_other_process(ours)))
+    assert user_message(travelled) == "width is 0"
+    bug = raised(f"raise {kind}('a bug')", "library")
+    assert for_other_process(bug) is bug
+    refused = raised("open('/no/such/file')", "wmplan.x")
+    assert for_other_process(refused) is refused
