@@ -119,7 +119,16 @@ def collect(settings: Settings) -> None:
 @command(
     "train",
     target="wmplan.training.config:TrainConfig",
-    free=("encoder", "planning", "predictor_options", "critic_options", "decoder_options"),
+    free=(
+        "encoder",
+        "planning",
+        "predictor_options",
+        "joint_predictor_options",
+        "critic_options",
+        "decoder_options",
+        "symmetries",
+        "regions",
+    ),
     resumes=True,
 )
 def train(settings: Settings) -> None:

@@ -3,9 +3,13 @@
 import mujoco
 import numpy as np
 import pytest
+import torch
 
+from wmplan.data.symmetry import Symmetry
 from wmplan.envs.pusht import PushT
 from wmplan.envs.task import wrap_angle
+from wmplan.settings.build import build
+from wmplan.settings.compose import compose
 
 GRAVITY = 9.81
 FRICTION = 0.4  # sliding friction between block and table
@@ -207,3 +211,39 @@ def test_state_and_proprio(push):
     assert np.allclose(push.task_state(), [0.1, -0.1, 0.01, 0.02, 4.0 - 2 * np.pi])
     assert np.allclose(push.observe()["proprio"], [0.1, -0.1])
     assert len(push.task.state_names) == 5 and len(push.task.proprio_names) == 2
+
+
+# ---------------------------------------------------------------------- symmetries
+
+
+@pytest.mark.parametrize("name", ["flip_columns", "flip_rows", "half_turn"])
+def test_declared_symmetries_hold_in_physics_and_nearly_in_the_picture(push, name):
+    """The mirrored state under mirrored actions ends in the mirrored state; the lamp alone stands to one side."""
+    declared = compose("train", ["data=none", "out=none", "task=pusht"])["symmetries"][name]
+    symmetry = build(Symmetry, declared, name)
+    matrix = np.array(symmetry.action)
+    flip = np.linalg.det(matrix)  # -1 for a mirror image, which turns the other way round
+
+    def mirrored(state):
+        angle = flip * state[4] + (np.pi if matrix[1, 1] < 0 else 0.0)  # the T is its own mirror image, left to right
+        return np.array([*matrix @ state[:2], *matrix @ state[2:4], angle])
+
+    rng = np.random.default_rng(3)
+    actions = rng.uniform(-0.2, 0.2, size=(12, 2)) + [0.08, 0.02]
+    starts = np.array([-0.1, 0.01, 0.0, 0.02, 0.7]), np.array([-0.05, -0.02, 0.05, -0.02, -2.0])
+    for start in starts:
+        frames, ends = [], []
+        for state, moves in ((start, actions), (mirrored(start), symmetry.map_actions(torch.tensor(actions)).numpy())):
+            place(push, pusher=state[:2], block=state[2:4], angle=state[4])
+            for move in moves:
+                push.advance(move.astype(np.float32))
+            ends.append(push.task_state())
+            frames.append(torch.from_numpy(push.observe()["pixels"].copy()))
+        wanted = mirrored(ends[0])
+        np.testing.assert_allclose(ends[1][:4], wanted[:4], atol=1e-4)
+        assert abs(wrap_angle(ends[1][4] - wanted[4])) < 1e-3
+        assert np.linalg.norm(ends[0][2:4] - start[2:4]) > 0.005  # the block was pushed
+        difference = (symmetry.map_frames(frames[0]).float() - frames[1].float()).abs()
+        assert difference.mean() < 4.0 and difference.median() < 4.0  # of 255
+        proprio = symmetry.map_proprio(torch.tensor(push.task.proprio(ends[0])))
+        np.testing.assert_allclose(proprio, push.task.proprio(ends[1]), atol=1e-4)

@@ -212,7 +212,10 @@ def test_options_that_do_not_exist_are_named(make_jepa):
             JEPAConfig(latent_dim=6, encoder_options={"chanels": 3}),
             "no key 'encoder_options.chanels'; did you mean",
         ),
-        (JEPAConfig(latent_dim=6, predictor="rnn"), "there is no predictor 'rnn'; it is one of mlp, transformer"),
+        (
+            JEPAConfig(latent_dim=6, predictor="rnn"),
+            "there is no predictor 'rnn'; it is one of hidden_state, mlp, transformer",
+        ),
         (JEPAConfig(latent_dim=6, predictor_options={"width": 0}), "mlp predictor: width is 0, it has to be"),
         (JEPAConfig(latent_dim=6, critic=True, critic_options={"kind": "l2"}), "critic: kind is 'l2'"),
         (JEPAConfig(latent_dim=5), "latent_shape is (8,), with latent_dim 5"),

@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy import integrate
 
-from wmplan.training.losses import effective_rank, sigreg, update_average, variance_covariance
+from wmplan.training.losses import (
+    contrastive_prediction,
+    effective_rank,
+    sigreg,
+    update_average,
+    variance_covariance,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -33,6 +39,23 @@ def test_sigreg_tells_a_normal_cloud_from_others() -> None:
     assert of_normal < 0.2 * sigreg(3 * normal, generator()).item()
     assert of_normal < 0.2 * sigreg(torch.zeros(512, 8), generator()).item()
     assert of_normal < 0.2 * sigreg(normal + 1.0, generator()).item()
+
+
+def test_contrastive_prediction_is_the_cross_entropy_of_the_distances() -> None:
+    predicted, targets = torch.randn(2, 12, 5, generator=generator(4), dtype=torch.double)
+    expected = 0.0
+    for row in range(12):
+        closeness = [math.exp(-float((predicted[row] - targets[other]).square().sum())) for other in range(12)]
+        expected -= math.log(closeness[row] / sum(closeness)) / 12
+    assert contrastive_prediction(predicted, targets).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_contrastive_prediction_asks_that_all_be_told_apart() -> None:
+    spread = 5 * torch.randn(64, 8, generator=generator(5))
+    assert contrastive_prediction(spread, spread).item() < 1e-3
+    together = spread.clone()
+    together[:32] = spread[:1]  # half of them coincide, as poses do in a corner: each is one of 32
+    assert contrastive_prediction(together, together).item() == pytest.approx(math.log(32) / 2, rel=1e-3)
 
 
 def test_variance_and_covariance_equal_numpy() -> None:

@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from wmplan.data.collect import CollectConfig, collect
+from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.models import load, save
 from wmplan.training.config import LossConfig, StageConfig, TrainConfig
+from wmplan.training.regions import Region
 from wmplan.training.stage import Stage
 from wmplan.training.train import Run, train
 
@@ -58,8 +60,23 @@ class Cut(Exception):
     """Stands for a kill right after a save."""
 
 
+MIRROR = Symmetry("flip_columns", ((-1.0, 0.0), (0.0, 1.0)), ((-1.0, 0.0), (0.0, 1.0)))
+HIDDEN_STATE: dict[str, Any] = {
+    "predictor": "hidden_state",
+    "predictor_options": {"hidden": 8, "width": 16},
+    "joint_predictor": "mlp",
+    "joint_predictor_options": {"width": 16, "depth": 1},
+    "symmetries": {"mirror": MIRROR},
+    "symmetry_tolerance": 100.0,
+}
+
+
 @pytest.mark.slow
-def test_a_run_that_was_cut_goes_on_to_the_same_weights(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changes", [{}, {**HIDDEN_STATE, "bfloat16": True}, {"symmetries": {"mirror": MIRROR}}])
+def test_a_run_that_was_cut_goes_on_to_the_same_weights(
+    config: TrainConfig, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, **changes)
     whole = train(replace(config, out=config.out + "-whole"))
     save_stage, saves = Stage.save, []
 
@@ -112,6 +129,59 @@ def test_the_model_loads_and_its_card_tells_where_it_comes_from(config: TrainCon
     assert len(card["figures"]["open_loop"]) == 5
     assert set(card["figures"]["probe_mlp"]) >= {"block_x_m", "block_angle_rad"}
     assert (folder / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_predictor_of_the_first_stage_is_not_that_of_the_model(config: TrainConfig) -> None:
+    trained = train(replace(config, **HIDDEN_STATE))
+    loaded = load(Path(config.out) / "model")
+    context, actions = torch.randn(2, 2, 16), torch.rand(2, 3, 4, 10) - 0.5
+    past = torch.zeros(2, 1, 10)
+    with torch.no_grad():
+        predicted = loaded.rollout(context, actions, past)
+        torch.testing.assert_close(predicted, trained.rollout(context, actions, past))
+        torch.testing.assert_close(loaded.rollout_last(context, actions, past), predicted[:, :, -1:])
+    assert loaded.config.predictor == "hidden_state"
+    first = torch.load(Path(config.out) / "joint.checkpoint.pt", weights_only=True)["module"]
+    assert "model.predictor.latent_in.0.weight" in first and first["model.predictor.out.weight"].shape == (16, 16)
+
+
+@pytest.mark.slow
+def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
+    config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = StageConfig(0, 1, 1.0)
+    wrong = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((-1.0, 0.0), (0.0, -1.0)))
+    same = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((1.0, 0.0), (0.0, 1.0)))
+    symmetries = {"same": same, "wrong": wrong}
+    config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, temporal=none, pictures=none)
+    train(config)
+    said = capsys.readouterr().err
+    assert "symmetry same: copies are predicted +0.0 % worse than what was recorded; used" in said
+    assert "left out, symmetry_tolerance is 0.01" in said
+    figures = json.loads((Path(config.out) / "model" / "config.json").read_text())["card"]["figures"]["symmetries"]
+    assert figures["same"] == {"excess": 0.0, "used": True} and not figures["wrong"]["used"]
+    latents = np.load(Path(config.out) / "latents.npy")
+    np.testing.assert_allclose(np.load(Path(config.out) / "latents.same.npy"), latents, atol=1e-6)
+    assert not (Path(config.out) / "latents.wrong.npy").exists()
+
+
+@pytest.mark.slow
+def test_the_probe_is_told_by_region_in_the_log_and_on_the_card(config: TrainConfig) -> None:
+    none = StageConfig(0, 1, 1.0)
+    regions = {"left": Region(("block_x_m",), above=-1.0), "nowhere": Region(("block_x_m",), above=9.0)}
+    train(replace(config, regions=regions, dynamics=none, temporal=none, pictures=none))
+    (_, _, last) = [json.loads(line) for line in (Path(config.out) / "joint.jsonl").read_text().splitlines()]
+    assert set(last["probe_by_region"]) == {"all", "left"}
+    assert last["probe_by_region"]["all"] == last["probe_by_region"]["left"] > 0
+    figures = json.loads((Path(config.out) / "model" / "config.json").read_text())["card"]["figures"]
+    median, p90 = figures["probe_by_region"]["block_angle_rad"]["all"]
+    assert median == figures["probe_mlp"]["block_angle_rad"] < p90
+
+
+def test_a_symmetry_of_another_robot_is_refused(config: TrainConfig) -> None:
+    with pytest.raises(UserError, match="symmetries.turn.action must be a 2 x 2 matrix, got 1 rows"):
+        train(replace(config, symmetries={"turn": Symmetry("half_turn", ((-1.0,),))}))
 
 
 @pytest.mark.slow

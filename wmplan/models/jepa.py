@@ -27,7 +27,7 @@ class JEPAConfig:
         encoder: "keypoint", "impala" or "vit"; encoder_options are the keyword arguments of its class.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
-        predictor: "mlp" or "transformer"; predictor_options are the keyword arguments of its class.
+        predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
         decoder: whether there is a Decoder; decoder_options are its keyword arguments.
@@ -73,6 +73,7 @@ class JEPA(WorldModel):
         encoder: uint8 frames, one tensor a camera, to raw visual latents; encode_visual() standardises these.
         predictor: the next latent from a window of latents and normalised actions.
         robot: which of the D numbers are of the robot's encoder, or all where there is none.
+        scene: which of them are of the scene's encoder.
         proprio_head: from those to the standardised robot state, None if there is none.
         critic, decoder: None where the configuration has none.
         whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
@@ -85,6 +86,7 @@ class JEPA(WorldModel):
     """
 
     robot: Tensor
+    scene: Tensor
     whitening: Tensor
     error_scale: Tensor
     visual_mean: Tensor
@@ -110,8 +112,14 @@ class JEPA(WorldModel):
         first = config.latent_dim if config.robot_dim else 0
         columns = torch.arange(self.visual_dim)
         self.register_buffer("robot", columns[columns % per_camera >= first], persistent=False)
+        self.register_buffer("scene", columns[columns % per_camera < config.latent_dim], persistent=False)
         self.predictor = make_predictor(
-            config.predictor, latent_dim, spec.block_dim, spec.history, **config.predictor_options
+            config.predictor,
+            latent_dim,
+            spec.block_dim,
+            spec.history,
+            spec.action_block,
+            **config.predictor_options,
         )
         self.proprio_head = make_head(len(self.robot), spec.proprio_dim, config.proprio_width)
         self.critic: TemporalCritic | None = None
@@ -199,13 +207,26 @@ class JEPA(WorldModel):
 
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         self.check_rollout(context, actions, past_actions)
+        window = self.window(context, past_actions)
+        return self.predictor.rollout(*window, self.normalise_actions(actions))
+
+    def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        """As rollout(), of the last model step alone: (B, S, 1, L)."""
+        self.check_rollout(context, actions, past_actions)
+        window = self.window(context, past_actions)
+        return self.predictor.rollout(*window, self.normalise_actions(actions), last_only=True)
+
+    def window(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A whole window for the predictor: h latents and the h - 1 normalised actions between them.
+
+        A context (B, T, L) shorter than h stands for a robot that stood still before.
+        """
         batch, time = context.shape[:2]
         missing = self.spec.history - time
-        past = actions.new_zeros(batch, self.spec.history - 1, actions.shape[3])  # a null action: the robot stood still
+        past = context.new_zeros(batch, self.spec.history - 1, self.spec.block_dim)  # null actions
         if past_actions is not None and time > 1:
-            past = torch.cat([past[:, :missing], past_actions], 1)  # (B, h - 1, A)
-        context = torch.cat([context[:, :1].expand(-1, missing, -1), context], 1)  # (B, h, L)
-        return self.predictor.rollout(context, self.normalise_actions(past), self.normalise_actions(actions))
+            past = torch.cat([past[:, :missing], past_actions.to(past)], 1)  # (B, h - 1, A)
+        return torch.cat([context[:, :1].expand(-1, missing, -1), context], 1), self.normalise_actions(past)
 
     def predict_windows(self, latents: Tensor, actions: Tensor, context: int | None = None) -> Tensor:
         """Open-loop predictions of the frames after the first `context` (the history, if left out).

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.training.regions import Region
 
 
 def require(holds: bool, message: str) -> None:
@@ -55,6 +57,7 @@ class LossConfig:
             without gradient (BYOL, I-JEPA).
         ema_momentum: of that average.
         prediction: of the latents to come.
+        contrastive: InfoNCE on those of the scene: each prediction is told from all other targets of the batch (CPC).
         sigreg: Gaussian random projections (LeJEPA).
         variance, covariance: the two terms of VICReg.
         inverse: the action between two latents, read off both.
@@ -64,6 +67,7 @@ class LossConfig:
     target: str = "shared"
     ema_momentum: float = 0.99
     prediction: float = 3.0
+    contrastive: float = 1.0
     sigreg: float = 0.05
     variance: float = 1.0
     covariance: float = 0.3
@@ -74,7 +78,7 @@ class LossConfig:
         convert_fields(self, "loss")
         require(self.target in ("shared", "ema"), f"target is {self.target!r}, it has to be 'shared' or 'ema'")
         require(0 <= self.ema_momentum < 1, f"ema_momentum is {self.ema_momentum}, it has to be in [0, 1)")
-        for name in ("prediction", "sigreg", "variance", "covariance", "inverse", "proprio"):
+        for name in ("prediction", "contrastive", "sigreg", "variance", "covariance", "inverse", "proprio"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, it has to be at least 0")
 
 
@@ -95,15 +99,22 @@ class TrainConfig:
         proprio: whether the robot's state is part of the latent.
         encoder, encoder_options, latent_dim, robot_dim: of the JEPA's encoder.
         predictor, predictor_options, critic_options, decoder_options: of its other parts.
+        joint_predictor, joint_predictor_options: of the predictor that the first stage trains the encoder with; None
+            for the model's own, as where no dynamics stage would train that.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
         temporal: the critic; pictures: the decoder.
+        symmetries: of the task, by name: the predictor trains on the copies of the data as well.
+        symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
+            symmetry beyond it is left out.
+        regions: of the task, by name: the probe's errors are told for each.
         latent_noise: of the latents that the predictor starts from in the dynamics stage, in one-step changes.
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
         validation: share of the episodes that nothing is trained on.
         threads: of torch; 0 for all cores.
+        bfloat16: convolutions and products in bfloat16 while training; None where the processor has them in hardware.
         half: store the exported weights in half precision.
     """
 
@@ -123,6 +134,8 @@ class TrainConfig:
     robot_dim: int = 8
     predictor: str = "mlp"
     predictor_options: dict[str, Any] = field(default_factory=dict)
+    joint_predictor: str | None = None
+    joint_predictor_options: dict[str, Any] = field(default_factory=dict)
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
@@ -133,10 +146,14 @@ class TrainConfig:
     )
     temporal: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     pictures: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
+    symmetries: dict[str, Symmetry] = field(default_factory=dict)
+    symmetry_tolerance: float = 0.1
+    regions: dict[str, Region] = field(default_factory=dict)
     latent_noise: float = 0.0
     expectile: float = 0.2
     validation: float = 0.03
     threads: int = 0
+    bfloat16: bool | None = None
     half: bool = True
 
     def __post_init__(self) -> None:
@@ -144,6 +161,7 @@ class TrainConfig:
         for name in ("history", "rollout", "action_block", "latent_dim"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
+        require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")

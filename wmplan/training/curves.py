@@ -10,8 +10,20 @@ from wmplan.durable import write_durably
 
 PANELS = {  # what is drawn together, by the names of the figures
     "loss": ("loss",),
-    "terms": ("prediction", "sigreg", "variance", "covariance", "inverse", "proprio", "regression", "floor", "pixels"),
+    "terms": (
+        "prediction",
+        "contrastive",
+        "sigreg",
+        "variance",
+        "covariance",
+        "inverse",
+        "proprio",
+        "regression",
+        "floor",
+        "pixels",
+    ),
     "open-loop error, share of no prediction": ("open_loop",),
+    "worst-read state entry, share of its spread": ("probe_by_region",),
     "effective rank": ("effective_rank",),
 }
 
@@ -29,16 +41,19 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
     figure = Figure(figsize=(4.0 * len(PANELS), 2.8 * max(len(logs), 1)), layout="constrained")
     grid = figure.subplots(max(len(logs), 1), len(PANELS), squeeze=False)
     for axes_row, (stage, rows) in zip(grid, logs.items(), strict=False):
-        steps = [row["step"] for row in rows]
         for axes, (title, names) in zip(axes_row, PANELS.items(), strict=True):
-            present = [name for name in names if name in rows[-1]]
+            present = [name for name in names if rows[-1].get(name) not in (None, {})]
             axes.set_visible(bool(present))
             axes.set_title(f"{stage}: {title}", fontsize=9)
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=8)
             for name in present:
-                values = [row[name] for row in rows]
-                if isinstance(values[0], list):
+                steps = [row["step"] for row in rows if name in row]
+                values = [row[name] for row in rows if name in row]
+                if isinstance(values[0], dict):
+                    for region in values[-1]:
+                        axes.plot(steps, [value.get(region) for value in values], marker=".", label=region)
+                elif isinstance(values[0], list):
                     for horizon, series in enumerate(zip(*values, strict=True), start=1):
                         axes.plot(steps, series, marker=".", label=f"{horizon} ahead")
                 else:
@@ -46,7 +61,7 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
             low, high = axes.dataLim.intervaly
             if present and title in ("loss", "terms") and high > 10 * max(low, 1e-3):  # else no tick has a number
                 axes.set_yscale("symlog", linthresh=1e-3)
-            if len(present) > 1 or present == ["open_loop"]:
+            if len(present) > 1 or present in (["open_loop"], ["probe_by_region"]):
                 axes.legend(fontsize=7)
             axes.grid(alpha=0.3)
     path = folder / "curves.png"

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wmplan.models import JEPA
 from wmplan.training.config import LossConfig
-from wmplan.training.losses import effective_rank, sigreg, update_average, variance_covariance
+from wmplan.training.losses import (
+    contrastive_prediction,
+    effective_rank,
+    sigreg,
+    update_average,
+    variance_covariance,
+)
+from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
 
 
-class Joint(nn.Module):
-    """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder."""
+def with_predictor(model: JEPA, name: str, options: Mapping[str, Any]) -> JEPA:
+    """A model that shares the encoder of `model` and its head for proprioception, with a predictor of its own.
 
-    def __init__(self, model: JEPA, config: LossConfig) -> None:
+    The predictor that shapes an encoder best need not be the one that plans best.
+    """
+    config = replace(model.config, predictor=name, predictor_options=dict(options), critic=False, decoder=False)
+    other = JEPA(config, model.spec)
+    other.encoder, other.proprio_head = model.encoder, model.proprio_head
+    return other
+
+
+class Joint(nn.Module):
+    """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder.
+
+    Args:
+        model: what is trained, but for its critic and its decoder.
+        config: the weights of the terms.
+        bfloat16: multiply in bfloat16 in the encoder and the predictor; the losses stay in float32.
+    """
+
+    def __init__(self, model: JEPA, config: LossConfig, bfloat16: bool = False) -> None:
         super().__init__()
-        self.model, self.config = model, config
+        self.model, self.config, self.multiply_bfloat16 = model, config, bfloat16
         spec, robot = model.spec, len(model.robot)
         self.inverse = nn.Sequential(nn.Linear(2 * robot, 256), nn.GELU(), nn.Linear(256, spec.block_dim))
         self.target: nn.Module | None = None
@@ -41,7 +68,8 @@ class Joint(nn.Module):
             generator: draws the context length and the directions of SIGReg.
         """
         model, weights = self.model, self.config
-        visual = model.encode_visual(batch["pixels"])  # (N, T, D)
+        with bfloat16_products(self.multiply_bfloat16):
+            visual = model.encode_visual(batch["pixels"])  # (N, T, D), float32 again
         state = visual[..., :0]  # (N, T, P or 0)
         if model.spec.proprio_dim:
             state = model.normalise_proprio(batch["proprio"])
@@ -50,15 +78,22 @@ class Joint(nn.Module):
         if self.target is not None:
             with torch.no_grad():
                 views = model.views(batch["pixels"])
-                aimed = self.target([view.flatten(0, 1) for view in views]).unflatten(0, visual.shape[:2])
+                with bfloat16_products(self.multiply_bfloat16):
+                    aimed = self.target([view.flatten(0, 1) for view in views]).unflatten(0, visual.shape[:2])
                 targets = torch.cat([(aimed - model.visual_mean) / model.visual_std, state], -1)
         actions = batch["action"]
         short = torch.rand((), generator=generator) < 0.2  # a robot that has just been switched on has one frame
         context = 1 if short else model.spec.history
-        predicted = model.predict_windows(latents, actions, context)  # (N, T - context, L)
+        with bfloat16_products(self.multiply_bfloat16):
+            predicted = model.predict_windows(latents, actions, context)  # (N, T - context, L)
         prediction = (predicted - targets[:, context:]).square().mean()
         total = weights.prediction * prediction
         figures = {"prediction": prediction.item()}
+        if weights.contrastive:
+            scenes = (one[..., model.scene].flatten(0, 1) for one in (predicted, targets[:, context:]))
+            contrastive = contrastive_prediction(*scenes)
+            total = total + weights.contrastive * contrastive
+            figures["contrastive"] = contrastive.item()
         flat = visual.flatten(0, 1)  # (N T, D)
         if weights.sigreg:
             gaussian = sigreg(flat, generator)

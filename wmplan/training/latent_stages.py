@@ -9,17 +9,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmplan.data import EpisodeStore
+from wmplan.data.symmetry import Symmetry
 from wmplan.models import JEPA
+from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
 
 
 @torch.no_grad()
-def encode_episode(model: JEPA, store: EpisodeStore, index: int, batch_size: int = 512) -> NDArray[np.float32]:
-    """Latents of every row of one episode, of shape (rows, L)."""
+def encode_episode(
+    model: JEPA, store: EpisodeStore, index: int, symmetry: Symmetry | None = None, batch_size: int = 512
+) -> NDArray[np.float32]:
+    """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L)."""
     uses_proprio = model.spec.proprio_dim > 0
     episode = store.episode(index, ("pixels", "proprio") if uses_proprio else ("pixels",))
     frames = torch.from_numpy(episode["pixels"])
     proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
+    if symmetry is not None:
+        frames = symmetry.map_frames(frames).contiguous()
+        proprio = None if proprio is None else symmetry.map_proprio(proprio)
     latents = np.empty((len(frames), *model.spec.latent_shape), np.float32)
     for start in range(0, len(frames), batch_size):
         part = slice(start, start + batch_size)
@@ -64,8 +71,16 @@ def latent_whitening(model: JEPA, latents: NDArray[np.float32], offsets: NDArray
     return torch.block_diag(*(one_step_whitening(part, offsets, stride) for part in parts))
 
 
+def noisy_context(model: JEPA, context: Tensor, generator: torch.Generator, noise: float) -> Tensor:
+    """Latents (N, T, L) with Gaussian noise of a standard deviation in whitened units."""
+    if not noise:
+        return context
+    drawn = noise * torch.randn(context.shape, generator=generator)
+    return context + torch.linalg.solve_triangular(model.whitening, drawn.mT, upper=False).mT
+
+
 def dynamics_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, noise: float = 0.0
+    model: JEPA, batch: Batch, generator: torch.Generator, noise: float = 0.0, bfloat16: bool = False
 ) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
 
@@ -75,16 +90,15 @@ def dynamics_loss(
     Args:
         noise: standard deviation of what is added to the context, in whitened units (as in Sanchez-Gonzalez et al.
             2020, Learning to Simulate): without it a predictor knows a training window by the encoder's noise.
+        bfloat16: multiply in bfloat16.
     """
     latents, actions = batch["latent"], batch["action"]
     short = torch.rand((), generator=generator) < 0.2
     context = 1 if short else model.spec.history
-    seen = latents
-    if noise:
-        drawn = noise * torch.randn(latents[:, :context].shape, generator=generator)
-        drawn = torch.linalg.solve_triangular(model.whitening, drawn.mT, upper=False).mT
-        seen = torch.cat([latents[:, :context] + drawn, latents[:, context:]], dim=1)
-    error = (model.predict_windows(seen, actions, context) - latents[:, context:]) @ model.whitening.T
+    seen = torch.cat([noisy_context(model, latents[:, :context], generator, noise), latents[:, context:]], dim=1)
+    with bfloat16_products(bfloat16):
+        predicted = model.predict_windows(seen, actions, context)
+    error = (predicted - latents[:, context:]) @ model.whitening.T
     return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
 
 

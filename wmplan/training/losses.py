@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def sigreg(latents: Tensor, generator: torch.Generator, num_slices: int = 64, num_knots: int = 17) -> Tensor:
@@ -43,6 +44,26 @@ def variance_covariance(latents: Tensor) -> tuple[Tensor, Tensor]:
     variance = torch.diagonal(covariance)
     hinge = (1.0 - torch.sqrt(variance + 1e-4)).clamp(min=0).mean()
     return hinge, (covariance.square().sum() - variance.square().sum()) / latents.shape[1]
+
+
+def contrastive_prediction(predicted: Tensor, targets: Tensor) -> Tensor:
+    """InfoNCE over a batch: which of all targets each prediction is of (CPC, van den Oord, Li & Vinyals 2018, eq. 4).
+
+    A logit is minus the squared distance, without a temperature: the variance term keeps the latents' scale at one.
+    Variance and covariance are met by any D smooth functions of what is seen, and do not ask that states which are
+    rare or look much alike be told apart; this does.
+
+    Args:
+        predicted: of shape (N, D).
+        targets: of shape (N, D); row i is what row i of `predicted` is of, and the others are what it is not.
+
+    Returns:
+        The cross-entropy; log N where nothing is told apart, 0 where everything is.
+    """
+    distances = (
+        predicted.square().sum(-1, keepdim=True) - 2 * predicted @ targets.T + targets.square().sum(-1)
+    )  # (N, N)
+    return F.cross_entropy(-distances, torch.arange(len(predicted), device=predicted.device))
 
 
 def effective_rank(latents: Tensor) -> float:

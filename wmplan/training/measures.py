@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wmplan.evaluation.probe import StateProbe, state_errors
@@ -41,14 +43,35 @@ def one_step_error(model: JEPA, latents: Tensor, actions: Tensor) -> Tensor:
 
 def probe_errors(
     latents: Tensor, states: Tensor, held_latents: Tensor, held_states: Tensor, names: tuple[str, ...], kind: str
-) -> dict[str, float]:
-    """Median absolute error of each entry of the task state, read off held-out latents (N, L) by a probe.
+) -> NDArray[np.float64]:
+    """Absolute errors (M, D) of the task states, read off held-out latents (M, L) by a probe.
 
     The probe sees true states, which no model here is trained on: it only tells what an encoder holds.
+
+    Args:
+        latents, states: what the probe is fitted on, (N, L) and (N, D).
+        held_states: the true ones, (M, D).
+        names: of the D entries.
+        kind: of the probe, see StateProbe.
     """
     probe = StateProbe(latents, states, names, kind, steps=600)
-    errors = np.abs(state_errors(probe(held_latents).double().numpy(), held_states.double().numpy(), names))
+    return state_errors(probe(held_latents).double().numpy(), held_states.double().numpy(), names)
+
+
+def medians(errors: NDArray[np.float64], names: Sequence[str]) -> dict[str, float]:
+    """The median error of each entry."""
     return {name: round(float(value), 4) for name, value in zip(names, np.median(errors, axis=0), strict=True)}
+
+
+def worst_entry(
+    by_region: Mapping[str, Mapping[str, Sequence[float]]], spread: Mapping[str, float]
+) -> dict[str, float]:
+    """For each region the largest median error among the entries, as a share of the entry's spread over all states."""
+    regions = {region for entry in by_region.values() for region in entry}
+    return {
+        region: round(max(of[region][0] / float(spread[entry]) for entry, of in by_region.items() if region in of), 4)
+        for region in sorted(regions)
+    }
 
 
 def collapse_alarm(rank: float, dimensions: int) -> dict[str, Any]:

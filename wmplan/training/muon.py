@@ -13,18 +13,19 @@ from torch.optim import Optimizer
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalise(matrix: Tensor, iterations: int = 5, dtype: torch.dtype | None = None) -> Tensor:
     """Nearly the orthogonal factor U V^T of the matrix U S V^T, by a quintic Newton-Schulz iteration.
 
-    Singular values end between 0.7 and 1.2, which is as good for training as 1 and needs only products.
+    Singular values end between 0.7 and 1.2, which is as good for training as 1 and needs only products, be they of
+    bfloat16 (as in Jordan's own).
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + 1e-7)
+    x = (wide / (wide.norm() + 1e-7)).to(dtype or matrix.dtype)
     for _ in range(iterations):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
 
 
 class Muon(Optimizer):
@@ -43,6 +44,7 @@ class Muon(Optimizer):
         betas, eps: of Adam.
         largest: matrices with more rows and columns than this take AdamW's step: orthogonalising them costs more than
             a small model's own pass.
+        bfloat16: orthogonalise in bfloat16.
     """
 
     def __init__(
@@ -54,9 +56,24 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         largest: int = 256,
+        bfloat16: bool = False,
     ) -> None:
-        defaults = dict(lr=lr, weight_decay=weight_decay, momentum=momentum, betas=betas, eps=eps, largest=largest)
+        defaults = dict(
+            lr=lr,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            betas=betas,
+            eps=eps,
+            largest=largest,
+            bfloat16=bfloat16,
+        )
         super().__init__(parameters, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state that was saved, be it from before there was a choice of type."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("bfloat16", False)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -79,7 +96,8 @@ class Muon(Optimizer):
         state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
         matrix = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
         size = 0.2 * math.sqrt(max(matrix.shape))
-        parameter.add_(orthogonalise(matrix).view_as(parameter), alpha=-group["lr"] * size)
+        dtype = torch.bfloat16 if group["bfloat16"] else None
+        parameter.add_(orthogonalise(matrix, dtype=dtype).view_as(parameter), alpha=-group["lr"] * size)
 
     def adam(self, parameter: Tensor, group: dict[str, Any]) -> None:
         """A step of Adam (Kingma & Ba 2015)."""

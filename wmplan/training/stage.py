@@ -51,6 +51,7 @@ class Stage:
         save_every: steps between reports, each with an evaluation and a save; what took longer than SAVE_SECONDS is
             saved in between.
         made_from: all that the result depends on, as JSON has it; a save that was made from something else is refused.
+        bfloat16: let Muon orthogonalise in bfloat16; the loss sees to its own products.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Stage:
         save_every: int = 500,
         frames_per_step: int = 0,
         made_from: Mapping[str, Any] | None = None,
+        bfloat16: bool = False,
     ) -> None:
         self.name, self.module, self.loss, self.batches = name, module, loss, batches
         self.steps, self.learning_rate, self.folder = steps, learning_rate, folder
@@ -84,7 +86,7 @@ class Stage:
             groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters if id(p) not in apart]}]
             if apart:
                 groups.append({"params": [p for p in self.parameters if id(p) in apart], "largest": 0})
-            self.optimizer = Muon(groups, lr=learning_rate, weight_decay=weight_decay)
+            self.optimizer = Muon(groups, lr=learning_rate, weight_decay=weight_decay, bfloat16=bfloat16)
         else:
             self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
         self.generator = torch.Generator().manual_seed(seed)

@@ -19,23 +19,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA, CheckpointError, JEPAConfig, ModelSpec, load, save
+from wmplan.models.linear import has_bfloat16
+from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.curves import draw_curves, read_log
+from wmplan.training.dense_dynamics import dense_dynamics_loss, window_rows
 from wmplan.training.fingerprint import fingerprint, tensors_hash
-from wmplan.training.identity import claim, read_record, require_encoder
-from wmplan.training.joint import Joint
+from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
+from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
 from wmplan.training.latent_stages import dynamics_loss, encode_episode, latent_whitening, picture_loss, temporal_loss
 from wmplan.training.losses import effective_rank
-from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error, probe_errors
-from wmplan.training.stage import Batch, Stage
+from wmplan.training.measures import (
+    collapse_alarm,
+    medians,
+    one_step_error,
+    open_loop_error,
+    probe_errors,
+    worst_entry,
+)
+from wmplan.training.regions import errors_by_region
+from wmplan.training.stage import Batch, Batches, Stage
+from wmplan.training.symmetric import SymmetricWindows, SymmetryTest
 
 HELD_OUT = 2048  # windows that a stage is evaluated on
+PROBE_STRIDE = 4  # robot steps between the frames that the probe of the first stage sees
 CRITIC_FRAMES = 11  # model steps of the trajectories that the critic is trained on
 
 
@@ -70,6 +84,9 @@ class Run:
         pretrained = None if config.pretrained is None else tensors_hash(self.encoder_weights())
         self.made_from = claim(config, record, data, pretrained)
         self.latents: NDArray[np.float32] = np.empty(0, np.float32)
+        self.copies: dict[str, NDArray[np.float32]] = {}
+        self.symmetry_figures: dict[str, dict[str, Any]] = {}
+        self.bfloat16 = has_bfloat16() if config.bfloat16 is None else config.bfloat16
         self.stage: Stage | None = None
 
     def build_model(self) -> JEPA:
@@ -80,6 +97,8 @@ class Run:
         proprio = self.store.column("proprio", self.training) if config.proprio else np.zeros((1, 0), np.float32)
         if meta.image_size is None or not meta.action_low:
             raise UserError(f"{config.data} does not say its image size and action bounds: convert it with these first")
+        for name, symmetry in config.symmetries.items():
+            symmetry.check(name, actions.shape[1], proprio.shape[1], meta.image_size)
         spec = ModelSpec(
             image_size=(meta.image_size[0], meta.image_size[1]),
             history=config.history,
@@ -145,8 +164,8 @@ class Run:
         self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}
         require_encoder(self.folder, self.made_from)
         self.cache_latents()
-        loss = partial(dynamics_loss, noise=config.latent_noise)
-        self.latent_stage("dynamics", config.dynamics, self.model.predictor, loss, self.dynamics_figures)
+        self.copy_latents()
+        self.dynamics()
         self.model.error_scale.copy_(one_step_error(self.model, *self.held_windows(self.model.spec.history + 1)))
         if self.model.critic is not None:
             loss = partial(temporal_loss, expectile=config.expectile)
@@ -162,17 +181,21 @@ class Run:
         frames = config.history + config.rollout
         columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
         with seeded_initialisation(config.seed + 2):
-            joint = Joint(self.model, config.loss)
+            model = self.model
+            if config.joint_predictor is not None and config.dynamics.steps:
+                model = with_predictor(model, config.joint_predictor, config.joint_predictor_options)
+            joint = Joint(model, config.loss, self.bfloat16)
         batch = self.held_batch(frames, 256, columns)
 
         def figures(step: int) -> dict[str, Any]:
             with torch.no_grad():
-                latents = self.model.encode(batch["pixels"], batch["proprio"] if config.proprio else None)
-                visual = latents[..., : self.model.visual_dim].flatten(0, 1)
+                latents = model.encode(batch["pixels"], batch["proprio"] if config.proprio else None)
+                visual = latents[..., : model.visual_dim].flatten(0, 1)
                 alarm = collapse_alarm(effective_rank(visual), visual.shape[1])
                 if alarm["collapsed"] and step > stage.steps // 10:  # before that they have not unfolded yet
                     print(f"collapse alarm: the latents use {alarm['effective_rank']} dimensions", file=sys.stderr)
-                return {**alarm, "open_loop": open_loop_error(self.model, latents, batch["action"])}
+                open_loop = open_loop_error(model, latents, batch["action"])
+            return {**alarm, "open_loop": open_loop, "probe_by_region": self.probe_figures()}
 
         self.stage = Stage(
             "joint",
@@ -193,12 +216,13 @@ class Run:
             optimizer=stage.optimizer,
             seed=config.seed,
             folder=self.folder,
-            adamw_part=self.model.predictor,  # as fast as the encoder, it would leave that less to tell
+            adamw_part=model.predictor,  # as fast as the encoder, it would leave that less to tell
             after_step=joint.update_target,
             evaluate=figures,
             save_every=stage.save_every,
             frames_per_step=stage.batch_size * frames,
             made_from=self.made_from,
+            bfloat16=self.bfloat16,
         )
         self.stage.run()
 
@@ -213,6 +237,67 @@ class Run:
             latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
         )
 
+    def copy_latents(self) -> None:
+        """Measure the declared symmetries, once a run, and encode the copies under those that hold."""
+        if not self.config.symmetries or not self.config.dynamics.steps:
+            return
+        path = self.folder / "symmetries.json"
+        if not path.exists():
+            write_json_checked(path, {"made_from": self.made_from, "figures": self.measure_symmetries()})
+        document = read_json_checked(path)
+        require_made_from(path, document["made_from"], self.made_from)
+        self.symmetry_figures = document["figures"]
+        for name, figures in self.symmetry_figures.items():
+            if figures["used"]:
+                encode = partial(encode_episode, self.model, self.store, symmetry=self.config.symmetries[name])
+                self.copies[name] = cached_latents(
+                    self.folder / f"latents.{name}.npy",
+                    {**self.made_from, "symmetry": name},
+                    self.store,
+                    self.model.spec.latent_shape,
+                    encode,
+                )
+
+    def measure_symmetries(self) -> dict[str, dict[str, Any]]:
+        """By what share copies under each symmetry are predicted worse than what was recorded; whether it is used."""
+        config, model, found = self.config, self.model, {}
+        columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
+        train = self.one_batch(self.training, 3, 4 * HELD_OUT, ("action",))
+        held = self.held_batch(3, HELD_OUT, columns)
+
+        def prepared(latents: Tensor, actions: Tensor) -> Batch:
+            return {"latent": latents @ model.whitening.T, "action": model.normalise_actions(actions)}
+
+        with seeded_initialisation(config.seed + 2):
+            test = SymmetryTest(
+                prepared(train["latent"], train["action"]), prepared(held["latent"], held["action"]), seed=config.seed
+            )
+        for name, symmetry in config.symmetries.items():
+            proprio = symmetry.map_proprio(held["proprio"]) if config.proprio else None
+            with torch.no_grad():
+                latents = model.encode(symmetry.map_frames(held["pixels"]).contiguous(), proprio)
+            excess = test.excess(prepared(latents, symmetry.map_actions(held["action"])))
+            used = excess <= config.symmetry_tolerance
+            found[name] = {"excess": round(excess, 4), "used": used}
+            print(
+                f"symmetry {name}: copies are predicted {100 * excess:+.1f} % worse than what was recorded; "
+                + ("used" if used else f"left out, symmetry_tolerance is {config.symmetry_tolerance}"),
+                file=sys.stderr,
+            )
+        return found
+
+    def dynamics(self) -> None:
+        """The predictor alone, on cached latents and their copies."""
+        config, predictor = self.config, self.model.predictor
+        dense = isinstance(predictor, HiddenStatePredictor)
+        loss = partial(
+            dense_dynamics_loss if dense else dynamics_loss, noise=config.latent_noise, bfloat16=self.bfloat16
+        )
+        frames, stride = (window_rows(self.model), 1) if dense else (config.history + 5, config.action_block)
+        self.latent_stage(
+            "dynamics", config.dynamics, predictor, loss, self.dynamics_figures, frames, stride, tuple(self.copies)
+        )
+
     def latent_stage(
         self,
         name: str,
@@ -220,19 +305,32 @@ class Run:
         module: nn.Module,
         loss: Callable[[JEPA, Batch, torch.Generator], tuple[Tensor, dict[str, float]]],
         figures: Callable[[int], dict[str, Any]] | None,
-        frames: int | None = None,
+        frames: int,
+        stride: int | None = None,
+        copies: tuple[str, ...] = (),
     ) -> None:
-        """One stage on cached latents, which trains one part of the model."""
+        """One stage on cached latents, which trains one part of the model.
+
+        Args:
+            stride: robot steps between two frames of a window; None for a model step.
+            copies: symmetries, a batch holding equal parts of the data and of the copies under each.
+        """
         config = self.config
         if not stage.steps:
             return
-        frames = frames or config.history + 5
         columns = ("pixels",) if name == "pictures" else ("action",)
+        size = max(stage.batch_size // (1 + len(copies)), 1)
+        batches: Batches = self.latent_windows(self.training, frames, size, columns, stride)
+        if copies:
+            samplers = [
+                self.latent_windows(self.training, frames, size, columns, stride, copy) for copy in (None, *copies)
+            ]
+            batches = SymmetricWindows(samplers, [config.symmetries[copy] for copy in copies])
         self.stage = Stage(
             name,
             module.requires_grad_(True),
             lambda batch, generator: loss(self.model, batch, generator),
-            self.latent_windows(self.training, frames, stage.batch_size, columns),
+            batches,
             steps=stage.steps,
             learning_rate=stage.learning_rate,
             weight_decay=stage.weight_decay,
@@ -243,34 +341,45 @@ class Run:
             save_every=stage.save_every,
             frames_per_step=stage.batch_size * frames,
             made_from=self.made_from,
+            bfloat16=self.bfloat16,
         )
         self.stage.run()
         module.eval()
 
     def latent_windows(
-        self, episodes: NDArray[np.int64], frames: int, batch_size: int, columns: tuple[str, ...]
+        self,
+        episodes: NDArray[np.int64],
+        frames: int,
+        batch_size: int,
+        columns: tuple[str, ...],
+        stride: int | None = None,
+        copy: str | None = None,
     ) -> WindowSampler:
-        """Windows of cached latents."""
+        """Windows of cached latents, or of those of the copies under a symmetry; `stride` as in latent_stage()."""
         config = self.config
-        extra = {"latent": self.latents}
+        number = 0 if copy is None else 1 + list(config.symmetries).index(copy)  # each copy has an order of its own
         return WindowSampler(
             self.store,
             frames,
-            config.action_block,
+            stride or config.action_block,
             batch_size,
-            config.seed + 1,
+            config.seed + 1 + 1000 * number,
             episodes=episodes,
             columns=columns,
-            extra=extra,
+            extra={"latent": self.latents if copy is None else self.copies[copy]},
         )
 
     def held_batch(self, frames: int, size: int, columns: tuple[str, ...]) -> Batch:
         """At most `size` held-out windows."""
-        stride, held = self.config.action_block, self.held
-        windows = int(np.maximum(self.store.lengths[held] - (frames - 1) * stride, 0).sum())
+        return self.one_batch(self.held, frames, size, columns)
+
+    def one_batch(self, episodes: NDArray[np.int64], frames: int, size: int, columns: tuple[str, ...]) -> Batch:
+        """At most `size` windows of some episodes."""
+        stride = self.config.action_block
+        windows = int(np.maximum(self.store.lengths[episodes] - (frames - 1) * stride, 0).sum())
         extra = {"latent": self.latents} if len(self.latents) else {}
         sampler = WindowSampler(
-            self.store, frames, stride, max(1, min(size, windows)), 0, episodes=held, columns=columns, extra=extra
+            self.store, frames, stride, max(1, min(size, windows)), 0, episodes=episodes, columns=columns, extra=extra
         )
         return next(iter(sampler))
 
@@ -295,9 +404,36 @@ class Run:
                 to_tensor(self.store.column("state", side)).flatten(1) for side in (self.training[:300], self.held)
             )
             for kind in ("ridge", "mlp"):
-                figures[f"probe_{kind}"] = probe_errors(latents, states, held, held_states, names, kind)
+                errors = probe_errors(latents, states, held, held_states, names, kind)
+                figures[f"probe_{kind}"] = medians(errors, names)
+            figures["probe_by_region"] = errors_by_region(errors, held_states.numpy(), names, self.config.regions)
         figures["effective_rank"] = round(effective_rank(held), 2)
+        if self.symmetry_figures:
+            figures["symmetries"] = self.symmetry_figures
         return figures
+
+    def probe_figures(self) -> dict[str, float]:
+        """How well a probe reads the worst entry of the state in each region, off the present encoder; see worst_entry.
+
+        Empty where the data holds no states.
+        """
+        names = state_names(self.store)
+        if not names:
+            return {}
+        sides = []
+        for episodes in (self.training[:200], self.held):
+            frames, states = [], []
+            for episode in episodes:
+                columns = self.store.episode(int(episode), ("pixels", "state"))
+                with torch.no_grad():
+                    visual = self.model.encode_visual(torch.from_numpy(columns["pixels"][None, ::PROBE_STRIDE]))[0]
+                frames.append(visual)
+                states.append(columns["state"][::PROBE_STRIDE].reshape(len(visual), -1))
+            sides.append((torch.cat(frames), np.concatenate(states)))
+        (latents, states_), (held, held_states) = sides
+        errors = probe_errors(latents, to_tensor(states_), held, to_tensor(held_states), names, "mlp")
+        spread = dict(zip(names, held_states.std(0) + 1e-9, strict=True))
+        return worst_entry(errors_by_region(errors, held_states, names, self.config.regions), spread)
 
     def rows(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
         """The cached latents of some episodes, of shape (rows, L)."""

@@ -46,7 +46,15 @@ class SpatialSoftmax(nn.Module):
         return self.grid.shape[1]
 
     def forward(self, heatmaps: Tensor) -> Tensor:
-        """Heatmaps (N, K, height, width) to (N, K, features)."""
+        """Heatmaps (N, K, height, width) to (N, K, features), in the type of the weights whatever autocast says.
+
+        A position read off 256 cells needs more than bfloat16's eight bits.
+        """
+        with torch.autocast(heatmaps.device.type, enabled=False):
+            return self.expectations(heatmaps.to(self.grid.dtype))
+
+    def expectations(self, heatmaps: Tensor) -> Tensor:
+        """The same, in the type of the heatmaps."""
         weights = (heatmaps.flatten(2) * self.log_sharpness.exp()).softmax(-1)  # (N, K, cells)
         expected = weights @ self.grid  # (N, K, 2 or 5)
         if self.features == 2:

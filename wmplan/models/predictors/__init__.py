@@ -6,19 +6,29 @@ from collections.abc import Callable
 from typing import Any
 
 from wmplan.models.predictors.base import Predictor
+from wmplan.models.predictors.hidden_state import HiddenStatePredictor
 from wmplan.models.predictors.mlp import MLPPredictor
 from wmplan.models.predictors.transformer import TransformerPredictor
 from wmplan.models.registry import build
 
-PREDICTORS: dict[str, Callable[..., Predictor]] = {"mlp": MLPPredictor, "transformer": TransformerPredictor}
+PREDICTORS: dict[str, Callable[..., Predictor]] = {
+    "mlp": MLPPredictor,
+    "transformer": TransformerPredictor,
+    "hidden_state": HiddenStatePredictor,
+}
 
-__all__ = ["PREDICTORS", "MLPPredictor", "Predictor", "TransformerPredictor", "make_predictor"]
+__all__ = ["PREDICTORS", "HiddenStatePredictor", "MLPPredictor", "Predictor", "TransformerPredictor", "make_predictor"]
 
 
-def make_predictor(name: str, latent_dim: int, action_dim: int, history: int, **options: Any) -> Predictor:
-    """The predictor `name` of latents of `latent_dim` numbers under actions of `action_dim` numbers.
+def make_predictor(
+    name: str, latent_dim: int, action_dim: int, history: int, action_block: int = 1, **options: Any
+) -> Predictor:
+    """The predictor `name` of latents of `latent_dim` numbers under blocks of `action_dim` numbers.
+
+    Args:
+        action_block: robot steps in a block.
 
     Raises:
         UserError: at an unknown name or option.
     """
-    return build("predictor", PREDICTORS, name, latent_dim, action_dim, history, options=options)
+    return build("predictor", PREDICTORS, name, latent_dim, action_dim, history, action_block, options=options)

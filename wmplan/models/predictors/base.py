@@ -32,20 +32,21 @@ class Predictor(nn.Module, ABC):
         """The next latents (N, L) of windows of latents (N, h, L) and normalised actions (N, h, A)."""
         return self.step(latents.unsqueeze(1).unbind(2), actions.unsqueeze(1).unbind(2)).squeeze(1)
 
-    def rollout(self, context: Tensor, past_actions: Tensor, actions: Tensor) -> Tensor:
+    def rollout(self, context: Tensor, past_actions: Tensor, actions: Tensor, last_only: bool = False) -> Tensor:
         """Predictions fed back as latents, step by step.
 
         Args:
             context: the last h latents, of shape (B, h, L).
             past_actions: the normalised actions between them, of shape (B, h - 1, A).
             actions: normalised candidates, of shape (B, S, H, A).
+            last_only: give the latent after the last step alone.
 
         Returns:
-            Predicted latents, of shape (B, S, H, L).
+            Predicted latents, of shape (B, S, H, L), or (B, S, 1, L).
         """
         latents = list(context.unsqueeze(1).unbind(2))  # h of (B, 1, L): the candidates share them
         window = list(past_actions.unsqueeze(1).unbind(2))  # h - 1 of (B, 1, A)
         for action in actions.unbind(2):  # (B, S, A)
             window.append(action)
             latents.append(self.step(latents[-self.history :], window[-self.history :]))
-        return torch.stack(latents[self.history :], 2)
+        return latents[-1].unsqueeze(2) if last_only else torch.stack(latents[self.history :], 2)

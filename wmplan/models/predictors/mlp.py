@@ -35,10 +35,20 @@ class MLPPredictor(Predictor):
         latent_dim: L.
         action_dim: A.
         history: h.
+        action_block: of no concern here: a block goes in whole.
         width, depth: of the residual blocks.
     """
 
-    def __init__(self, latent_dim: int, action_dim: int, history: int, *, width: int = 256, depth: int = 3) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        action_dim: int,
+        history: int,
+        action_block: int = 1,
+        *,
+        width: int = 256,
+        depth: int = 3,
+    ) -> None:
         super().__init__()
         require_positive("mlp predictor", width=width, depth=depth)
         self.history = history

@@ -39,11 +39,20 @@ class TransformerPredictor(Predictor):
         latent_dim: L.
         action_dim: A.
         history: h.
+        action_block: of no concern here: a block goes in whole.
         width, depth, heads: of the transformer.
     """
 
     def __init__(
-        self, latent_dim: int, action_dim: int, history: int, *, width: int = 192, depth: int = 3, heads: int = 4
+        self,
+        latent_dim: int,
+        action_dim: int,
+        history: int,
+        action_block: int = 1,
+        *,
+        width: int = 192,
+        depth: int = 3,
+        heads: int = 4,
     ) -> None:
         super().__init__()
         require_positive("transformer predictor", width=width, depth=depth, heads=heads)

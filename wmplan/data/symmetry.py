@@ -1,0 +1,78 @@
+"""Symmetries of a task: what becomes of frames, actions and proprioception in a copy that could be a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmplan.data.meta import DataError
+
+FRAMES: dict[str, Callable[[Tensor], Tensor]] = {  # of frames (..., H, W, 3)
+    "same": lambda frames: frames,
+    "flip_columns": lambda frames: frames.flip(-2),
+    "flip_rows": lambda frames: frames.flip(-3),
+    "half_turn": lambda frames: frames.flip(-3, -2),
+    "quarter_turn": lambda frames: frames.transpose(-3, -2).flip(-3),  # counter-clockwise
+    "three_quarter_turn": lambda frames: frames.transpose(-3, -2).flip(-2),
+    "transpose": lambda frames: frames.transpose(-3, -2),
+    "antitranspose": lambda frames: frames.transpose(-3, -2).flip(-3, -2),
+}
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """One symmetry. It is exact where the copy of every trajectory is a trajectory, and is seen as the copied frames.
+
+    Attributes:
+        frames: what becomes of every frame: "same", or one of the seven other symmetries of the square.
+        action: matrix (a, a) on one robot step's action, in the robot's units.
+        proprio: matrix (P, P) on proprioception; empty where there is none.
+    """
+
+    frames: str
+    action: Matrix
+    proprio: Matrix = ()
+
+    def __post_init__(self) -> None:
+        if self.frames not in FRAMES:
+            raise DataError(f"frames must be one of {', '.join(FRAMES)}, got {self.frames!r}")
+        for name in ("action", "proprio"):
+            matrix = getattr(self, name)
+            if any(len(row) != len(matrix) for row in matrix):
+                raise DataError(f"{name} must be a square matrix, got rows of {[len(row) for row in matrix]} numbers")
+            if matrix and abs(np.linalg.det(np.array(matrix))) < 1e-6:
+                raise DataError(f"{name} must be a matrix that can be undone, got {[list(row) for row in matrix]}")
+
+    def check(self, name: str, action_dim: int, proprio_dim: int, image_size: tuple[int, int]) -> None:
+        """Raise a DataError unless it fits the data.
+
+        Args:
+            name: of the symmetry, for the message.
+        """
+        for what, size in (("action", action_dim), ("proprio", proprio_dim)):
+            if len(getattr(self, what)) != size:
+                raise DataError(
+                    f"symmetries.{name}.{what} must be a {size} x {size} matrix, got {len(getattr(self, what))} rows"
+                )
+        swaps = self.frames not in ("same", "flip_columns", "flip_rows", "half_turn")
+        if swaps and image_size[0] != image_size[1]:
+            raise DataError(f"symmetries.{name}.frames must keep the frames' shape, {image_size}, got {self.frames!r}")
+
+    def map_frames(self, frames: Tensor) -> Tensor:
+        """Copies of frames (..., H, W, 3)."""
+        return FRAMES[self.frames](frames)
+
+    def map_actions(self, blocks: Tensor) -> Tensor:
+        """Copies of blocks of actions (..., k * a), robot steps oldest first."""
+        matrix = torch.tensor(self.action, dtype=blocks.dtype)
+        return (blocks.unflatten(-1, (-1, len(matrix))) @ matrix.T).flatten(-2)
+
+    def map_proprio(self, proprio: Tensor) -> Tensor:
+        """Copies of proprioception (..., P)."""
+        return proprio @ torch.tensor(self.proprio, dtype=proprio.dtype).T if self.proprio else proprio

@@ -1,0 +1,10 @@
+"""bfloat16 in training: convolutions and products where the processor has them in hardware, the rest in float32."""
+
+from __future__ import annotations
+
+import torch
+
+
+def bfloat16_products(enabled: bool) -> torch.autocast:
+    """A context in which convolutions and linear layers multiply in bfloat16; weights and gradients stay float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
