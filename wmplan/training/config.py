@@ -140,9 +140,9 @@ class TrainConfig:
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
     loss: LossConfig = field(default_factory=LossConfig)
-    joint: StageConfig = field(default_factory=lambda: StageConfig(1600, 80, 3e-3, save_every=400, optimizer="muon"))
+    joint: StageConfig = field(default_factory=lambda: StageConfig(2400, 80, 3e-3, save_every=400, optimizer="muon"))
     dynamics: StageConfig = field(
-        default_factory=lambda: StageConfig(4000, 256, 3e-3, save_every=500, optimizer="muon")
+        default_factory=lambda: StageConfig(7500, 256, 3e-3, save_every=500, optimizer="muon")
     )
     temporal: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     pictures: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
