@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wmplan.data.meta import StoreMeta
-from wmplan.data.shard import EpisodeWriter
+from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.shard_writer import EpisodeWriter
 from wmplan.data.store import EpisodeStore, shard_path
 
 TASK = "test:Synthetic-v0"
@@ -69,3 +70,36 @@ def make_store(tmp_path: Path) -> Callable[..., EpisodeStore]:
         return EpisodeStore.open(folder)
 
     return make
+
+
+@pytest.fixture
+def wild_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small file as somebody else's recorder does, and has it edited: four episodes of six rows."""
+
+    def write(edit: Callable[[h5py.File], object] = lambda file: None, name: str = "mine.h5") -> Path:
+        path = tmp_path / name
+        rng = np.random.default_rng(0)
+        with h5py.File(path, "w") as file:
+            file["pixels"] = rng.integers(0, 256, (24, 4, 5, 3), dtype=np.uint8)
+            file["action"] = rng.uniform(-1, 1, (24, 2)).astype(np.float32)
+            file["state"] = rng.normal(size=(24, 3))
+            file["ep_len"], file["ep_offset"] = np.full(4, 6), np.arange(4) * 6
+            edit(file)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refusal() -> Callable[[Path], str]:
+    """Opens a data set that has to be refused, and gives the one line that says why."""
+
+    def refused(path: Path) -> str:
+        with pytest.raises(DataError) as caught:
+            EpisodeStore.open(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert path.name in message
+        return message
+
+    return refused

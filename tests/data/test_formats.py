@@ -14,7 +14,7 @@ import torch
 
 from wmplan.data.meta import DataError
 from wmplan.data.sampler import WindowSampler
-from wmplan.data.shard import link_shards
+from wmplan.data.shard_writer import link_shards
 from wmplan.data.store import EpisodeStore
 
 LENGTHS = (11, 6, 9)

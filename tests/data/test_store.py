@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from wmplan.data.meta import DataError, StoreMeta
-from wmplan.data.shard import EpisodeWriter, Shard
+from wmplan.data.shard import Shard
+from wmplan.data.shard_writer import EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore
 
 LENGTHS = (7, 4, 9, 5, 6, 8, 3)
@@ -102,10 +104,12 @@ def test_a_data_set_of_another_task_is_refused(make_store: Make) -> None:
     ("text", "message"),
     [
         ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[]", "does not describe"),
         (json.dumps({"format": "other"}), "does not describe"),
         (json.dumps({"format": "wmplan-episodes", "format_version": 9}), "version"),
         (json.dumps({"format": "wmplan-episodes", "format_version": 1, "speed": 1}), "wrong or missing entries"),
+        (json.dumps({"format": "wmplan-episodes", "format_version": 1, "sha256": 3}), "is not what was written"),
     ],
 )
 def test_a_wrong_meta_gets_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -118,6 +122,19 @@ def test_a_wrong_meta_gets_one_line(tmp_path: Path, text: str, message: str) -> 
 def test_meta_survives_the_disk(make_store: Make) -> None:
     store = make_store(LENGTHS)
     assert StoreMeta.read(store.paths[0].parent.parent) == store.meta
+
+
+def test_a_meta_of_an_older_version_without_a_check_still_loads(make_store: Make) -> None:
+    store = make_store(LENGTHS)
+    path = store.paths[0].parent.parent / "meta.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    path.write_text(json.dumps(document))
+    assert StoreMeta.read(path.parent) == store.meta
+    for key, value in (("episodes", "seven"), ("episodes", 0), ("action_low", [None]), ("image_size", [1])):
+        path.write_text(json.dumps({**document, key: value}))
+        with pytest.raises(DataError, match="wrong"):
+            EpisodeStore.open(path.parent)
 
 
 def test_no_data_set_here(tmp_path: Path) -> None:
@@ -152,3 +169,52 @@ def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path) -> None:
         file["observations"] = np.zeros(3)
     with pytest.raises(DataError, match="no column 'ep_len'"):
         Shard(path)
+
+
+def test_hashes_tell_whether_the_data_is_the_same(make_store: Make, tmp_path: Path) -> None:
+    store = make_store(LENGTHS)
+    before = store.hashes()
+    assert list(before) == store.paths
+    store.close()
+    moved = (tmp_path / "data").rename(tmp_path / "moved")
+    assert list(EpisodeStore.open(moved).hashes().values()) == list(before.values())
+    with h5py.File(moved / "shards" / "00001.h5", "r+") as file:
+        file["action"][0, 0] += 1
+    after = list(EpisodeStore.open(moved).hashes().values())
+    assert [one == other for one, other in zip(before.values(), after, strict=True)] == [True, False, True]
+
+
+def test_hashes_cover_the_files_behind_a_link(make_store: Make) -> None:
+    store = make_store(LENGTHS)
+    path = store.paths[0].parent.parent / "episodes.h5"
+    link_shards(path, store.paths)
+    assert {file.name for file in EpisodeStore.open(path).hashes()} == {
+        "episodes.h5",
+        "00000.h5",
+        "00001.h5",
+        "00002.h5",
+    }
+
+
+@pytest.mark.parametrize("read_bytes", [1, 40, 1 << 20])
+def test_a_column_is_the_same_however_much_is_read_at_once(
+    make_store: Make, monkeypatch: pytest.MonkeyPatch, read_bytes: int
+) -> None:
+    monkeypatch.setattr("wmplan.data.store.READ_BYTES", read_bytes)
+    store = make_store(LENGTHS)
+    for chosen in ([0, 1, 2, 3], [2, 3, 4], [6, 5, 0], [1, 1], []):
+        expected = [step for index in chosen for step in range(LENGTHS[index])]
+        assert store.column("step_idx", chosen).tolist() == expected
+        assert (
+            store.column("episode_idx", chosen).tolist()
+            == np.repeat(chosen, [LENGTHS[index] for index in chosen]).tolist()
+        )
+
+
+def test_a_collection_whose_last_shard_is_not_whole_is_unfinished(make_store: Make) -> None:
+    store = make_store([4] * 5, per_shard=3)
+    folder = store.paths[0].parent.parent
+    replace(store.meta, episodes=6).write(folder)
+    with pytest.raises(DataError, match="it has 1 of 2 shards; run the same collect command again"):
+        EpisodeStore.open(folder)
+    assert len(EpisodeStore.open(folder, partial=True)) == 5

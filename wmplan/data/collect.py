@@ -16,7 +16,8 @@ from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.registered import Registration, make_environment
-from wmplan.data.shard import EpisodeWriter, Shard, link_shards
+from wmplan.data.shard import Shard
+from wmplan.data.shard_writer import EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
 from wmplan.durable import remove_leftovers

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
-from wmplan.data.shard import Shard
+
+if TYPE_CHECKING:
+    from wmplan.data.store import EpisodeStore
 
 
 def public_files(path: Path) -> list[Path]:
@@ -19,37 +23,41 @@ def public_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted([*path.glob("*.h5"), *path.glob("*.hdf5")])
+    files = [file for file in files if not file.name.startswith(".")]  # macOS leaves ._NAME.h5
     if not files:
         what = "has no meta.json and no .h5 or .hdf5 file" if path.is_dir() else "does not exist"
         raise DataError(f"{path} is no data set: it {what} (make one with wmplan collect out={path})")
     return files
 
 
-def describe(files: list[Path], task: str | None) -> StoreMeta:
-    """What the files tell: sizes, and as bounds of the actions the smallest and largest seen.
+def describe(store: EpisodeStore, task: str | None) -> StoreMeta:
+    """What the files tell: sizes, and as bounds of the actions the smallest and largest of any episode.
 
     They do not say what task they are of: `task` is taken on trust.
+
+    Raises:
+        DataError: where an action is not finite, or no episode has one.
     """
-    lengths: list[int] = []
-    lows, highs = [], []
-    size = None
-    for path in files:
-        shard = Shard(path)
-        lengths += shard.lengths.tolist()
-        actions = shard.read("action").reshape(int(shard.lengths.sum()), -1)
-        lows.append(np.nanmin(actions, axis=0))
-        highs.append(np.nanmax(actions, axis=0))
-        size = shard.columns.get("pixels", ((), None))[0][:2] or None
-        shard.close()
+    actions = store.column("action")
+    for episode, step in first_not_finite("action", actions, store.lengths):
+        raise DataError(
+            f"{store.path_of(episode)}: column 'action' of episode {episode} at step {step} is not finite; remove that "
+            "episode or mend it"
+        )
+    actions = actions[np.isfinite(actions).all(axis=1)]
+    if not len(actions):
+        raise DataError(f"{store.paths[0]}: column 'action' has no action in any of its {len(store)} episodes")
+    lengths = set(store.lengths.tolist())
+    height_width = store.columns.get("pixels", ((), None))[0][:2]
     return StoreMeta(
         task=task,
         seed=None,
-        episodes=len(lengths),
-        steps=lengths[0] - 1 if len(set(lengths)) == 1 else None,
-        episodes_per_shard=len(lengths),
+        episodes=len(store),
+        steps=max(lengths) - 1 if len(lengths) == 1 else None,
+        episodes_per_shard=len(store),
         control_rate=None,
-        image_size=size,
-        action_low=tuple(np.min(lows, axis=0).tolist()),
-        action_high=tuple(np.max(highs, axis=0).tolist()),
+        image_size=(height_width[0], height_width[1]) if height_width else None,
+        action_low=tuple(actions.min(axis=0).tolist()),
+        action_high=tuple(actions.max(axis=0).tolist()),
         policy="unknown",
     )

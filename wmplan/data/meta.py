@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 
 from wmplan.durable import write_durably
 from wmplan.errors import UserError
+from wmplan.settings.build import build
 
 FORMAT, VERSION = "wmplan-episodes", 1
 
 
 class DataError(UserError):
     """A data set, or a request for one, is wrong; the message names the file and what would be right."""
+
+
+class DamagedError(DataError):
+    """A file is cut short, or its bytes are not those that were written."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class StoreMeta:
         return -(-self.episodes // self.episodes_per_shard)
 
     def write(self, folder: Path) -> None:
-        """Write meta.json into `folder`."""
+        """Write meta.json into `folder`, with a check of its content."""
         document = {"format": FORMAT, "format_version": VERSION, **asdict(self)}
+        document["sha256"] = _checksum(document)
         write_file(folder / "meta.json", (json.dumps(document, indent=1) + "\n").encode())
 
     @classmethod
@@ -76,18 +83,33 @@ class StoreMeta:
         """
         path = folder / "meta.json"
         try:
-            document: dict[str, Any] = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            document: dict[str, Any] = json.loads(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON ({error}); collect again into another folder") from None
-        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise DataError(f"{path} does not describe a wmplan data set")
+        checksum = document.pop("sha256", None)  # older versions wrote none
+        if checksum is not None and checksum != _checksum(document):
+            raise DamagedError(
+                f"{path} is not what was written: put it back, or, if it was edited on purpose, delete its entry sha256"
+            )
+        del document["format"]
         if document.pop("format_version", None) != VERSION:
             raise DataError(f"{path} has another format version than this wmplan's, {VERSION}")
-        entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         try:
-            return cls(**entries)
-        except TypeError as error:
+            meta = build(cls, document)
+        except UserError as error:
             raise DataError(f"{path} has wrong or missing entries: {error}") from None
+        if meta.episodes < 1 or meta.episodes_per_shard < 1:
+            raise DataError(f"{path} has wrong entries: episodes and episodes_per_shard must be at least 1")
+        return meta
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    """SHA-256 of what a document says, however it is laid out."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError
 from wmplan.data.store import EpisodeStore
 
@@ -89,8 +90,11 @@ class WindowSampler:
         self.extra = dict(extra or {})
         self.columns = tuple(name for name in columns if name not in self.extra)
         for name in self.columns:
-            if name not in store.columns:
-                raise DataError(f"{store.paths[0]} has no column {name!r}; it has {', '.join(store.columns)}")
+            store.require_column(name)
+            if store.columns[name][1].kind not in "fiub":
+                raise DataError(
+                    f"{store.paths[0]}: column {name!r} holds {store.columns[name][1]}, a window takes numbers"
+                )
         for name, values in self.extra.items():
             if len(values) != store.num_rows:
                 raise DataError(f"the extra column {name!r} has {len(values)} rows, the data set has {store.num_rows}")
@@ -200,12 +204,15 @@ class WindowSampler:
         """The columns of some episodes, one after the other: name -> (rows, ...)."""
         rows = {name: self.store.column(name, episodes, progress=self.memory) for name in self.columns}
         offsets, lengths = self.store.offsets[episodes], self.store.lengths[episodes]
-        first = np.cumsum(lengths) - lengths
         for name in self.columns:
             if rows[name].dtype.kind == "f":
-                require_finite(name, rows[name], episodes, first, lengths)
                 if name != "physics_state":
-                    rows[name] = rows[name].astype(np.float32, copy=False)
+                    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and named
+                        rows[name] = rows[name].astype(np.float32, copy=False)
+                for at, step in first_not_finite(name, rows[name], lengths):
+                    raise DataError(
+                        f"{name} of episode {episodes[at]} at step {step} is not finite; remove that episode or mend it"
+                    )
         for name, values in self.extra.items():
             taken = [values[offset : offset + length] for offset, length in zip(offsets, lengths, strict=True)]
             rows[name] = np.concatenate(taken)
@@ -239,21 +246,3 @@ class WindowSampler:
             else:
                 batch[name] = torch.from_numpy(values[windows[:, None] + steps])  # (N, T, ...)
         return batch
-
-
-def require_finite(
-    name: str, rows: NDArray[Any], episodes: NDArray[np.int64], first: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> None:
-    """Raise a DataError that names episode and step of the first number in a column that is not finite.
-
-    The action of each episode's last row is left out: there is none, and the public data sets have NaN there.
-    """
-    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    if name == "action":
-        bad[first + lengths - 1] = False
-    if bad.any():
-        row = int(bad.argmax())
-        at = int(np.searchsorted(first, row, side="right")) - 1
-        raise DataError(
-            f"{name} of episode {episodes[at]} at step {row - first[at]} is not finite; remove that episode or mend it"
-        )

@@ -1,197 +1,158 @@
-"""One HDF5 shard in the column layout of the public LeWM / stable-worldmodel data sets.
+"""One HDF5 file of episodes in the column layout of the public LeWM / stable-worldmodel data sets, opened to read.
 
-Every column is one dataset over all rows of the file, episode after episode; `ep_len` and `ep_offset` hold each
-episode's length and first row. Frames are (rows, H, W, 3). An episode of N robot steps has N + 1 rows, and the action
-of its last row is NaN, as stable-worldmodel's recorder leaves it. Their loader opens a shard as a data set by itself.
+Every column is one dataset over all rows of the file; `ep_len` and `ep_offset` hold each episode's length and first
+row. Frames are (rows, H, W, 3). An episode of N robot steps has N + 1 rows, and the action of its last row is NaN, as
+stable-worldmodel's recorder leaves it. Their loader opens a shard as a data set by itself.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
-import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.data.meta import DataError, write_file
+from wmplan.data.columns import KNOWN, Column, Unusable, open_column
+from wmplan.data.episode_index import INDEX, read_index
+from wmplan.data.hdf5_file import open_hdf5
+from wmplan.data.meta import DamagedError, DataError
+from wmplan.data.sources import source_files, unwritten_rows
 
-INDEX = ("ep_len", "ep_offset")
-CHUNK_BYTES = 1 << 18  # of raw data: reading one window does not decompress much else
-
-
-class EpisodeWriter:
-    """Gathers episodes and writes them as one shard.
-
-    The file is composed in memory, where frames are compressed as they come (about thirtyfold for rendered ones),
-    and put on the disk in one go: HDF5 never sees a full disk and no half-written file can be mistaken for a shard.
-    LZ4-HC is what a loader wants: slow to write, as fast as memory to read, and known to every reader with hdf5plugin.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lengths: list[int] = []
-        self._file = memory_file()
-
-    def add(self, episode: int, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Append one episode; every column has the same number of rows.
-
-        Raises:
-            DataError: at an action or a state that is not finite, naming the step.
-        """
-        rows = len(columns["action"])
-        for name, step in not_finite(columns):
-            raise DataError(
-                f"{name} of episode {episode} at step {step} is not finite; nothing of this shard was written"
-            )
-        columns = {
-            **columns,
-            "episode_idx": np.full(rows, episode, np.int64),
-            "step_idx": np.arange(rows, dtype=np.int64),
-        }
-        first = sum(self.lengths)
-        for name, values in columns.items():
-            if name not in self._file:
-                self._create(name, values)
-            dataset = self._file[name]
-            dataset.resize(first + rows, axis=0)
-            dataset[first:] = values
-        self.lengths.append(rows)
-
-    def finish(self) -> None:
-        """Write the shard to its path.
-
-        Raises:
-            DataError: when it cannot be written.
-        """
-        lengths = np.array(self.lengths)
-        self._file["ep_len"] = lengths.astype(np.int32)
-        self._file["ep_offset"] = (np.cumsum(lengths) - lengths).astype(np.int64)
-        write_memory_file(self._file, self.path)
-
-    def _create(self, name: str, values: NDArray[Any]) -> None:
-        row_bytes = max(1, values[0].nbytes)
-        rows = int(np.clip(CHUNK_BYTES // row_bytes, 1, 1024))
-        shuffle = hdf5plugin.Blosc.NOSHUFFLE if values.dtype == np.uint8 else hdf5plugin.Blosc.SHUFFLE
-        self._file.create_dataset(
-            name,
-            shape=(0, *values.shape[1:]),
-            maxshape=(None, *values.shape[1:]),
-            dtype=values.dtype,
-            chunks=(rows, *values.shape[1:]),
-            fletcher32=True,
-            **hdf5plugin.Blosc(cname="lz4hc", clevel=5, shuffle=shuffle),
-        )
-
-
-def not_finite(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, int]]:
-    """(column, step) of the first number that is not finite in each float column of one episode.
-
-    The last row's action is left out: there is none, and the public data sets have NaN there.
-    """
-    found = []
-    for name, values in columns.items():
-        if values.dtype.kind != "f":
-            continue
-        rows = values[:-1] if name == "action" else values
-        bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-        if bad.any():
-            found.append((name, int(bad.argmax())))
-    return found
+REQUIRED = ("pixels", "action")
+"""Columns for whose sake a file is opened: where one cannot be used, neither can the file."""
 
 
 class Shard:
     """A finished HDF5 file, opened to read.
 
+    Args:
+        path: the file.
+        check: look at every column before any is read. Without, the file has to have passed that before.
+
     Raises:
-        DataError: where the file is missing, cut short, damaged or has no episodes in this layout.
+        DataError: where the file is missing, locked, cut short, damaged or has no episodes in this layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, check: bool = True) -> None:
         self.path = path
+        self._file = open_hdf5(path)
+        self._columns: dict[str, Column] = {}
+        if check:
+            try:
+                self._check()
+            except BaseException:
+                self.close()
+                raise
+
+    @cached_property
+    def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return read_index(self._file, self.path)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Rows of each episode, of shape (E,)."""
+        return self._index[0]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """First row of each episode, of shape (E,)."""
+        return self._index[1]
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The rows that belong to episodes, episode after episode."""
+        ends = np.cumsum(self.lengths)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - self.lengths, self.lengths)
+        return np.repeat(self.offsets, self.lengths) + within
+
+    def _check(self) -> None:
         try:
-            self._file = h5py.File(path, "r")
-        except FileNotFoundError:
-            raise DataError(f"{path} does not exist") from None
-        except OSError as error:
-            raise DataError(f"{path} is cut short or no HDF5 file ({str(error).splitlines()[0]})") from None
-        missing = [name for name in (*INDEX, "action") if name not in self._file]
+            names = list(self._file)
+        except (OSError, RuntimeError) as error:
+            raise DamagedError(f"{self.path} is damaged: its columns cannot be listed ({error})") from None
+        missing = [name for name in (*INDEX, "action") if name not in names]
         if missing:
             raise DataError(
-                f"{path} has no column {missing[0]!r}, so it is no data set in the stable-worldmodel layout"
+                f"{self.path} has no column {missing[0]!r}, so it is no data set in the stable-worldmodel layout"
             )
-        self.lengths: NDArray[np.int64] = np.asarray(self.read("ep_len"), np.int64)
-        self.offsets: NDArray[np.int64] = np.asarray(self.read("ep_offset"), np.int64)
-        self.columns = {
-            name: (dataset.shape[1:], dataset.dtype) for name, dataset in self._file.items() if name not in INDEX
-        }
-        rows = {name: self._file[name].shape[0] for name in self.columns}
-        end = int((self.offsets + self.lengths).max(initial=0))
-        for name, count in rows.items():
-            if count < end:
-                raise DataError(f"{path} is cut short: column {name!r} has {count} rows, its episodes need {end}")
-        shape = self.columns.get("pixels", ((), None))[0]
-        self.channels_first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
-        if self.channels_first:
-            self.columns["pixels"] = ((*shape[1:], 3), self.columns["pixels"][1])
+        self.columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        """(shape of a row, dtype) by name, of the columns that can be read."""
+        self.unusable: dict[str, str] = {}
+        """Why the others cannot, by name; goes on from "column 'NAME' "."""
+        self.files: list[Path] = []
+        """Every file that rows come from, this one first."""
+        for name in sorted(set(names) - set(INDEX), key=lambda one: one != "action"):
+            try:
+                column = self._column(name)
+                files = source_files(column.dataset)
+                self._require_rows(name, column)
+                self._require_values(name, column)
+            except Unusable as why:
+                if name in REQUIRED:
+                    raise DataError(f"{self.path}: column {name!r} {why}") from None
+                self.unusable[name] = str(why)
+                continue
+            except (OSError, RuntimeError) as error:
+                raise DamagedError(f"{self.path} is damaged: column {name!r} cannot be opened ({error})") from None
+            self.columns[name] = (column.shape, column.dtype)
+            self.files += [file for file in files if file not in self.files]
+        self.columns = {name: self.columns[name] for name in names if name in self.columns}
+
+    def _column(self, name: str) -> Column:
+        if name not in self._columns:
+            self._columns[name] = open_column(self._file, name)
+        return self._columns[name]
+
+    def _require_rows(self, name: str, column: Column) -> None:
+        """Raise unless the column has the rows that the index and the actions say."""
+        count, needed = len(column.dataset), int((self.offsets + self.lengths).max(initial=0))
+        rows = len(self._column("action").dataset)
+        if name in KNOWN and count < needed:
+            raise DataError(f"{self.path} is cut short: column {name!r} has {count} rows, its episodes need {needed}")
+        if name in KNOWN and count != rows:
+            raise DataError(
+                f"{self.path}: column {name!r} has {count} rows and 'action' {rows}, they have to agree, or their rows "
+                "would not belong together"
+            )
+        if count != rows:
+            raise Unusable(f"has {count} rows, it has to have {rows}, one a robot step, to be read with the others")
+
+    def _require_values(self, name: str, column: Column) -> None:
+        """Raise unless the rows of all episodes were written, and those at either end can be meant as frames."""
+        if name not in KNOWN or not len(self.rows):
+            return
+        unwritten = unwritten_rows(column.dataset)
+        if unwritten is not None and unwritten[self.rows].any():
+            raise Unusable(f"was never written at row {self.rows[unwritten[self.rows].argmax()]}: HDF5 would invent it")
+        if name == "pixels" and column.dataset.dtype != np.uint8:
+            for row in (int(self.rows[0]), int(self.rows[-1])):
+                column.arrange(self._stored(name, row, row + 1))
+
+    def _stored(self, name: str, start: int, stop: int | None) -> NDArray[Any]:
+        try:
+            return np.asarray(self._column(name).dataset[start:stop])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DamagedError(f"{self.path} is damaged: column {name!r} cannot be read ({error})") from None
+        except MemoryError:
+            raise DataError(f"{self.path}: rows {start} to {stop} of column {name!r} do not fit into memory") from None
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows start to stop of a column; frames always as (rows, H, W, 3).
+        """Rows start to stop of a column; frames always as uint8 (rows, H, W, 3), quantities as floats (rows, N).
 
         Raises:
-            DataError: where the column is missing or its bytes are damaged.
+            DamagedError: where its bytes are not those that were written.
+            DataError: where the column is missing, or a value in it cannot be meant.
         """
-        if name not in self._file:
+        if name not in self._columns and name not in self._file:
             raise DataError(f"{self.path} has no column {name!r}; it has {', '.join(self._file)}")
         try:
-            values = self._file[name][start:stop]
-        except OSError as error:
-            raise DataError(f"{self.path} is damaged: column {name!r} cannot be read ({error})") from None
-        if name == "pixels" and self.channels_first:
-            values = np.ascontiguousarray(np.moveaxis(values, 1, -1))
-        return values
+            return self._column(name).arrange(self._stored(name, start, stop))
+        except Unusable as why:
+            raise DataError(f"{self.path}: column {name!r}, rows {start} to {stop or 'the last'}: it {why}") from None
 
     def close(self) -> None:
         """Close the file."""
+        self._columns.clear()
         self._file.close()
-
-
-def link_shards(path: Path, shards: Sequence[Path]) -> None:
-    """Write one small HDF5 file that shows all shards as a single data set (virtual datasets, by relative path).
-
-    It is for readers that take one file; it has to stay where it is relative to the shards.
-    """
-    opened = [Shard(shard) for shard in shards]
-    file = memory_file()
-    lengths = np.concatenate([shard.lengths for shard in opened])
-    for name, (shape, dtype) in opened[0].columns.items():
-        layout, row = h5py.VirtualLayout((int(lengths.sum()), *shape), dtype), 0
-        for shard in opened:
-            rows = int(shard.lengths.sum())
-            layout[row : row + rows] = h5py.VirtualSource(
-                str(shard.path.relative_to(path.parent)), name, (rows, *shape), dtype
-            )
-            row += rows
-        file.create_virtual_dataset(name, layout)
-    file["ep_len"] = lengths.astype(np.int32)
-    file["ep_offset"] = np.cumsum(lengths) - lengths
-    for shard in opened:
-        shard.close()
-    write_memory_file(file, path)
-
-
-def memory_file() -> h5py.File:
-    """An empty HDF5 file in memory, of the 1.10 format that SWMR readers ask for."""
-    name = f"memory-{uuid.uuid4()}"  # HDF5 knows open files by their names
-    return h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110"), rdcc_nbytes=1 << 26)
-
-
-def write_memory_file(file: h5py.File, path: Path) -> None:
-    """Put a file from memory_file() on the disk whole, and close it."""
-    file.flush()
-    content = file.id.get_file_image()
-    file.close()
-    write_file(path, content)

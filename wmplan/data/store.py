@@ -6,7 +6,8 @@ file that stable-worldmodel's loader takes: stable_worldmodel.data.HDF5Dataset(p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wmplan.data.finite import not_finite
 from wmplan.data.formats import describe, public_files
-from wmplan.data.meta import DataError, StoreMeta
-from wmplan.data.shard import Shard, not_finite
+from wmplan.data.meta import DamagedError, DataError, StoreMeta
+from wmplan.data.shard import Shard
 
 OPEN_SHARDS = 16  # file handles kept
+READ_BYTES = 1 << 26  # of a column at once
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -31,25 +34,44 @@ class EpisodeStore:
 
     Args:
         paths: the HDF5 files, in the order of their episodes.
-        meta: what is known of them.
+        meta: what is known of them; what the files tell themselves where left out.
+        task: Gymnasium id the data is taken to be of, where `meta` is left out.
 
     Attributes:
         lengths: rows of each episode, of shape (E,); one more than its robot steps.
-        offsets: first row of each episode, of shape (E,).
-        columns: (shape of a row, dtype) by name.
+        offsets: first row of each episode, of shape (E,), rows that belong to none not being counted.
+        columns: (shape of a row, dtype) by name. Frames (`pixels`) are uint8 (H, W, 3); `action`, `proprio`, `state`
+            and `physics_state` are floats (N,), whatever the files hold.
+        unusable: why other things in the first file are no columns, by name; goes on from "column 'NAME' ".
+        files: every file that rows come from.
+
+    Raises:
+        DataError: where a file is missing, locked or damaged, or cannot be read as a data set.
     """
 
-    def __init__(self, paths: Iterable[Path], meta: StoreMeta) -> None:
-        self.paths, self.meta = list(paths), meta
+    def __init__(self, paths: Iterable[Path], meta: StoreMeta | None = None, *, task: str | None = None) -> None:
+        self.paths = list(paths)
         self._open: dict[int, Shard] = {}
         if not self.paths:
             raise DataError("a data set needs at least one HDF5 file")
+        try:
+            self._read_indices()
+            self.meta = describe(self, task) if meta is None else meta
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_indices(self) -> None:
+        """Open every file once, and put their episodes after each other."""
         lengths, local, shards = [], [], []
-        self.columns = self._shard(0).columns
+        self.files: list[Path] = []
         for number, path in enumerate(self.paths):
-            shard = self._shard(number)
-            if shard.columns != self.columns:
-                raise DataError(f"{path} has other columns than {self.paths[0]}")
+            shard = Shard(path)
+            self._keep(number, shard)
+            if number == 0:
+                self.columns, self.unusable = shard.columns, shard.unusable
+            _require_columns(self, shard)
+            self.files += [file for file in shard.files if file not in self.files]
             lengths.append(shard.lengths)
             local.append(shard.offsets)
             shards.append(np.full(len(shard.lengths), number))
@@ -66,24 +88,26 @@ class EpisodeStore:
             path: a folder that `wmplan collect` wrote; or a public data set: an HDF5 file in stable-worldmodel's
                 layout, or a folder of such files, read as one in the order of their names.
             task: Gymnasium id that the data has to be of. A public file does not say what it is of.
-            partial: take the shards that are there, though the collection is not finished.
+            partial: take the episodes that are there, though the collection is not finished.
 
         Raises:
             DataError: where there is no data set, or it is unfinished, damaged or of another task.
         """
         folder = Path(path)
         if not (folder / "meta.json").is_file():
-            files = public_files(folder)
-            return cls(files, describe(files, task))
+            return cls(public_files(folder), task=task)
         meta = StoreMeta.read(folder)
-        paths = [shard_path(folder, shard) for shard in range(meta.num_shards)]
-        present = [path for path in paths if path.is_file()]
-        if len(present) < len(paths) and not (partial and present):
+        wanted = {shard_path(folder, shard): meta.shard_episodes(shard) for shard in range(meta.num_shards)}
+        present = [path for path in wanted if path.is_file()]
+        store = cls(present, meta) if present else None
+        counts: list[int] = np.bincount(store._shard_of, minlength=len(present)).tolist() if store else []
+        whole = sum(count == len(wanted[path]) for path, count in zip(present, counts, strict=True))
+        if store is None or (whole < len(wanted) and not partial):
             raise DataError(
-                f"{folder} is unfinished: it has {len(present)} of {len(paths)} shards; run the same collect command "
-                "again to go on"
+                f"{folder} is unfinished: it has {whole} of {len(wanted)} shards; run the same collect command again "
+                "to go on"
             )
-        store = cls(present, meta)
+        store._require_collected([wanted[path] for path in present])
         if task is not None:
             store.require_task(task)
         return store
@@ -100,6 +124,23 @@ class EpisodeStore:
         """Raise a DataError unless the data is of this task."""
         if self.meta.task != task:
             raise DataError(f"the data in {self.paths[0].parent.parent} is of the task {self.meta.task}, not of {task}")
+
+    def path_of(self, episode: int) -> Path:
+        """The file that holds an episode."""
+        return self.paths[self._shard_of[episode]]
+
+    def column_problem(self, name: str) -> str | None:
+        """Why a column cannot be read, in one line that names the file; None where it can."""
+        if name in self.columns:
+            return None
+        if name in self.unusable:
+            return f"{self.paths[0]}: column {name!r} {self.unusable[name]}"
+        return f"{self.paths[0]} has no column {name!r}; it has {', '.join(self.columns)}"
+
+    def require_column(self, name: str) -> None:
+        """Raise a DataError unless the column can be read."""
+        if (problem := self.column_problem(name)) is not None:
+            raise DataError(problem)
 
     def episode(
         self, index: int, columns: Iterable[str] | None = None, start: int = 0, stop: int | None = None
@@ -118,25 +159,46 @@ class EpisodeStore:
         With `progress`, a bar is shown on a terminal.
         """
         chosen = np.arange(len(self)) if episodes is None else np.asarray(list(episodes), np.int64)
-        if name not in self.columns:
-            raise DataError(f"{self.paths[0]} has no column {name!r}; it has {', '.join(self.columns)}")
+        self.require_column(name)
         shape, dtype = self.columns[name]
         values = np.empty((int(self.lengths[chosen].sum()), *shape), dtype)
         row = 0
-        for index in tqdm(chosen, desc=f"read {name}", unit="ep", disable=None if progress else True):
-            length = int(self.lengths[index])
-            values[row : row + length] = self.episode(int(index), (name,))[name]
-            row += length
+        with tqdm(total=len(chosen), desc=f"read {name}", unit="ep", disable=None if progress else True) as bar:
+            for count, number, first, stop in self._runs(chosen, int(np.prod(shape)) * dtype.itemsize):
+                values[row : row + stop - first] = self._shard(number).read(name, first, stop)
+                row += stop - first
+                bar.update(count)
         return values
+
+    def _runs(self, episodes: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int, int, int, int]]:
+        """(episodes, shard, first row, row after the last) of what can be read at once."""
+        count, number, first, stop = 0, 0, 0, 0
+        for index in episodes.tolist():
+            shard, start, length = int(self._shard_of[index]), int(self._local[index]), int(self.lengths[index])
+            goes_on = shard == number and start == stop and (stop + length - first) * row_bytes <= READ_BYTES
+            if count and not goes_on:
+                yield count, number, first, stop
+                count = 0
+            if not count:
+                number, first = shard, start
+            count, stop = count + 1, start + length
+        if count:
+            yield count, number, first, stop
+
+    def hashes(self, *, progress: bool = False) -> dict[Path, str]:
+        """SHA-256 of every file that rows come from: the data is the same where they are. A second for a gigabyte."""
+        found = {}
+        for path in tqdm(self.files, desc="check data", unit="file", disable=None if progress else True):
+            with open(path, "rb") as file:
+                found[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
 
     def check_finite(self) -> None:
         """Raise a DataError that names the episode and step of the first action or state that is not finite."""
         names = [name for name, (_, dtype) in self.columns.items() if dtype.kind == "f"]
         for index in range(len(self)):
             for name, step in not_finite(self.episode(index, names)):
-                raise DataError(
-                    f"{name} of episode {index} at step {step} is not finite ({self.paths[self._shard_of[index]]})"
-                )
+                raise DataError(f"{name} of episode {index} at step {step} is not finite ({self.path_of(index)})")
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""
@@ -144,12 +206,45 @@ class EpisodeStore:
             shard.close()
         self._open.clear()
 
+    def _require_collected(self, episodes: list[range]) -> None:
+        """Raise unless each shard's index is that of the episodes which a collection puts there, in their order."""
+        for number, wanted in enumerate(episodes):
+            of_shard = self._shard_of == number
+            lengths, offsets = self.lengths[of_shard], self._local[of_shard]
+            shard = self._shard(number)
+            expected = np.repeat(np.arange(len(lengths)) + wanted.start, lengths)
+            right = len(lengths) <= len(wanted) and np.array_equal(offsets, np.cumsum(lengths) - lengths)
+            if not right or not np.array_equal(shard.read("episode_idx"), expected):
+                raise DamagedError(
+                    f"{shard.path} is damaged: its index is not that of the episodes {wanted.start} to "
+                    f"{wanted.stop - 1}; delete it and run the same collect command again"
+                )
+
     def _shard(self, number: int) -> Shard:
-        shard = self._open.pop(number, None) or Shard(self.paths[number])
+        shard = self._open.pop(number, None) or Shard(self.paths[number], check=False)
+        self._keep(number, shard)
+        return shard
+
+    def _keep(self, number: int, shard: Shard) -> None:
         self._open[number] = shard  # most recently used last
         if len(self._open) > OPEN_SHARDS:
             self._open.pop(next(iter(self._open))).close()
-        return shard
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
+
+
+def _require_columns(store: EpisodeStore, shard: Shard) -> None:
+    """Raise unless a shard has the columns of the first."""
+    for name in (*store.columns, *shard.columns):
+        if store.columns.get(name) != shard.columns.get(name):
+            reason = shard.unusable.get(name) or store.unusable.get(name)
+            differs = f"column {name!r} " + (reason or f"is {_told(shard, name)}, not {_told(store, name)}")
+            raise DataError(f"{shard.path} has other columns than {store.paths[0]}: {differs}")
+
+
+def _told(where: EpisodeStore | Shard, name: str) -> str:
+    if name not in where.columns:
+        return "missing"
+    shape, dtype = where.columns[name]
+    return f"{dtype} {shape}"

@@ -1,0 +1,135 @@
+"""A column of an HDF5 file as this package hands it out: frames uint8 RGB, quantities float, a row a robot step.
+
+Files of the wild hold groups, scalars, whole or big-endian numbers, one number a row, channels first. What has one
+meaning is read as that; of the rest it is said why it cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.data.meta import DamagedError
+
+QUANTITIES = ("action", "proprio", "state", "physics_state")
+"""Columns of (rows, N) floats, whatever kind of number the file has."""
+KNOWN = ("pixels", *QUANTITIES)
+"""Columns that have a row a robot step; another name may stand for anything."""
+
+RGB = "frames have to be uint8 RGB, of shape (rows, height, width, 3)"
+
+
+class Unusable(Exception):
+    """Why a column cannot be used; goes on from "column 'NAME' "."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset, and how it is read.
+
+    Attributes:
+        dataset: in its file.
+        shape: of a row, as it is handed out.
+        dtype: as it is handed out.
+        arrange: stored rows -> rows as they are handed out; raises Unusable where their values cannot be meant.
+    """
+
+    dataset: h5py.Dataset
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    arrange: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def open_column(file: h5py.File, name: str) -> Column:
+    """The column `name`, from what its header says.
+
+    Raises:
+        Unusable: where it cannot be used.
+        DamagedError: where its header cannot be read.
+    """
+    dataset, stored = _dataset(file, name)
+    shape = dataset.shape[1:]
+    if name == "pixels":
+        return _frames(dataset, shape, stored)
+    if name in QUANTITIES:
+        return _quantity(dataset, shape, stored)
+    if stored.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None:
+        raise Unusable("holds rows of varying length or references, it has to hold numbers or text")
+    return Column(dataset, shape, stored, lambda rows: rows.astype(stored, copy=False))
+
+
+def _dataset(file: h5py.File, name: str) -> tuple[h5py.Dataset, np.dtype[Any]]:
+    """The dataset behind a name, following links, and its type in this machine's byte order."""
+    try:
+        item = file[name]
+        if not isinstance(item, h5py.Dataset):
+            raise Unusable(f"is a {'group' if isinstance(item, h5py.Group) else 'type'}, it has to be a dataset")
+        stored = item.dtype.newbyteorder("=")
+    except TypeError as error:
+        raise Unusable(f"has a type without a NumPy equivalent ({error})") from None
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        link = file.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise Unusable(f"is a link to {link.path} in {link.filename}, which cannot be opened") from None
+        if isinstance(link, h5py.SoftLink):
+            raise Unusable(f"is a link to {link.path}, which is not in the file") from None
+        raise DamagedError(f"{file.filename} is damaged: column {name!r} cannot be opened ({error})") from None
+    if not item.shape:
+        raise Unusable("is a single value, it has to have a row a robot step")
+    return item, stored
+
+
+def _quantity(dataset: h5py.Dataset, shape: tuple[int, ...], stored: np.dtype[Any]) -> Column:
+    if stored.kind not in "fiub":
+        raise Unusable(f"holds {_kind(stored)}, it has to hold numbers")
+    if len(shape) > 1 or 0 in shape:
+        raise Unusable(f"has the shape {dataset.shape}, it has to be (rows, numbers)")
+    if stored.kind == "f":
+        dtype = np.dtype(np.float64 if stored.itemsize > 4 else np.float32)
+    else:
+        dtype = np.dtype(np.float64 if stored.itemsize > 2 else np.float32)  # float32 holds 24 bits exactly
+
+    def arrange(rows: NDArray[Any]) -> NDArray[Any]:
+        return rows.astype(dtype, copy=False).reshape(len(rows), *(shape or (1,)))
+
+    return Column(dataset, shape or (1,), dtype, arrange)
+
+
+def _frames(dataset: h5py.Dataset, shape: tuple[int, ...], stored: np.dtype[Any]) -> Column:
+    if stored.kind not in "fiu":
+        raise Unusable(f"holds {_kind(stored)}, {RGB}")
+    if len(shape) != 3 or 3 not in (shape[0], shape[2]) or 0 in shape:
+        raise Unusable(f"has the shape {dataset.shape}, {RGB}")
+    channels_first = shape[2] != 3
+
+    def arrange(rows: NDArray[Any]) -> NDArray[Any]:
+        rows = _bytes(rows)
+        return np.ascontiguousarray(np.moveaxis(rows, 1, -1)) if channels_first else rows
+
+    return Column(dataset, (*shape[1:], 3) if channels_first else shape, np.dtype(np.uint8), arrange)
+
+
+def _bytes(rows: NDArray[Any]) -> NDArray[np.uint8]:
+    """Frames as uint8: floats are taken to go from 0 to 1, whole numbers from 0 to 255."""
+    if rows.dtype == np.uint8:
+        return rows
+    top = 1 if rows.dtype.kind == "f" else 255
+    wrong = ~((rows >= 0) & (rows <= top))  # not a number is wrong too
+    if wrong.any():
+        kind = "floats" if top == 1 else "whole numbers"
+        raise Unusable(f"has the value {rows[wrong][0]}; frames of {kind} have to go from 0 to {top}, or be uint8")
+    return np.round(rows * np.float32(255)).astype(np.uint8) if top == 1 else rows.astype(np.uint8)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """What a user would call the type."""
+    if h5py.check_string_dtype(dtype) is not None or dtype.kind == "S":
+        return "text"
+    return {"O": "rows of varying length", "V": "records", "c": "complex numbers", "b": "true or false"}.get(
+        dtype.kind, str(dtype)
+    )

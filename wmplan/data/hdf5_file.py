@@ -1,0 +1,69 @@
+"""Opening an HDF5 file that somebody else wrote, or is still writing: what is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401, its import registers the compression filters
+
+from wmplan.data.meta import DamagedError, DataError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+LFS_POINTER = b"version https://git-lfs.github.com/"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks answer
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file to read. Where the file system has no locks, without one.
+
+    Raises:
+        DamagedError: where the file is cut short or damaged.
+        DataError: where it is missing, locked, may not be read or is no HDF5 file.
+    """
+    try:
+        try:
+            return h5py.File(path, "r")
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return h5py.File(path, "r", locking=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _explained(path, error) from None
+
+
+def _explained(path: Path, error: Exception) -> DataError:
+    """What the library's error comes from."""
+    text = " ".join(str(error).split())
+    if not path.exists():
+        return DataError(f"{path} does not exist")
+    if path.is_dir():
+        return DataError(f"{path} is a folder, it has to be an HDF5 file")
+    if isinstance(error, BlockingIOError):
+        return DataError(
+            f"{path} is locked: another program has it open for writing; wait until that program has closed it"
+        )
+    if "already open for write" in text:
+        return DataError(
+            f"{path} was not closed by the program that writes it: wait until that program has ended, or, if it was "
+            f"killed, mend the file with h5clear -s {path}"
+        )
+    number = error.errno if isinstance(error, OSError) else None
+    if number:
+        return DataError(f"{path} cannot be read: {os.strerror(number)}")
+    return _judged_by_content(path, text)
+
+
+def _judged_by_content(path: Path, text: str) -> DataError:
+    with open(path, "rb") as file:
+        start = file.read(len(LFS_POINTER))
+    if start.startswith(LFS_POINTER):
+        return DataError(f"{path} is a Git LFS pointer in place of the file: fetch it with git lfs pull")
+    if sizes := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
+        return DamagedError(f"{path} is cut short: it has {sizes[1]} of {sizes[2]} bytes")
+    if start.startswith(SIGNATURE[: len(start)]):
+        return DamagedError(f"{path} is cut short or damaged ({text})")
+    return DamagedError(f"{path} is no HDF5 file, or its first bytes are damaged: it begins with {start[:8]!r}")
