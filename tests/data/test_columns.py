@@ -197,4 +197,4 @@ def test_a_link_to_another_file_is_followed(wild_file: Wild) -> None:
     store = EpisodeStore.open(wild_file(edit))
     np.testing.assert_array_equal(store.column("action"), expected)
     np.testing.assert_array_equal(store.column("again"), store.column("state"))
-    assert [path.name for path in store.files] == ["other.h5", "mine.h5"]
+    assert [path.name for path in store.files] == ["mine.h5", "other.h5"]

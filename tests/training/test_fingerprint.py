@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from wmplan.data import EpisodeStore
-from wmplan.data.shard import link_shards
+from wmplan.data.shard_writer import link_shards
 from wmplan.training import fingerprint as module
 from wmplan.training.fingerprint import fingerprint, tensors_hash
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wmplan.checked import json_hash
 from wmplan.durable import write_durably
 from wmplan.errors import UserError
 from wmplan.settings.build import build
@@ -71,7 +71,7 @@ class StoreMeta:
     def write(self, folder: Path) -> None:
         """Write meta.json into `folder`, with a check of its content."""
         document = {"format": FORMAT, "format_version": VERSION, **asdict(self)}
-        document["sha256"] = _checksum(document)
+        document["sha256"] = json_hash(document)
         write_file(folder / "meta.json", (json.dumps(document, indent=1) + "\n").encode())
 
     @classmethod
@@ -84,14 +84,15 @@ class StoreMeta:
         path = folder / "meta.json"
         try:
             document: dict[str, Any] = json.loads(path.read_bytes())
+            checksum = document.pop("sha256", None) if isinstance(document, dict) else None
+            found = json_hash(document)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON ({error}); collect again into another folder") from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise DataError(f"{path} does not describe a wmplan data set")
-        checksum = document.pop("sha256", None)  # older versions wrote none
-        if checksum is not None and checksum != _checksum(document):
+        if checksum is not None and checksum != found:  # older versions wrote none
             raise DamagedError(
                 f"{path} is not what was written: put it back, or, if it was edited on purpose, delete its entry sha256"
             )
@@ -105,11 +106,6 @@ class StoreMeta:
         if meta.episodes < 1 or meta.episodes_per_shard < 1:
             raise DataError(f"{path} has wrong entries: episodes and episodes_per_shard must be at least 1")
         return meta
-
-
-def _checksum(document: dict[str, Any]) -> str:
-    """SHA-256 of what a document says, however it is laid out."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -81,7 +81,7 @@ class Shard:
         """(shape of a row, dtype) by name, of the columns that can be read."""
         self.unusable: dict[str, str] = {}
         """Why the others cannot, by name; goes on from "column 'NAME' "."""
-        self.files: list[Path] = []
+        self.files = [self.path]
         """Every file that rows come from, this one first."""
         for name in sorted(set(names) - set(INDEX), key=lambda one: one != "action"):
             try:
@@ -151,6 +151,21 @@ class Shard:
             return self._column(name).arrange(self._stored(name, start, stop))
         except Unusable as why:
             raise DataError(f"{self.path}: column {name!r}, rows {start} to {stop or 'the last'}: it {why}") from None
+
+    def require_episodes(self, episodes: range) -> None:
+        """Raise unless these episodes are what the file holds, in their order and without gaps; the last may lack.
+
+        Raises:
+            DamagedError: where the index says otherwise, or not what `episode_idx` says.
+        """
+        count, lengths = len(self.lengths), self.lengths
+        told = np.repeat(np.arange(count) + episodes.start, lengths)
+        contiguous = np.array_equal(self.offsets, np.cumsum(lengths) - lengths)
+        if count > len(episodes) or not contiguous or not np.array_equal(self.read("episode_idx"), told):
+            raise DamagedError(
+                f"{self.path} is damaged: its index is not that of the episodes {episodes.start} to "
+                f"{episodes.stop - 1}; delete it and run the same collect command again"
+            )
 
     def close(self) -> None:
         """Close the file."""

@@ -6,8 +6,7 @@ file that stable-worldmodel's loader takes: stable_worldmodel.data.HDF5Dataset(p
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from wmplan.data.finite import not_finite
 from wmplan.data.formats import describe, public_files
-from wmplan.data.meta import DamagedError, DataError, StoreMeta
+from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.shard import Shard
 
 OPEN_SHARDS = 16  # file handles kept
@@ -36,6 +35,7 @@ class EpisodeStore:
         paths: the HDF5 files, in the order of their episodes.
         meta: what is known of them; what the files tell themselves where left out.
         task: Gymnasium id the data is taken to be of, where `meta` is left out.
+        episodes: those that a collection puts into each file, which may end early; any where left out.
 
     Attributes:
         lengths: rows of each episode, of shape (E,); one more than its robot steps.
@@ -43,25 +43,32 @@ class EpisodeStore:
         columns: (shape of a row, dtype) by name. Frames (`pixels`) are uint8 (H, W, 3); `action`, `proprio`, `state`
             and `physics_state` are floats (N,), whatever the files hold.
         unusable: why other things in the first file are no columns, by name; goes on from "column 'NAME' ".
-        files: every file that rows come from.
+        files: every file that rows come from: `paths`, each followed by what it links to.
 
     Raises:
         DataError: where a file is missing, locked or damaged, or cannot be read as a data set.
     """
 
-    def __init__(self, paths: Iterable[Path], meta: StoreMeta | None = None, *, task: str | None = None) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        meta: StoreMeta | None = None,
+        *,
+        task: str | None = None,
+        episodes: Sequence[range] | None = None,
+    ) -> None:
         self.paths = list(paths)
         self._open: dict[int, Shard] = {}
         if not self.paths:
             raise DataError("a data set needs at least one HDF5 file")
         try:
-            self._read_indices()
+            self._read_indices(episodes)
             self.meta = describe(self, task) if meta is None else meta
         except BaseException:
             self.close()
             raise
 
-    def _read_indices(self) -> None:
+    def _read_indices(self, episodes: Sequence[range] | None) -> None:
         """Open every file once, and put their episodes after each other."""
         lengths, local, shards = [], [], []
         self.files: list[Path] = []
@@ -71,6 +78,8 @@ class EpisodeStore:
             if number == 0:
                 self.columns, self.unusable = shard.columns, shard.unusable
             _require_columns(self, shard)
+            if episodes is not None:
+                shard.require_episodes(episodes[number])
             self.files += [file for file in shard.files if file not in self.files]
             lengths.append(shard.lengths)
             local.append(shard.offsets)
@@ -99,7 +108,7 @@ class EpisodeStore:
         meta = StoreMeta.read(folder)
         wanted = {shard_path(folder, shard): meta.shard_episodes(shard) for shard in range(meta.num_shards)}
         present = [path for path in wanted if path.is_file()]
-        store = cls(present, meta) if present else None
+        store = cls(present, meta, episodes=[wanted[path] for path in present]) if present else None
         counts: list[int] = np.bincount(store._shard_of, minlength=len(present)).tolist() if store else []
         whole = sum(count == len(wanted[path]) for path, count in zip(present, counts, strict=True))
         if store is None or (whole < len(wanted) and not partial):
@@ -107,7 +116,6 @@ class EpisodeStore:
                 f"{folder} is unfinished: it has {whole} of {len(wanted)} shards; run the same collect command again "
                 "to go on"
             )
-        store._require_collected([wanted[path] for path in present])
         if task is not None:
             store.require_task(task)
         return store
@@ -185,14 +193,6 @@ class EpisodeStore:
         if count:
             yield count, number, first, stop
 
-    def hashes(self, *, progress: bool = False) -> dict[Path, str]:
-        """SHA-256 of every file that rows come from: the data is the same where they are. A second for a gigabyte."""
-        found = {}
-        for path in tqdm(self.files, desc="check data", unit="file", disable=None if progress else True):
-            with open(path, "rb") as file:
-                found[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        return found
-
     def check_finite(self) -> None:
         """Raise a DataError that names the episode and step of the first action or state that is not finite."""
         names = [name for name, (_, dtype) in self.columns.items() if dtype.kind == "f"]
@@ -205,20 +205,6 @@ class EpisodeStore:
         for shard in self._open.values():
             shard.close()
         self._open.clear()
-
-    def _require_collected(self, episodes: list[range]) -> None:
-        """Raise unless each shard's index is that of the episodes which a collection puts there, in their order."""
-        for number, wanted in enumerate(episodes):
-            of_shard = self._shard_of == number
-            lengths, offsets = self.lengths[of_shard], self._local[of_shard]
-            shard = self._shard(number)
-            expected = np.repeat(np.arange(len(lengths)) + wanted.start, lengths)
-            right = len(lengths) <= len(wanted) and np.array_equal(offsets, np.cumsum(lengths) - lengths)
-            if not right or not np.array_equal(shard.read("episode_idx"), expected):
-                raise DamagedError(
-                    f"{shard.path} is damaged: its index is not that of the episodes {wanted.start} to "
-                    f"{wanted.stop - 1}; delete it and run the same collect command again"
-                )
 
     def _shard(self, number: int) -> Shard:
         shard = self._open.pop(number, None) or Shard(self.paths[number], check=False)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -31,7 +30,7 @@ def fingerprint(store: EpisodeStore, known: Mapping[str, Mapping[str, Any]] | No
         Name of each file below the data's folder -> its `sha256` and `stamp`; and under `meta.json` the hash of what
         the data set says of itself.
     """
-    paths = list(dict.fromkeys(source for path in store.paths for source in [path, *virtual_sources(path)]))
+    paths = store.files
     root = common_folder(paths)
     told = {name: value for name, value in asdict(store.meta).items() if name != "versions"}
     found: Files = {"meta.json": {"sha256": json_hash(json_ready(told)), "stamp": []}}
@@ -44,21 +43,6 @@ def fingerprint(store: EpisodeStore, known: Mapping[str, Mapping[str, Any]] | No
             digest = hashed[key] if key in hashed else file_hash(path, bar)
             found[path.relative_to(root).as_posix()] = {"sha256": digest, "stamp": stamps[path]}
     return found
-
-
-def virtual_sources(path: Path) -> Iterator[Path]:
-    """The files whose content a HDF5 file shows as its own."""
-    with h5py.File(path, "r") as file:
-        names = {
-            source.file_name
-            for dataset in file.values()
-            if isinstance(dataset, h5py.Dataset) and dataset.is_virtual
-            for source in dataset.virtual_sources()
-        }
-    for name in sorted(names - {"."}):
-        source = path.parent / name
-        if source.is_file():
-            yield source
 
 
 def common_folder(paths: list[Path]) -> Path:
