@@ -283,7 +283,7 @@ def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], mes
 
 def test_an_unknown_task_is_named(tmp_path: Path) -> None:
     for task in ("wmplan.envs:wmplan/PushU-v0", "no_such_module:X-v0"):
-        with pytest.raises(DataError, match=f"task={task} is no Gymnasium id"):
+        with pytest.raises(DataError, match=f"task '{task}' cannot be made"):
             collect(small(tmp_path / "data", task=task))
     assert not (tmp_path / "data").exists()
 
