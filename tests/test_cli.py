@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
 
 from wmplan import cli
 from wmplan.errors import UserError
@@ -94,6 +97,77 @@ def test_path_that_cannot_be_written_gets_one_line(capsys: pytest.CaptureFixture
 )
 def test_any_text_is_taken_as_it_stands(name: str) -> None:
     assert compose("collect", [f"out={name}"])["out"] == name
+    assert cli.read_settings("collect", [f"out={name}"])["out"] == name
+
+
+NUMBERS = ["1e3", "1.10", "010", "007", "1_000", "0x1F", "0b1", "+1", "-0", ".5", "1.", "inf", "-inf", "nan", "1e999"]
+OTHERS = [
+    "null",
+    "Null",
+    "~",
+    "true",
+    "False",
+    "on",
+    "2024-01-01",
+    "1:30",
+    "int(3)",
+    "str(a)",
+    "[a]",
+    "{a: 1}",
+    "[[1]]",
+]
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, *OTHERS, "9" * 5000, "[" * 500])
+def test_a_name_that_looks_like_something_else_is_taken_as_it_stands(name: str) -> None:
+    settings = cli.read_settings("train", [f"data={name}", f"out={name}", f"name={name}"])
+    assert [settings[key] for key in ("data", "out", "name")] == [name] * 3
+    if not name.startswith("-"):
+        assert cli.read_settings("diagnose", [name])["dir"] == name
+
+
+@pytest.mark.parametrize(
+    "key", ["demo.model", "robot.out", "collect.task.id", "bench.out", "serve.goal", "import.file"]
+)
+def test_every_command_takes_names_as_they_stand(key: str) -> None:
+    command, _, path = key.partition(".")
+    overrides = [f"{path}=1e3", *(["out=x"] if command in ("collect", "import") else [])]
+    found = cli.read_settings(command, overrides)
+    for name in path.split("."):
+        found = found[name]
+    assert found == "1e3"
+
+
+@pytest.mark.parametrize("key", ["model", "protocol.rule", "device"])
+def test_null_stays_null_where_it_says_something(key: str) -> None:
+    settings = cli.read_settings("eval", ["out=null", f"{key}=null"])
+    for name in key.split("."):
+        settings = settings[name]
+    assert settings is None
+    assert cli.read_settings("eval", ["out=null"])["out"] == "null"
+    assert cli.read_settings("eval", ["out=x", "protocol.rule='null'"])["protocol"]["rule"] == "null"
+
+
+def test_numbers_and_lists_stay_what_they_are() -> None:
+    settings = cli.read_settings(
+        "eval", ["out=x", "episodes=1e3", "rows=[noop]", "planner=cem", "planner.min_std=1e-3"]
+    )
+    assert settings["episodes"] == 1000 and settings["rows"] == ["noop"] and settings["planner"]["min_std"] == 0.001
+    assert cli.read_settings("train", ["data=x", "out=x", "joint.learning_rate=1e-3"])["joint"]["learning_rate"] == 1e-3
+
+
+@budget(max_examples=25, deadline=None)
+@given(
+    st.one_of(
+        st.floats().map(repr),
+        st.integers().map(hex),
+        st.decimals().map(str),
+        st.dates().map(str),
+        st.booleans().map(str),
+    ).map(lambda text: text.replace("$", ""))
+    | st.text(st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters="$'\"\\ "), min_size=1)
+)
+def test_any_name_is_the_one_that_is_used(name: str) -> None:
     assert cli.read_settings("collect", [f"out={name}"])["out"] == name
 
 

@@ -30,6 +30,7 @@ class Command:
         free: keys under which any further key may be given, for what they configure to judge.
         positional: the setting that an argument without "=" stands for, if any.
         resumes: whether running it again after an interruption goes on where it stopped.
+        text: settings that are text beside those of the target.
     """
 
     run: Run
@@ -37,10 +38,26 @@ class Command:
     free: tuple[str, ...] = ()
     positional: str | None = None
     resumes: bool = False
+    text: tuple[str, ...] = ()
 
     @property
     def purpose(self) -> str:
         return (inspect.getdoc(self.run) or "").splitlines()[0]
+
+    def load_target(self) -> Callable[..., Any] | None:
+        """What the settings are given to."""
+        if self.target is None:
+            return None
+        module, _, attribute = self.target.partition(":")
+        target: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        return target
+
+    def text_keys(self) -> dict[str, bool]:
+        """The settings that are text, and whether null is one of their values."""
+        from wmplan.settings.text import text_keys
+
+        target = self.load_target()
+        return (text_keys(target) if target else {}) | dict.fromkeys(self.text, False)
 
 
 COMMANDS: dict[str, Command] = {}
@@ -157,7 +174,7 @@ def train(settings: Settings) -> None:
     print(f"{config.out}/model: evaluate it with wmplan eval model={config.out}/model task={task['name']} out=DIR")
 
 
-@command("diagnose", target="wmplan.evaluation.diagnose:DiagnoseConfig", positional="dir")
+@command("diagnose", target="wmplan.evaluation.diagnose:DiagnoseConfig", positional="dir", text=("dir",))
 def diagnose(settings: Settings) -> None:
     """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
 
@@ -174,7 +191,13 @@ def diagnose(settings: Settings) -> None:
     run(folder, build(DiagnoseConfig, settings))
 
 
-@command("import", target="wmplan.models.public.importer:ImportOptions", free=("architecture",), positional="file")
+@command(
+    "import",
+    target="wmplan.models.public.importer:ImportOptions",
+    free=("architecture",),
+    positional="file",
+    text=("file", "out"),
+)
 def import_model(settings: Settings) -> None:
     """Bring another lab's checkpoint into our form: LeWM, DINO-WM, JEPA-WM, V-JEPA 2-AC, stable-worldmodel folders.
 
@@ -341,7 +364,8 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     Raises:
         UserError: at an argument that is not one of the command's.
     """
-    from wmplan.settings.compose import compose, has_config, quoted
+    from wmplan.settings.compose import compose, has_config
+    from wmplan.settings.text import quoted
 
     one = COMMANDS[name]
     overrides = list(arguments)
@@ -352,7 +376,7 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
         if overrides:
             raise UserError(f"it takes no settings, {overrides[0]!r} was given")
         return {}
-    settings = compose(name, overrides, one.free)
+    settings = compose(name, overrides, one.free, one.text_keys)
     for key, value in settings.items():
         if value == "???":
             form = key.upper() if key == one.positional else f"{key}=..."
@@ -376,11 +400,7 @@ def help_text(name: str, overrides: Sequence[str] = ()) -> str:
     usage = f"Usage: wmplan {name}{f' {one.positional.upper()}' if one.positional else ''}"
     if not has_config(name):
         return f"{usage}\n\n{inspect.getdoc(one.run)}"
-    target = None
-    if one.target:
-        module, _, attribute = one.target.partition(":")
-        target = getattr(importlib.import_module(module), attribute)
-    keys = explain(name, overrides, target, one.free)
+    keys = explain(name, overrides, one.load_target(), one.free)
     parts = [f"{usage} [key=value ...]", inspect.getdoc(one.run) or "", f"Keys, with their defaults:\n{keys}"]
     return "\n\n".join([*parts, *explain_parts(name, overrides)])
 

@@ -103,6 +103,7 @@ def test_numpy_and_whole_floats_are_numbers_too() -> None:
         ({"name": "a", "kind": "l3"}, "kind is 'l3'; it is one of l1, l2"),
         ({"name": "a", "fast": 1}, "fast is 1, it has to be true or false"),
         ({"name": None}, "name is None, it has to be text"),
+        ({"name": 1e3}, "name is the number 1000.0, it has to be text: in quotes it is taken as it stands"),
         ({"name": "a", "folder": ""}, "folder is '', it has to be a path"),
         ({"name": "a", "options": 3}, "options is 3, it has to be a mapping of keys to values"),
         ({"name": "a", "inner": {"rate": 10**400}}, f"inner.rate is {10**400}, it has to be a number"),

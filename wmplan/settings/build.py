@@ -104,8 +104,10 @@ def convert(value: Any, hint: Any, path: str) -> Any:
     if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: convert(entry, inner[1], _join(path, key)) for key, entry in value.items()}
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if hint is str:  # out=2024 is a name too
+        if hint is str and isinstance(value, int):  # 2024 is a name too
             return str(value)
+        if hint is str:  # 1.10 and 1e3 would become other names
+            raise UserError(f"{path} is the number {value!r}, it has to be text: in quotes it is taken as it stands")
         number = as_int(value) if hint is int else as_float(value) if hint is float else None
         if number is not None:
             return number

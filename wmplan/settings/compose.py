@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wmplan.errors import UserError
 from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
 CONFIGS = "wmplan.configs"
 
@@ -32,7 +32,12 @@ def has_config(command: str) -> bool:
     return (importlib.resources.files(CONFIGS) / f"{command}.yaml").is_file()
 
 
-def compose(command: str, overrides: Sequence[str] = (), free: Collection[str] = ()) -> dict[str, Any]:
+def compose(
+    command: str,
+    overrides: Sequence[str] = (),
+    free: Collection[str] = (),
+    text: Callable[[], Mapping[str, bool]] = dict,
+) -> dict[str, Any]:
     """The settings of `configs/<command>.yaml` with `key=value` overrides, as plain dicts, lists and numbers.
 
     A setting that has to be given and was not is "???".
@@ -40,6 +45,7 @@ def compose(command: str, overrides: Sequence[str] = (), free: Collection[str] =
     Args:
         free: keys under which any further key may be given, for what they configure to judge: with "planner",
             planner.temperature=1.
+        text: gives the keys that take text, which is taken as it was written; see text_keys().
 
     Raises:
         UserError: at a key, a choice or a value that does not fit.
@@ -50,7 +56,8 @@ def compose(command: str, overrides: Sequence[str] = (), free: Collection[str] =
         choices = [one for one in overrides if _key(one) in groups]
         for one in choices:
             _check_choice(*one.split("=", 1))
-        known = keys(OmegaConf.to_container(hydra.compose(command, choices), resolve=False))
+        defaults = OmegaConf.to_container(hydra.compose(command, choices), resolve=False)
+        known = keys(defaults)
         for index, one in enumerate(overrides):
             if _key(one) in groups | known:
                 continue
@@ -59,6 +66,9 @@ def compose(command: str, overrides: Sequence[str] = (), free: Collection[str] =
                 continue
             leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
             raise UserError(f"there is no key {_key(one)!r}; {did_you_mean(_key(one), leaves | groups)}")
+        for index, one in enumerate(overrides):
+            if _key(one) in known - groups:
+                overrides[index] = take_as_written(one, _value(defaults, _key(one)), text)
         try:
             settings = OmegaConf.to_container(hydra.compose(command, overrides), resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
@@ -75,6 +85,12 @@ def keys(settings: Any, path: str = "") -> set[str]:
     return here.union(*(keys(value, f"{path}{key}.") for key, value in settings.items()))
 
 
+def _value(settings: Any, key: str) -> Any:
+    for name in key.split("."):
+        settings = settings[name]
+    return settings
+
+
 def _readable(override: str) -> str:
     """The override with its value in quotes where Hydra's grammar would trip over it (a path with a space in it)."""
     if re.match(r"--?\w", override):
@@ -83,16 +99,7 @@ def _readable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or not re.fullmatch(r"[\w.]+", key):
         raise UserError(f"{override!r} is not a setting; settings are written key=value")
-    try:
-        plain = not OverridesParser.create().parse_override(override).is_sweep_override()  # a,b is a text too
-    except HydraException:
-        plain = False
-    return override if plain else f"{key}={quoted(value)}"
-
-
-def quoted(value: str) -> str:
-    """`value` as text in Hydra's grammar."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key}={quoted(value)}" if read(override) is UNREADABLE else override
 
 
 def _groups(command: str) -> set[str]:
