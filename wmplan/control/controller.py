@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wmplan.control.arrival import Approach, Reach, continued
 from wmplan.control.gate import LimitsGate
 from wmplan.control.history import History, Observation, encode, read_observation
 from wmplan.control.limits import Limits
@@ -30,8 +31,8 @@ class Controller:
         objective: cost of predicted latents; None for the squared distance to the goal's latent at the last step.
         limits: the last gate; None for the model's action bounds.
         receding_horizon: robot steps between two plans; None for one model step.
-        arrive_in: robot steps after which the goal should be reached: the plan's horizon shrinks towards that time.
-            None for the planner's own horizon all the time.
+        arrive_in: robot steps after which the goal should be reached: the plan's horizon shrinks towards that time,
+            which counts anew as wmplan.control.arrival says. None for the planner's own horizon all the time.
         min_horizon: model steps that the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions; see LatentCost.
 
@@ -65,6 +66,8 @@ class Controller:
         self.receding = RecedingHorizon(planner, spec.action_dim, spec.action_block, schedule)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.goal: torch.Tensor | None = None
+        self.reach: Reach | None = None  # around the goal
+        self.approaches: list[Approach] = []
         self.last_cost: LatentCost | None = None
         self.planned, self.plan_ms = False, 0.0
 
@@ -99,7 +102,8 @@ class Controller:
             numbers = [numbers[0] + index for index in range(batch)]
         if len(numbers) != batch:
             raise ValueError(f"there are {len(numbers)} seeds for {batch} goals")
-        self.goal, self.last_cost = goal_latent, None
+        self.reach = Reach.around(self.model, self.objective, self.receding.schedule, goal_latent)
+        self.goal, self.last_cost, self.approaches = goal_latent, None, [Approach()] * batch
         self.history.reset()
         self.gate.reset(batch)
         self.receding.reset(numbers)
@@ -125,20 +129,32 @@ class Controller:
 
         self.planned = self.receding.due
         if self.planned:
-            context, past_actions = self.history.context()
-            self.last_cost = LatentCost(
-                self.model,
-                self.objective,
-                context,
-                self.goal,
-                past_actions=past_actions,
-                correction=self.receding.schedule.correction,
-            )
-            change = self.gate.limits.max_change
-            limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
-            self.receding.replan(self.last_cost, limits)
+            self._replan()
             self.plan_ms = 1000 * (time.perf_counter() - began)
         proprio = None if seen.proprio is None else seen.proprio[:, 0].cpu().numpy()
         sent = self.gate(self.receding.next_actions().cpu().numpy(), proprio)
         self.history.add_action(torch.from_numpy(sent).to(self.device))
         return sent if batched else sent[0]
+
+    def _replan(self) -> None:
+        """Search from here, looking as far ahead as each robot's arrival is."""
+        assert self.goal is not None
+        context, past = self.history.context()
+        receding, schedule = self.receding, self.receding.schedule
+        so_far = [one.later(receding.since_plan) for one in self.approaches]
+        approaches = continued(self.model, self.objective, schedule, context, past, self.goal, self.reach, so_far)
+        longest, block = self.planner.config.horizon, self.model.spec.action_block
+        arrivals = [schedule.horizon(one.elapsed, block, longest) for one in approaches]
+        self.last_cost = LatentCost(
+            self.model,
+            self.objective,
+            context,
+            self.goal,
+            past_actions=past,
+            correction=schedule.correction,
+            arrival=torch.tensor(arrivals, device=self.device) if min(arrivals) < max(arrivals) else None,
+        )
+        change = self.gate.limits.max_change
+        limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
+        receding.replan(self.last_cost, limits, max(arrivals))
+        self.approaches = approaches

@@ -21,8 +21,8 @@ class Schedule:
     Attributes:
         receding_horizon: robot steps between two plans; None for one model step.
         arrive_in: robot steps after which the goal should be reached: the plan then ends there (at most a model step
-            earlier, never later), its horizon shrinking as the time comes near. None for the planner's own horizon all
-            the time.
+            earlier, never later), its horizon shrinking as the time comes near. They count from a reset or a new goal,
+            and anew where wmplan.control.arrival says so. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
     """
@@ -57,6 +57,10 @@ class Schedule:
         left = (self.arrive_in - elapsed) // action_block  # between model steps rather early than late
         return min(max(left, self.min_horizon), longest)
 
+    def is_late(self, elapsed: int, action_block: int) -> bool:
+        """Whether the goal should have been reached a model step ago or earlier: what is less is no delay."""
+        return self.arrive_in is not None and elapsed >= self.arrive_in + action_block
+
 
 class RecedingHorizon:
     """Plans, and hands the plan out one robot step at a time.
@@ -86,9 +90,14 @@ class RecedingHorizon:
         planned = self.plan.actions.shape[1] * self.action_block
         return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, planned)
 
-    def replan(self, cost: Cost, constraints: Sequence[Constraint] = ()) -> Plan:
-        """Search from here; the planner starts at its last plan, shifted by the time that passed."""
-        horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
+    def replan(self, cost: Cost, constraints: Sequence[Constraint] = (), horizon: int | None = None) -> Plan:
+        """Search from here; the planner starts at its last plan, shifted by the time that passed.
+
+        Args:
+            horizon: model steps, in place of those that the schedule has at this time.
+        """
+        if horizon is None:
+            horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
         elapsed = None if self.plan is None else self.since_plan
         self.plan = self.planner.plan(cost, horizon=horizon, elapsed=elapsed, constraints=constraints)
         self.since_plan = 0

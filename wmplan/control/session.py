@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wmplan.control.arrival import Approach, Reach, continued
 from wmplan.control.frame_history import FrameHistory, Moment, encode_together
 from wmplan.control.history import Seen, encode, read_observation
 from wmplan.control.limits import Limits
@@ -41,10 +43,32 @@ class _Prepared:
     context: list[Moment]
     before: list[Moment]  # the context of one model step ago; empty where there is none
     committed: NDArray[np.float32]  # (k, a)
-    elapsed: int  # robot steps since the first frame with this goal
-    arrival: int  # model step at which the goal should be reached
-    horizon: int
-    warm: WarmStart
+    last: WarmStart  # what the search before left, as it stands now
+    approach: Approach
+
+    @cached_property
+    def arrival(self) -> int:
+        """Model step at which the goal should be reached."""
+        session = self.session
+        return session.schedule.horizon(
+            self.approach.elapsed, session.model.spec.action_block, session.planner.config.horizon
+        )
+
+    @cached_property
+    def horizon(self) -> int:
+        """Model steps of the plan: at least one is not committed; beyond its arrival it keeps to the goal."""
+        block = self.session.model.spec.action_block
+        return max(self.arrival, -(-(len(self.committed) + block) // block))
+
+    @cached_property
+    def warm(self) -> WarmStart:
+        """What the search starts from."""
+        return self.last.fitted(self.horizon, self.session.model.spec.action_dim)
+
+    @property
+    def inputs(self) -> Hashable:
+        """Sessions of the same can be given to the model together."""
+        return self.session.settings, len(self.context)
 
     @property
     def kind(self) -> Hashable:
@@ -52,7 +76,7 @@ class _Prepared:
         config = self.session.planner.config
         phase = 0 if config.parameterization in ("free", "held") else self.warm.clock % config.knot_spacing
         warm = (self.warm.actions is not None, self.warm.elites is not None)
-        return self.session.settings, len(self.context), self.arrival, self.horizon, phase, warm
+        return self.inputs, self.arrival, self.horizon, phase, warm
 
 
 class PlanningSession:
@@ -88,6 +112,8 @@ class PlanningSession:
         self.settings: Hashable = (id(model), json.dumps(settings, sort_keys=True, default=repr), change)
         self.lock = threading.RLock()
         self.goal: Tensor | None = None
+        self.reach: Reach | None = None  # around the goal
+        self._approach: Approach | None  # up to the newest frame; None before the first with this goal
         self.reset(seed)
 
     @property
@@ -105,15 +131,16 @@ class PlanningSession:
         if batched:
             raise ValueError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
         latent = encode(self.model, seen)
+        reach = Reach.around(self.model, self.objective, self.schedule, latent)
         with self.lock:
-            self.goal, self._warm, self._elapsed = latent, WarmStart(), -1
+            self.goal, self.reach, self._warm, self._approach = latent, reach, WarmStart(), None
 
     def reset(self, seed: int = 0) -> None:
-        """Forget what was seen and done; the goal stays."""
+        """Forget what was seen and done; the goal stays, and is headed for as at first."""
         with self.lock:
             self.generator = environment_generators([seed], self.device)[0]
             self._history = FrameHistory(self.model.spec)
-            self._warm, self._elapsed = WarmStart(), -1
+            self._warm, self._approach = WarmStart(), None
             self._told = np.zeros((0, self.model.spec.action_dim), np.float32)
 
     def plan(self, request: PlanRequest) -> PlanReply:
@@ -143,19 +170,16 @@ class PlanningSession:
         if not self._history.frames:
             executed = executed[:0]
         history = self._history.extended(_copy(seen), torch.from_numpy(executed).to(self.device))
-        elapsed = 0 if self._elapsed < 0 else self._elapsed + len(executed)
-        arrival = self.schedule.horizon(elapsed, spec.action_block, self.planner.config.horizon)
-        # At least one model step that is not committed already; beyond its arrival the plan keeps to the goal.
-        horizon = max(arrival, -(-(len(committed) + spec.action_block) // spec.action_block))
-        warm = self._warm.shifted(len(executed), spec.action_dim).fitted(horizon, spec.action_dim)
+        approach = Approach() if self._approach is None else self._approach.later(len(executed))
+        last = self._warm.shifted(len(executed), spec.action_dim)
         before = history.context(spec.action_block) if getattr(self.model, "error_scale", None) is not None else []
         if before and before[-1].share:
             before = []  # an interpolated start would add its own error
-        return _Prepared(self, request, history, history.context(), before, committed, elapsed, arrival, horizon, warm)
+        return _Prepared(self, request, history, history.context(), before, committed, last, approach)
 
     def commit(self, done: _Prepared, actions: NDArray[np.float32], warm: WarmStart) -> None:
         """Remember what was planned for, and the plan (H * block, a)."""
-        self._history, self._elapsed = done.history, done.elapsed
+        self._history, self._approach = done.history, done.approach
         self._warm = WarmStart(warm.actions, warm.elites, done.warm.clock)
         self._told = actions[: len(done.committed) + self.receding_horizon]
 
@@ -189,10 +213,8 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
             mine = [one for one in prepared if one.session.model is model]
             encode_together(model, [moment for one in mine for moment in (*one.context, *one.before)])
         replies: dict[int, PlanReply] = {}
-        groups: dict[Hashable, list[_Prepared]] = {}
-        for one in prepared:
-            groups.setdefault(one.kind, []).append(one)
-        found = [(group, _search(group, began)) for group in groups.values()]
+        prepared = _continued(prepared)
+        found = [(group, _search(group, began)) for group in _grouped(prepared, lambda one: one.kind)]
         for group, results in found:
             for one, (actions, cost, feasible, _) in zip(group, results, strict=True):
                 rest = actions[len(one.committed) :].copy()
@@ -209,13 +231,38 @@ Result = tuple[NDArray[np.float32], float, bool, WarmStart]
 """Actions (H * block, a), their cost, whether they keep the hard constraints, and what the next search starts from."""
 
 
+def _grouped(prepared: list[_Prepared], key: Callable[[_Prepared], Hashable]) -> list[list[_Prepared]]:
+    """The sessions in groups of the same key."""
+    groups: dict[Hashable, list[_Prepared]] = {}
+    for one in prepared:
+        groups.setdefault(key(one), []).append(one)
+    return list(groups.values())
+
+
+def _inputs(group: list[_Prepared]) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Context latents (B, T, *latent), the actions executed between (B, T - 1, A), None if T is 1, and goal latents."""
+    steps = (len(group[0].context) - 1) * group[0].session.model.spec.action_block
+    context = torch.stack([torch.cat([moment.latent for moment in one.context]) for one in group])
+    past = torch.stack([one.history.executed(steps) for one in group]) if steps else None
+    return context, past, torch.cat([one.session.goal for one in group if one.session.goal is not None])
+
+
+def _continued(prepared: list[_Prepared]) -> list[_Prepared]:
+    """The same, with what their frames say of their approaches."""
+    found: dict[int, _Prepared] = {}
+    for group in _grouped(prepared, lambda one: one.inputs):
+        first, (context, past, goal) = group[0].session, _inputs(group)
+        reach = Reach.stacked([one.session.reach for one in group])
+        so_far = [one.approach for one in group]
+        approaches = continued(first.model, first.objective, first.schedule, context, past, goal, reach, so_far)
+        found |= {id(one): replace(one, approach=now) for one, now in zip(group, approaches, strict=True)}
+    return [found[id(one)] for one in prepared]
+
+
 def _search(group: list[_Prepared], began: float) -> list[Result]:
     """One search for prepared sessions of the same kind."""
     first, sessions = group[0].session, [one.session for one in group]
-    spec, steps = first.model.spec, (len(group[0].context) - 1) * first.model.spec.action_block
-    context = torch.stack([torch.cat([m.latent for m in one.context]) for one in group])  # (B, T, *latent)
-    past = torch.stack([one.history.executed(steps) for one in group]) if steps else None  # (B, T - 1, A)
-    goal = torch.cat([session.goal for session in sessions if session.goal is not None])
+    spec, (context, past, goal) = first.model.spec, _inputs(group)
     correction = first.schedule.correction
     cost = LatentCost(
         first.model,

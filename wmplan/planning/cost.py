@@ -63,8 +63,8 @@ class LatentCost:
         past_actions: executed between the context frames, of shape (B, T - 1, A).
         max_batch_bytes: bound on a chunk's memory; by default a part of what the machine has free.
         constraints: penalties and rejections on latents.
-        arrival: model step from which on the goal should be kept; an objective that reads the last step alone then
-            reads every step from this one on. None for the last step.
+        arrival: model step from which on the goal should be kept, one for all or one a row, (B,); an objective that
+            reads the last step alone then reads every step from this one on. None for the last step.
         correction: part of the model's newest error that is taken off all predictions, from 0 to 1. Feedback does
             away with errors that come and go; one that lasts, as where a robot holds still, it settles on, unless the
             model is corrected by it (offset-free control, Pannocchia & Rawlings 2003). Entries of the error count up
@@ -84,7 +84,7 @@ class LatentCost:
         max_batch_bytes: int | None = None,
         constraints: Sequence[Penalty | Rejection] = (),
         correction: float = 0.0,
-        arrival: int | None = None,
+        arrival: int | Tensor | None = None,
     ) -> None:
         if goal.shape != context[:, -1].shape:
             raise ValueError(
@@ -94,7 +94,8 @@ class LatentCost:
             raise ValueError(f"max_batch_bytes is {max_batch_bytes}, it has to be at least 1")
         if not 0 <= correction <= 1:
             raise ValueError(f"correction is {correction}, it has to be from 0 to 1")
-        if arrival is not None and arrival < 1:
+        earliest = None if arrival is None else int(torch.as_tensor(arrival).min())
+        if earliest is not None and earliest < 1:
             raise ValueError(f"arrival is {arrival}, it has to be a model step, at least 1")
         if any(constraint.on != "latents" for constraint in constraints):
             raise ValueError("a constraint on actions was given to LatentCost: give it to plan()")
@@ -105,7 +106,9 @@ class LatentCost:
             self.offset = correction * newest_error(model, context, past_actions)[:, None, None]
         with torch.no_grad():
             self.objective = start(objective, context[:, -1], goal)
-        self.arrival = arrival if self.objective.last_only else None
+        self.earliest = earliest if self.objective.last_only else None
+        if earliest is not None:
+            self.arrival = torch.as_tensor(arrival, device=context.device).expand(len(goal))[:, None]  # (B, 1)
         self.last_only = self.objective.last_only and not self.constraints
         self.max_batch_bytes = max_batch_bytes or memory_bound(context.device)
 
@@ -119,7 +122,7 @@ class LatentCost:
     def predict(self, candidates: Tensor) -> Tensor:
         """Predicted latents (B, S, H, *latent), or (B, S, 1, *latent) where only the last are read."""
         last: Any = getattr(self.model, "rollout_last", None)
-        ends_on_arrival = self.arrival is None or self.arrival >= candidates.shape[2]
+        ends_on_arrival = self.earliest is None or self.earliest >= candidates.shape[2]
         if self.last_only and last is not None and ends_on_arrival:
             predicted = last(self.context, candidates, self.past_actions)
         else:
@@ -133,9 +136,9 @@ class LatentCost:
             for part in candidates.to(self.context.device).split(self.chunk(candidates.shape[2]), dim=1):
                 predicted = self.predict(part)
                 costs = self.objective(predicted, self.goal, part)
-                if self.arrival is not None:
-                    for end in range(self.arrival, part.shape[2]):
-                        costs = costs + self.objective(predicted[:, :, :end], self.goal, part[:, :, :end])
+                for end in range(self.earliest or part.shape[2], part.shape[2]):
+                    kept = self.objective(predicted[:, :, :end], self.goal, part[:, :, :end])
+                    costs = costs + torch.where(self.arrival <= end, kept, 0.0)
                 costs, violation = apply(self.constraints, costs, predicted, part)
                 parts.append(costs)
                 if violation is not None:

@@ -1,0 +1,153 @@
+"""How robots approach their goals: how much of the time to arrive is over, and when it counts anew.
+
+It counts from a reset or a new goal on, and anew once a robot is seen to have been put elsewhere, or is late and was
+driven off its goal or is still under way. So a robot that goes on, begins a new episode that nobody tells of, or is
+pushed is planned for as at first, and one that holds its goal is held.
+
+Distances are the objective's own, and are compared with how far the robot's strongest actions lead by the model's
+prediction: no threshold in the units of a latent or of a cost is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wmplan.control.receding import Schedule
+from wmplan.models.base import WorldModel
+from wmplan.planning.combinations import start
+from wmplan.planning.distances import Objective
+
+MARGIN = 2.0
+"""Times its reach that a robot has to be off before something else moved it: no prediction is exact."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the strongest actions of B robots lead away from their goals.
+
+    Attributes:
+        step: in one model step, (B,).
+        plan: in the shortest plan, of min_horizon model steps, (B,).
+    """
+
+    step: Tensor
+    plan: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def around(cls, model: WorldModel, objective: Objective, schedule: Schedule, goal: Tensor) -> Reach | None:
+        """Around goals (B, *latent); None where there is no time to arrive."""
+        if schedule.arrive_in is None:
+            return None
+        actions = _strongest_actions(model, schedule.min_horizon, goal)
+        ends = model.rollout(goal[:, None], actions)  # (B, 2 a, min_horizon, *latent)
+        measure = start(objective, goal, goal)
+        step, plan = (_distances(model, measure, ends[:, :, at], goal).amax(1) for at in (0, -1))
+        return cls(step, plan)
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Reach | None]) -> Reach | None:
+        """Of the robots of all parts, which have a time to arrive or have none."""
+        some = [part for part in parts if part is not None]
+        return cls(torch.cat([one.step for one in some]), torch.cat([one.plan for one in some])) if some else None
+
+
+@dataclass(frozen=True)
+class Approach:
+    """One robot's way to its goal since it set out.
+
+    Attributes:
+        elapsed: robot steps.
+        start: distance from the goal when it set out.
+        nearest: the smallest since, at the frames that were planned from.
+    """
+
+    elapsed: int = 0
+    start: float = math.inf
+    nearest: float = math.inf
+
+    def later(self, steps: int) -> Approach:
+        """The same so many robot steps later."""
+        return replace(self, elapsed=self.elapsed + steps)
+
+    def seen(self, distance: float, reach: float, was_moved: bool, is_late: bool) -> Approach:
+        """With the distance from the goal that is seen now, which may show that the robot has to set out again.
+
+        It has to where it was moved. Where it is late, it has to if it has been nearer by more than its reach, so that
+        it was driven off; or if it is out of reach and came nearer by more than that, so that it is still under way.
+        What did not bring it nearer is not tried once more: some goals cannot be reached.
+        """
+        was_driven_off = distance > self.nearest + reach
+        is_under_way = distance > reach and self.start > self.nearest + reach
+        if not self.elapsed or was_moved or (is_late and (was_driven_off or is_under_way)):
+            return Approach(0, distance, distance)
+        return replace(self, nearest=min(self.nearest, distance))
+
+
+@torch.no_grad()
+def continued(
+    model: WorldModel,
+    objective: Objective,
+    schedule: Schedule,
+    context: Tensor,
+    past_actions: Tensor | None,
+    goal: Tensor,
+    reach: Reach | None,
+    approaches: Sequence[Approach],
+) -> list[Approach]:
+    """The approaches of B robots with what is seen now.
+
+    Args:
+        context: latents of the last T frames, (B, T, *latent).
+        past_actions: executed between them, (B, T - 1, A); None where T is 1.
+        goal: latents of the goals, (B, *latent).
+        reach: around these; None where there is no time to arrive.
+        approaches: up to this robot step.
+    """
+    if reach is None:
+        return list(approaches)
+    here, measure = context[:, -1], start(objective, goal, goal)
+    left = _distances(model, measure, here[:, None], goal)[:, 0].tolist()
+    moved = [False] * len(left)
+    if past_actions is not None and any(one.elapsed for one in approaches):
+        before = context[:, -2]
+        is_far = _distances(model, measure, here[:, None], before)[:, 0] > reach.step
+        if bool(is_far.any()):  # a closer look, which costs a prediction
+            moved = (is_far & was_moved(model, measure, before, past_actions[:, -1], here)).tolist()
+    late = [schedule.is_late(one.elapsed, model.spec.action_block) for one in approaches]
+    rows = zip(approaches, left, reach.plan.tolist(), moved, late, strict=True)
+    return [one.seen(*what) for one, *what in rows]
+
+
+def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tensor, here: Tensor) -> Tensor:
+    """Whether each robot, (B,), is much farther from where its actions should have led it than any could have led it.
+
+    Args:
+        before, here: latents of two frames a model step apart, (B, *latent).
+        done: what was executed between them, (B, A).
+    """
+    actions = torch.cat([done[:, None, None], _strongest_actions(model, 1, before)], 1)
+    ends = model.rollout(before[:, None], actions)[:, :, -1]  # (B, 1 + 2 a, *latent)
+    off = _distances(model, measure, here[:, None], ends[:, 0])[:, 0]
+    return off > MARGIN * _distances(model, measure, ends[:, 1:], before).amax(1)
+
+
+def _distances(model: WorldModel, measure: Objective, latents: Tensor, to: Tensor) -> Tensor:
+    """How much more latents (B, S, *latent) cost than `to` (B, *latent) itself where that is the goal: (B, S)."""
+    ends = torch.cat([latents, to[:, None]], 1)[:, :, None]
+    costs = measure(ends, to, ends.new_zeros(*ends.shape[:3], model.spec.block_dim))
+    return costs[:, :-1] - costs[:, -1:]
+
+
+def _strongest_actions(model: WorldModel, steps: int, like: Tensor) -> Tensor:
+    """Each number of the action held at either bound, the others as near to 0 as they may be: (B, 2 a, steps, A)."""
+    spec = model.spec
+    low, high = like.new_tensor(spec.action_low), like.new_tensor(spec.action_high)
+    rest, this = torch.zeros_like(low).clamp(low, high), torch.eye(len(low), dtype=torch.bool, device=like.device)
+    actions = torch.cat([torch.where(this, bound, rest) for bound in (low, high)])  # (2 a, a)
+    return actions.repeat(1, spec.action_block)[:, None].expand(len(like), -1, steps, -1)
