@@ -74,3 +74,10 @@ def test_same_seed_same_probe_and_a_wrong_kind_is_named():
 def test_angle_errors_take_the_short_way():
     error = state_errors(np.array([[0.0, 3.1]]), np.array([[0.1, -3.1]]), NAMES)
     np.testing.assert_allclose(error, [[0.1, 2 * np.pi - 6.2]])
+
+
+@pytest.mark.parametrize("kind", ["ridge", "mlp"])
+def test_a_probe_of_a_single_row_reads_that_row(kind):
+    latents, states = torch.randn(1, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.5, -2.0]])
+    probe = StateProbe(latents, states, ("x", "y"), kind, steps=5)
+    torch.testing.assert_close(probe(latents), states, atol=1e-3, rtol=0)

@@ -117,14 +117,15 @@ def test_the_best_candidate_ever_judged_is_returned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANNERS)
-def test_a_plan_depends_on_its_own_seed_alone(name: str) -> None:
+@pytest.mark.parametrize("kind", PARAMETERIZATIONS)
+def test_a_plan_depends_on_its_own_seed_alone(name: str, kind: str) -> None:
     target = torch.linspace(-1, 1, 5)[:, None, None, None]  # another for each environment
-    planner = few(name)
+    planner = few(name, parameterization=kind, knot_spacing=4)
     planner.reset([10, 11, 12, 13, 14])
-    together = [planner.plan(towards(target), elapsed=elapsed) for elapsed in (None, 2)]
+    together = [planner.plan(towards(target), elapsed=elapsed) for elapsed in (None, 2, 3)]
     for index in (0, 3):
         planner.reset([10 + index])
-        alone = [planner.plan(towards(target[index : index + 1]), elapsed=elapsed) for elapsed in (None, 2)]
+        alone = [planner.plan(towards(target[index : index + 1]), elapsed=elapsed) for elapsed in (None, 2, 3)]
         for one, all_of_them in zip(alone, together, strict=True):
             assert torch.equal(one.actions[0], all_of_them.actions[index])
             assert torch.equal(one.cost[0], all_of_them.cost[index])

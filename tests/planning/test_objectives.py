@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,26 @@ def test_a_latent_may_have_any_shape_or_count_in_part() -> None:
     torch.testing.assert_close(
         LatentDistance(size=3)(PREDICTED, GOAL, ACTIONS), LatentDistance()(PREDICTED[..., :3], GOAL[..., :3], ACTIONS)
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_latents_of_half_precision_are_told_apart_and_do_not_overflow(dtype: torch.dtype) -> None:
+    """A distance in that precision has two or three digits, and squares above 65504 are infinite in float16."""
+    goal = (300 * GOAL).to(dtype)
+    predicted = (300 * PREDICTED).to(dtype) + 600
+    whitening = (torch.eye(5) + 0.1).to(dtype)
+    for objective in (
+        *(LatentDistance(kind, "sum", matrix) for kind in ("l2", "l1", "cosine") for matrix in (None, whitening)),
+        ProprioDistance(2, "sum"),
+    ):
+        given = objective(predicted, goal, ACTIONS)
+        wide = (
+            replace(objective, whitening=whitening.float())
+            if getattr(objective, "whitening", None) is not None
+            else objective
+        )
+        torch.testing.assert_close(given, wide(predicted.float(), goal.float(), ACTIONS))
+        assert given.dtype == torch.float32 and torch.isfinite(given).all()
 
 
 def test_last_steps_need_no_other() -> None:

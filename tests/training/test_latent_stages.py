@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from wmplan.models import JEPA, JEPAConfig, ModelSpec
+from wmplan.planning import CriticDistance, make_planner
 from wmplan.training.latent_stages import dynamics_loss, latent_whitening, one_step_whitening, temporal_loss
 
 
@@ -86,6 +87,42 @@ def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -
     far, near = 5.0, -5.0  # log scales: much too many steps, almost none
     assert regression(far, 0.1) == pytest.approx(9 * regression(far, 0.9), rel=0.05)
     assert regression(near, 0.9) == pytest.approx(9 * regression(near, 0.1), rel=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_critic_can_be_trained_on_batches_however_small(count: int) -> None:
+    """Where the draw pairs every trajectory with itself, there is no other to be far from."""
+    model = make_model()
+    batch = {"latent": torch.randn(count, 6, 4, generator=torch.Generator().manual_seed(0))}
+    floors = []
+    for seed in range(20):
+        loss, figures = temporal_loss(model, batch, torch.Generator().manual_seed(seed), expectile=0.5)
+        model.zero_grad()
+        loss.backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.critic.parameters() if p.grad is not None)
+        floors.append(figures["floor"])
+    assert np.isfinite(floors).all()
+    assert (max(floors) > 0) == (count > 1)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("name", ["cem", "icem", "mppi", "predictive_sampling", "gradient"])
+def test_a_critic_judges_one_candidate_or_two_as_it_judges_many(name: str, samples: int) -> None:
+    model = make_model()
+    goal, start = torch.randn(2, 1, 4, generator=torch.Generator().manual_seed(0))
+    objective = CriticDistance(model.critic)
+
+    def cost(candidates: torch.Tensor) -> torch.Tensor:
+        return objective(start[:, None, None] + candidates.cumsum(2), goal, candidates)
+
+    few = {} if name in ("predictive_sampling", "gradient") else {"num_elites": 1}
+    settings = {"num_samples": samples, "num_iterations": 3, "horizon": 2, **few}
+    planner = make_planner(name, [-1.0] * 4, [1.0] * 4, action_block=1, **settings)
+    planner.reset([0])
+    plan = planner.plan(cost, record=True)
+    assert torch.isfinite(plan.actions).all() and torch.isfinite(plan.cost).all()
+    many = plan.actions[:, None].expand(-1, 50, -1, -1)
+    torch.testing.assert_close(plan.cost.expand(50), cost(many)[0], atol=1e-5, rtol=0)
 
 
 def test_the_robot_state_is_whitened_apart_from_what_the_camera_says_of_it() -> None:

@@ -67,6 +67,11 @@ def test_variance_and_covariance_equal_numpy() -> None:
     assert off.item() == pytest.approx((covariance**2).sum() / 5 - (np.diag(covariance) ** 2).sum() / 5, rel=1e-4)
 
 
+def test_a_single_latent_has_no_variance_and_no_covariance() -> None:
+    hinge, off = variance_covariance(torch.randn(1, 5, generator=generator(2)))
+    assert hinge.item() == pytest.approx(1 - 1e-4**0.5) and off.item() == 0.0
+
+
 @pytest.mark.parametrize("used", [1, 3, 8])
 def test_effective_rank_counts_the_directions_in_use(used: int) -> None:
     basis = torch.linalg.qr(torch.randn(8, 8, generator=generator(4)))[0][:used]

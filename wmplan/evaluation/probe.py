@@ -80,8 +80,10 @@ class StateProbe(nn.Module):
             self.projection = torch.randn(flat.shape[1], MAX_LATENT, generator=generator) / flat.shape[1] ** 0.5
             flat = flat @ self.projection
         targets = self.code.encode(states.float())
-        self.mean, self.std = flat.mean(0), flat.std(0).clamp_min(1e-6)
-        self.target_mean, self.target_std = targets.mean(0), targets.std(0).clamp_min(1e-6)
+        correction = min(1, len(flat) - 1)  # a single row has a deviation of 0, not nan
+        self.mean, self.std = flat.mean(0), flat.std(0, correction=correction).clamp_min(1e-6)
+        self.target_mean = targets.mean(0)
+        self.target_std = targets.std(0, correction=correction).clamp_min(1e-6)
         inputs = (flat - self.mean) / self.std
         wanted = (targets - self.target_mean) / self.target_std
         self.linear = ridge(inputs, wanted)

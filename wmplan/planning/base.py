@@ -20,7 +20,7 @@ from wmplan.planning.warm_start import WarmStart, fit_horizon
 from wmplan.settings.numbers import MAX_SEED, whole_number, whole_numbers
 
 Cost = Callable[[Tensor], Tensor]
-"""From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S); lower is better."""
+"""From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S), of any real type; lower is better."""
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Plan:
 
     Attributes:
         actions: in the units of the bounds, of shape (B, H, A).
-        cost: of shape (B,); +inf where no candidate had a finite cost.
+        cost: of shape (B,), float64 where the cost function's are wide, else float32; +inf where no candidate had a
+            finite cost.
         diagnostics: `cost_by_iteration`, the best new candidate's (iterations, B); `effective_sample_size`
             (iterations, B); `non_finite`, the number of candidates without a finite cost (B,); `all_non_finite`
             (B,), where the nominal plan was kept; `feasible` (B,), whether the hard constraints are kept;
@@ -227,18 +228,19 @@ class Planner(ABC):
                 self.differentiates(iteration),
             )
             size = self.update(search, iteration)
-            sizes.append(torch.ones_like(judge.best_cost) if size is None else size)
+            sizes.append(search.mean.new_ones(search.batch) if size is None else size)
             longest = max(longest, time.perf_counter() - begun)
         late = deadline_ms is not None and time.perf_counter() - started > deadline_ms / 1e3
         if self.config.returns == "mean" or (self.config.final_mean and not late):
             judge.final(search, self.config.returns == "mean")
 
         lost = torch.isinf(judge.best_cost)
-        actions = judge.actions(judge.best_points[:, None])[:, 0]
+        found = search.space.actions(judge.best_points)
         if bool(lost.any()):
-            actions = torch.where(lost[:, None, None], nominal, actions)
+            found = torch.where(lost[:, None, None], nominal.clamp(self.low, self.high), found)
+        actions = judge.allowed(found[:, None])[:, 0]
         elites = search.space.actions(search.elites) if search.elites is not None and self.num_kept() else None
-        self.warm_start = WarmStart(actions, elites, warm.clock)
+        self.warm_start = WarmStart(found, elites, warm.clock)
         spent = 1e3 * (time.perf_counter() - started)
         diagnostics = judge.diagnostics | {
             "effective_sample_size": torch.stack(sizes),
@@ -264,14 +266,14 @@ class Planner(ABC):
         return generators
 
     def _nominal(self, given: Tensor | None, batch: int, horizon: int, warm: WarmStart) -> Tensor:
-        if given is not None:
+        if given is None and warm.actions is not None and len(warm.actions) == batch:
+            return fit_horizon(warm.actions, horizon, self.action_dim)  # bounds would bend what splines overshoot them
+        if given is None:
+            nominal = torch.zeros(batch, horizon, len(self.low), device=self.device)
+        else:
             nominal = given.detach().to(self.device, torch.float32)
             if not bool(torch.isfinite(nominal).all()):
                 raise ValueError("nominal holds numbers that are not finite")
-        elif warm.actions is not None and len(warm.actions) == batch:
-            nominal = warm.actions
-        else:
-            nominal = torch.zeros(batch, horizon, len(self.low), device=self.device)
         return fit_horizon(nominal, horizon, self.action_dim).clamp(self.low, self.high)
 
     def _search(self, nominal: Tensor, generators: Sequence[torch.Generator], horizon: int, warm: WarmStart) -> Search:

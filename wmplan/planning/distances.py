@@ -49,6 +49,11 @@ def check_steps(steps: str) -> None:
         raise ValueError(f"steps is {steps!r}, it has to be one of {', '.join(STEPS)}")
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """The same, float32 where it was of half precision: its squares overflow, and its costs hardly tell plans apart."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 class _OverSteps:
     """An objective that measures each step and reduces them."""
 
@@ -95,18 +100,20 @@ class LatentDistance(_OverSteps):
             raise ValueError(f"whitening has shape {tuple(self.whitening.shape)}, it has to be square")
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        predicted, target = predicted.flatten(3), goal.flatten(1)[:, None, None]  # (B, S, H, L), (B, 1, 1, L)
+        predicted, target = at_least_float32(predicted), at_least_float32(goal)
+        predicted, target = predicted.flatten(3), target.flatten(1)[:, None, None]  # (B, S, H, L), (B, 1, 1, L)
         if self.size is not None:
             predicted, target = predicted[..., : self.size], target[..., : self.size]
         if self.whitening is not None and self.whitening.shape[0] != target.shape[-1]:
             raise ValueError(f"whitening is for {self.whitening.shape[0]} numbers, the latents have {target.shape[-1]}")
+        whitening = None if self.whitening is None else self.whitening.to(target.dtype)
         if self.kind == "cosine":
-            if self.whitening is not None:
-                predicted, target = predicted @ self.whitening.T, target @ self.whitening.T
+            if whitening is not None:
+                predicted, target = predicted @ whitening.T, target @ whitening.T
             return 1.0 - torch.cosine_similarity(predicted, target, dim=-1)
         difference = predicted - target
-        if self.whitening is not None:
-            difference = difference @ self.whitening.T
+        if whitening is not None:
+            difference = difference @ whitening.T
         return difference.square().mean(-1) if self.kind == "l2" else difference.abs().mean(-1)
 
 
@@ -136,7 +143,7 @@ class ProprioDistance(_OverSteps):
             raise ValueError(f"weight_by has {len(self.weight_by)} entries, it has to have {self.dim}")
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        states = [self.read(z) if self.read else z[..., -self.dim :] for z in (predicted, goal)]
+        states = [at_least_float32(self.read(z) if self.read else z[..., -self.dim :]) for z in (predicted, goal)]
         square = (states[0] - states[1][:, None, None]).square()
         if self.weight_by is not None:
             square = square * torch.tensor(self.weight_by, dtype=square.dtype, device=square.device)

@@ -36,7 +36,11 @@ class GradientConfig(PlannerConfig):
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015) on points measured in halves of the action range, projected into the box."""
+    """Adam (Kingma and Ba, 2015) on points measured in halves of the action range, projected into the box.
+
+    Its steps do not depend on the scale of the cost: the moments are kept in float64, where no square of a slope
+    overflows or vanishes.
+    """
 
     def __init__(self, learning_rate: float, iterations: int) -> None:
         self.learning_rate, self.iterations, self.count = learning_rate, iterations, 0
@@ -46,14 +50,15 @@ class Adam:
     def step(self, points: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The points (B, S, D) one step later."""
         half = (high - low) / 2
-        slope = gradient * half
+        wide = torch.float32 if points.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        slope = gradient.to(wide) * half
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.99 * self.second + 0.01 * slope.square()
         self.count += 1
         fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.count / self.iterations))
         rate = self.learning_rate * (0.01 + 0.99 * fall) / (1 - 0.9**self.count)
-        scale = (self.second / (1 - 0.99**self.count)).sqrt_().add_(torch.finfo(points.dtype).tiny ** 0.5)
-        return (points - rate * half * self.first / scale).clamp_(low, high)
+        scale = (self.second / (1 - 0.99**self.count)).sqrt_().add_(torch.finfo(wide).tiny ** 0.5)
+        return (points - rate * half * (self.first / scale).to(points.dtype)).clamp_(low, high)
 
 
 class Gradient(Planner):

@@ -17,16 +17,44 @@ if TYPE_CHECKING:
     from wmplan.planning.base import Search
 
 
-def rank_costs(costs: Tensor, violation: Tensor | None) -> Tensor:
-    """What candidates (B, S) are sorted by: all that break a hard constraint come after all that keep it."""
+def as_floats(costs: Tensor, device: torch.device) -> Tensor:
+    """Costs as floats on the planner's device that tell apart what the given ones do.
+
+    Float64 and wide integers become float64, since 1e8 and 1e8 + 1 are one float32; all others become float32.
+    """
+    is_wide = costs.dtype == torch.float64 or (not costs.is_floating_point() and costs.dtype.itemsize > 2)
+    # Apple's GPUs have no float64.
+    return costs.to(device, torch.float64 if is_wide and device.type != "mps" else torch.float32)
+
+
+def rank(costs: Tensor, violation: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sort candidates with finite-or-inf costs (B, S), best first: their keys, ascending, and their order, (B, S) each.
+
+    All that break a hard constraint come after all that keep it, by how much they break it and not by their cost; they
+    come before those without a finite cost. The keys are the costs where no constraint is broken; +inf where
+    a candidate counts for nothing. Stable: among equals the first is best, so that a flat cost keeps the nominal plan.
+    """
     if violation is None:
-        return costs
+        keys, order = costs.sort(dim=1, stable=True)
+        return keys, order
+    keys = rank_costs(costs, violation)
+    # Not by the keys alone: beside a large cost, small differences of violation would be rounded away.
+    order = torch.where(violation > 0, 0.0, costs).sort(dim=1, stable=True).indices
+    broken = torch.where(torch.isfinite(costs), violation.clamp(min=0), torch.nan)  # nan is sorted last
+    order = order.gather(1, broken.gather(1, order).sort(dim=1, stable=True).indices)
+    return keys.gather(1, order), order
+
+
+def rank_costs(costs: Tensor, violation: Tensor) -> Tensor:
+    """Keys of candidates (B, S) under hard constraints: costs, and above all of them what breaks a constraint."""
     kept = (violation <= 0) & torch.isfinite(costs)
     worst = torch.where(kept, costs, -torch.inf).amax(1, keepdim=True)
     best = torch.where(kept, costs, torch.inf).amin(1, keepdim=True)
     margin = worst - best + 1e-3 * worst.abs() + 1e-6  # more than rounding: never level with a candidate that keeps it
     offset = torch.where(torch.isfinite(worst), worst + margin, 0.0)
-    return torch.where(violation > 0, torch.where(torch.isfinite(costs), offset + violation, torch.inf), costs)
+    broken = (offset + violation).clamp(max=torch.finfo(costs.dtype).max)
+    broken = torch.where(torch.isfinite(costs) & torch.isfinite(violation), broken, torch.inf)
+    return torch.where(violation > 0, broken, costs)
 
 
 class Judge:
@@ -64,7 +92,10 @@ class Judge:
 
     def actions(self, points: Tensor) -> Tensor:
         """The actions (B, S, H, A) of points (B, S, D), within bounds and projected."""
-        actions = self.space.actions(points)
+        return self.allowed(self.space.actions(points))
+
+    def allowed(self, actions: Tensor) -> Tensor:
+        """Actions (B, S, H, A) within bounds and projected."""
         if self.exact:
             return actions
         actions = actions.clamp(self.low, self.high)
@@ -85,7 +116,10 @@ class Judge:
             raise ValueError(
                 f"the cost gave {given}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)"
             )
-        costs = costs.to(actions.device, torch.float32)
+        if costs.is_complex():
+            raise ValueError("the cost gave complex numbers, they have to be real")
+        costs = as_floats(costs, actions.device)
+        violation = None if violation is None else violation.to(costs)
         if self.functions:
             costs, violation = apply(self.functions, costs, actions, violation=violation)
         if not math.isfinite(float(costs.detach().sum())):  # one sum tells the usual case in a third of the time
@@ -127,8 +161,7 @@ class Judge:
             costs = torch.cat([costs, search.elite_costs[:, :num_kept]], dim=1)
             if violation is not None and search.elite_violation is not None:
                 violation = torch.cat([violation, search.elite_violation[:, :num_kept]], dim=1)
-        # Stable: among equals the first is best, so that a flat cost keeps the nominal plan.
-        keys, order = rank_costs(costs, violation).sort(dim=1, stable=True)
+        keys, order = rank(costs, violation)
         search.elite_keys, order = keys[:, :num_elites], order[:, :num_elites]
         search.elite_costs = search.elite_keys if violation is None else costs.gather(1, order)
         search.elite_violation = None if violation is None else violation.gather(1, order)

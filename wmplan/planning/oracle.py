@@ -53,7 +53,7 @@ class OracleCost:
                 if self.by_block
                 else distance
             )
-        return torch.from_numpy(np.stack(costs)).float()
+        return torch.from_numpy(np.stack(costs))
 
     def __call__(self, candidates: Tensor) -> Tensor:
         return reduce_steps(self.distances(candidates), self.steps).to(candidates.device)

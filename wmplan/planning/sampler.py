@@ -18,11 +18,11 @@ def elite_moments(elites: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]
     The deviation divides by one less than the number, and is 0 for a single elite.
     """
     std, mean = torch.std_mean(elites, dim=1, correction=min(1, elites.shape[1] - 1))
-    count = keys.new_full((len(keys),), elites.shape[1])
+    count = mean.new_full((len(keys),), elites.shape[1])
     if math.isfinite(float(keys[:, -1].amax())):  # all of them, as they ascend
         return mean, std, count
     finite = torch.isfinite(keys)
-    whole, count = finite[:, -1:], finite.sum(1).to(keys.dtype)
+    whole, count = finite[:, -1:], finite.sum(1).to(elites.dtype)
     weight = finite[..., None].to(elites.dtype)
     some_mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
     square = (weight * (elites - some_mean[:, None]) ** 2).sum(1)

@@ -31,7 +31,8 @@ class WarmStart:
     """What a search leaves for the next one of the same robots.
 
     Attributes:
-        actions: the plan, (B, H, A); None before the first.
+        actions: the plan as it was searched, (B, H, A), before bounds and constraints cut what a spline overshoots;
+            None before the first.
         elites: the last iteration's best candidates, best first, (B, E, H, A); None where the planner keeps none.
         clock: robot steps of absolute time at which the plan starts: the knots of splines stand at multiples.
     """

@@ -128,7 +128,8 @@ def temporal_loss(
     regression = (weight * difference.square()).mean()
     others = torch.randperm(count, generator=generator)
     apart = model.critic(latents[rows, start], latents[others, goal[others]])
-    floor = (time - 1 - apart).clamp(min=0)[others != rows].square().mean()
+    is_other = others != rows  # in a small batch maybe none
+    floor = (time - 1 - apart).clamp(min=0)[is_other].square().sum() / is_other.sum().clamp(min=1)
     return regression + 0.1 * floor, {"regression": regression.item(), "floor": floor.item()}
 
 

@@ -40,7 +40,7 @@ def variance_covariance(latents: Tensor) -> tuple[Tensor, Tensor]:
         covariances off the diagonal, over D.
     """
     centred = latents - latents.mean(0)
-    covariance = centred.T @ centred / (latents.shape[0] - 1)  # (D, D)
+    covariance = centred.T @ centred / max(latents.shape[0] - 1, 1)  # (D, D)
     variance = torch.diagonal(covariance)
     hinge = (1.0 - torch.sqrt(variance + 1e-4)).clamp(min=0).mean()
     return hinge, (covariance.square().sum() - variance.square().sum()) / latents.shape[1]

@@ -35,10 +35,14 @@ def open_loop_error(model: JEPA, latents: Tensor, actions: Tensor) -> list[float
 
 @torch.no_grad()
 def one_step_error(model: JEPA, latents: Tensor, actions: Tensor) -> Tensor:
-    """Standard deviation of the one-step error in each entry of the latent, (L,), on held-out windows."""
+    """Standard deviation of the one-step error in each entry of the latent, (L,), on held-out windows.
+
+    Of a single window it is the size of the error.
+    """
     history = model.spec.history
     predicted = model.predict_windows(latents[:, : history + 1], actions[:, :history])
-    return (predicted[:, 0] - latents[:, history]).std(0).clamp_min(1e-6)
+    error = predicted[:, 0] - latents[:, history]
+    return (error.std(0) if len(error) > 1 else error[0].abs()).clamp_min(1e-6)
 
 
 def probe_errors(
