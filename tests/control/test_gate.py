@@ -155,3 +155,88 @@ def test_wrong_limits_name_the_field(settings: dict[str, Any], message: str) -> 
 def test_a_wrong_workspace_names_the_field(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Workspace(**{"low": (0.0,), "high": (1.0,), "action": (0,), "proprio": (0,), "gain": 1.0, **settings})
+
+
+# ------------------------------------------------------------------ over a reset
+
+
+@pytest.mark.parametrize("acceleration", [None, (0.04,)])
+def test_a_reset_in_motion_begins_at_what_was_sent_last(acceleration: tuple[float, ...] | None) -> None:
+    gate = LimitsGate(Limits((-1.0,), (1.0,), max_change=(0.1,), max_acceleration=acceleration))
+    sent = [float(gate([[0.9]])[0, 0]) for _ in range(40)]
+    assert sent[-1] == pytest.approx(0.9)
+    for _ in range(4):
+        gate.reset()
+        sent += [float(gate([[-1.0]])[0, 0]) for _ in range(6)]
+    assert np.abs(np.diff(sent)).max() <= 0.1 + 1e-6 and sent[-1] < 0
+    if acceleration is not None:
+        assert np.abs(np.diff(sent, 2)).max() <= 0.04 + 1e-6
+    gate.reset(at_rest=True)
+    assert gate([[-1.0]])[0, 0] == pytest.approx(-0.1 if acceleration is None else -0.04)
+
+
+def test_the_way_to_rest_goes_on_over_a_reset() -> None:
+    gate = LimitsGate(Limits((-1.0,), (1.0,), max_change=(0.1,), estop=lambda: False))
+    for _ in range(9):
+        gate([[0.9]])
+    gate.stop("estop")
+    assert gate([[0.9]])[0, 0] == pytest.approx(0.8)
+    gate.reset()
+    assert gate.stopped is None and gate.rest()[0, 0] == pytest.approx(0.7) and not gate.rests_next
+
+
+def test_each_robot_is_remembered_and_others_are_at_rest() -> None:
+    gate = LimitsGate(Limits((-1.0,), (1.0,), max_change=(0.5,)))
+    gate.reset(batch=2)
+    gate([[0.5], [-0.5]])
+    gate.reset(batch=2)
+    np.testing.assert_allclose(gate([[-1.0], [1.0]]), [[0.0], [0.0]])
+    gate([[0.5], [0.5]])
+    gate.reset(batch=3)  # who is who is not known
+    np.testing.assert_allclose(gate([[-1.0], [1.0], [0.2]]), [[-0.5], [0.5], [0.2]])
+
+
+# ------------------------------------------------------------------ what may come in
+
+
+@pytest.mark.parametrize(
+    "actions", [None, "ab", [["a", "b"]], [[1, 2], [3]], [[1j, 0]], {}, object(), [[None, [1]]], [1.0, 2.0], [[]], 0.5]
+)
+def test_what_are_no_actions_is_refused_and_nothing_is_sent(actions: Any) -> None:
+    gate = LimitsGate(Limits((-1.0, -1.0), (1.0, 1.0)))
+    gate([[0.5, 0.5]])
+    with pytest.raises(ValueError, match="actions"):
+        gate(actions)
+    np.testing.assert_array_equal(gate.last, [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    "wish", [[[10**400, 0]], [[1e308, -1e308]], [[np.inf, 0]], np.array([[np.longdouble(1e300), 0]])]
+)
+def test_what_is_too_large_is_kept_within_the_limits(wish: Any) -> None:
+    gate = LimitsGate(Limits((-1.0, -1.0), (1.0, 1.0), on_non_finite="rest", max_change=(0.5, 0.5)))
+    try:
+        sent = gate(wish)
+    except ValueError:
+        sent = gate.last
+    assert np.isfinite(sent).all() and (np.abs(sent) <= 0.5).all()
+
+
+def test_a_state_that_is_not_finite_leaves_the_robot_where_its_actions_led() -> None:
+    gate = LimitsGate(Limits((-1.0, -1.0), (1.0, 1.0), workspace=BOX))
+    with pytest.raises(ValueError, match="proprio"):
+        gate([[0.0, 1.0]], [[np.nan]])
+    sent = [float(gate([[0.0, 1.0]], [[0.45] if step == 0 else [np.nan]])[0, 1]) for step in range(20)]
+    assert 0.45 + 0.1 * sum(sent) == pytest.approx(0.5, abs=1e-3) and max(sent) <= 0.5 + 1e-6
+    for proprio in ([[]], [0.45], [[0.1], [0.2]], "here", [[1j]]):
+        with pytest.raises(ValueError, match="proprio"):
+            gate([[0.0, 0.0]], proprio)
+
+
+def test_a_preview_from_a_moment_does_not_see_what_came_later() -> None:
+    gate = LimitsGate(Limits((-1.0,), (1.0,), max_change=(0.1,)))
+    gate([[0.1]])
+    moment = gate.moment
+    gate([[0.2]])
+    gate.stop("estop")
+    np.testing.assert_allclose(gate.preview([[1.0], None], moment)[:, 0], [0.2, 0.1], atol=1e-6)

@@ -1,5 +1,7 @@
 """The last gate: its output obeys the limits for any input."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from wmplan.control.gate import LimitsGate, NonFiniteActionError
 from wmplan.control.limits import Limits
+from wmplan.control.workspace import Workspace
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -79,6 +82,99 @@ def test_rest_outside_zero_is_used_where_a_number_is_not_finite() -> None:
 def test_wrong_limits_name_the_field(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Limits(**settings)
+
+
+NAN, INF = float("nan"), float("inf")
+PAIR: dict[str, Any] = {"low": (-1.0, -1.0), "high": (1.0, 1.0)}
+BOX: dict[str, Any] = {"low": (-1.0,), "high": (1.0,), "action": (0,), "proprio": (0,), "gain": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, (0.1, number)) for name in ("max_change", "max_acceleration") for number in (NAN, INF, -INF, -0.1, 0)),
+        *((name, (1e-300, 0.1)) for name in ("max_change", "max_acceleration")),
+        *(("rest", (0.0, number)) for number in (NAN, INF, -INF, 1.5)),
+        *(("low", (0.0, number)) for number in (NAN, INF, -INF, 2.0, 1 + 1e-12, -1e39)),
+        *(("high", (2.0, number)) for number in (NAN, INF, -INF, -2.0, 1e39, 10**400)),
+        *(
+            (name, value)
+            for name in ("low", "max_change")
+            for value in (0.1, "ab", [[0.1, 0.1]], (0.1,), (None, 1), {})
+        ),
+        *(
+            (name, value)
+            for name in ("high", "rest")
+            for value in ((True, True), np.zeros((2, 2)), (1j, 1), ("1", "1"))
+        ),
+        ("estop", True),
+        ("workspace", {"low": (0.0,)}),
+        ("on_violation", None),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        Limits(**{**PAIR, field: value})
+
+
+def test_limits_of_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="low has no entry"):
+        Limits((), ())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, (number,)) for name in ("low", "high") for number in (NAN, True, "1", None)),
+        *(("low", (number,)) for number in (1.0, 2.0, INF)),
+        ("high", (-INF,)),
+        *((name, value) for name in ("action", "proprio") for value in ((-1,), (0.5,), (0, 1), (True,), 0)),
+        *(("gain", number) for number in (NAN, INF, -1.0, 0.0, 1e-300, "1")),
+    ],
+)
+def test_a_workspace_that_cannot_be_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        Workspace(**{**BOX, field: value})
+
+
+def test_positions_that_are_one_number_of_the_state_are_refused() -> None:
+    for field in ("action", "proprio"):
+        with pytest.raises(ValueError, match=field):
+            Workspace(**{**BOX, "low": (0, 0), "high": (1, 1), "action": (0, 1), "proprio": (0, 1), field: (1, 1)})
+
+
+FLOATS = st.floats() | st.floats(-2, 2) | st.sampled_from([0.0, 1e-45, 1e-38, 3.4e38, 5e-324, 1.7e308])
+PAIRS = st.tuples(FLOATS, FLOATS)
+
+
+@settings(max_examples=400, deadline=None)
+@given(PAIRS, PAIRS, st.none() | PAIRS, st.none() | PAIRS, st.none() | PAIRS, st.lists(PAIRS, min_size=1, max_size=8))
+def test_whatever_limits_can_be_made_only_finite_actions_within_them_leave(
+    low: Any, high: Any, change: Any, acceleration: Any, rest: Any, wishes: list[Any]
+) -> None:
+    try:
+        limits = Limits(low, high, change, rest, "rest", acceleration)
+    except ValueError as error:
+        assert any(name in str(error) for name in ("low", "high", "max_change", "max_acceleration", "rest"))
+        return
+    gate, last = LimitsGate(limits), limits.rest_action().astype(np.float64)
+    for wish in wishes:
+        sent = gate([wish])[0]
+        assert np.isfinite(sent).all() and (sent >= np.float32(low)).all() and (sent <= np.float32(high)).all()
+        if change is not None:
+            rounding = 1e-6 * np.maximum(np.abs(sent), np.abs(last)) + 1e-6 * np.array(change)
+            assert (np.abs(sent - last) <= np.array(change) + rounding).all()
+        last = sent.astype(np.float64)
+
+
+@pytest.mark.parametrize("field", ["low", "high", "max_change", "max_acceleration"])
+def test_the_gate_alone_lets_nothing_through_that_is_not_finite(field: str) -> None:
+    options: dict[str, Any] = {"max_change": (0.1, 0.1), "max_acceleration": (0.1, 0.1)}
+    limits = Limits(**PAIR, **options, on_non_finite="rest")
+    object.__setattr__(limits, field, (NAN, NAN))  # as no one can who asks for it properly
+    gate = LimitsGate(limits)
+    for wish in ([0.7, 0.7], [NAN, INF], [1e308, -1e308]):
+        assert np.isfinite(gate([wish])).all() and np.isfinite(gate.rest()).all()
 
 
 def test_a_wrong_shape_is_refused() -> None:

@@ -128,6 +128,16 @@ def test_a_plan_made_longer_by_what_is_committed_still_arrives_in_time() -> None
             np.testing.assert_allclose(path[model_step * BLOCK - committed - 1], [0.1, -0.05], atol=0.02)
 
 
+def test_a_plan_of_a_robot_reset_in_motion_goes_on_from_what_it_is_committed_to() -> None:
+    planner = {"name": "icem", "num_samples": 64, "num_iterations": 3, "num_elites": 6, "horizon": 3}
+    limits = Limits((-0.1, -0.1), (0.1, 0.1), max_change=(0.02, 0.02))
+    own = session(PointWorld(), (-0.5, 0.5), planner=planner, limits=limits)
+    committed = actions(0.07, 0.05)  # it brakes from a motion that the session knows nothing of
+    reply = own.plan(PlanRequest(seen(0), committed=committed))
+    path = np.concatenate([committed, reply.actions])
+    assert np.abs(np.diff(path, axis=0)).max() <= 0.02 + 1e-6 and path[:, 0].min() < 0
+
+
 # ------------------------------------------------------------------ together
 
 

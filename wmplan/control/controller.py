@@ -81,7 +81,7 @@ class Controller:
         """The newest plan, of shape (B, H, A)."""
         return self.receding.plan
 
-    def reset(self, goal: Observation, seeds: Sequence[int] | int | None = None) -> None:
+    def reset(self, goal: Observation, seeds: Sequence[int] | int | None = None, *, at_rest: bool = False) -> None:
         """Forget the past and head for `goal`.
 
         Args:
@@ -89,6 +89,8 @@ class Controller:
                 `proprio` at the goal, which a model fills in itself where it is left out.
             seeds: for the planner's random numbers, one a robot; one number s stands for s, s + 1, ...; None for
                 the planner's own seed.
+            at_rest: that the robots were brought to rest since the last act() by other means, as by a simulator that
+                starts anew. Otherwise the next actions are within the limits of those sent last.
 
         Raises:
             ValueError: if the goal is not what the model takes, or the number of seeds is not that of goals.
@@ -105,7 +107,7 @@ class Controller:
         self.reach = Reach.around(self.model, self.objective, self.receding.schedule, goal_latent)
         self.goal, self.last_cost, self.approaches = goal_latent, None, [Approach()] * batch
         self.history.reset()
-        self.gate.reset(batch)
+        self.gate.reset(batch, at_rest=at_rest)
         self.receding.reset(numbers)
 
     def act(self, observation: Observation) -> NDArray[np.float32]:

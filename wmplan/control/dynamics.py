@@ -35,26 +35,50 @@ class Motion:
         return Motion(action, action - self.action)
 
 
-def reachable(motion: Motion, limits: Limits, accelerating: bool = True) -> tuple[Array, Array]:
-    """The smallest and largest next actions, (B, a) each; `accelerating` says whether max_acceleration counts.
+class Dynamics:
+    """The motions that limits allow.
 
-    With max_acceleration the set is never empty once a robot started at rest: each change can be braked before the
-    bound, and the change after it, smaller by max_acceleration, then can be too.
+    Args:
+        limits: of them bounds, rest, max_change and max_acceleration.
+        columns: the numbers of the action that are looked at; None for all.
+
+    Attributes:
+        low, high: the bounds, as float32 has them.
+        rest: the action of a robot at rest.
     """
-    low, high = np.asarray(limits.low, np.float32), np.asarray(limits.high, np.float32)
-    down, up = low - motion.action, high - motion.action
-    if accelerating and limits.max_acceleration is not None:
-        acceleration = np.asarray(limits.max_acceleration)
-        up = np.minimum(fastest(up, acceleration), motion.change + acceleration)
-        down = np.maximum(-fastest(-down, acceleration), motion.change - acceleration)
-    if limits.max_change is not None:
-        up, down = np.minimum(up, limits.max_change), np.maximum(down, -np.asarray(limits.max_change))
-    return motion.action + down, motion.action + up
 
+    def __init__(self, limits: Limits, columns: list[int] | None = None) -> None:
+        def of(values: tuple[float, ...]) -> Array:
+            vector = np.array(values, np.float64)
+            return vector if columns is None else vector[columns]
 
-def towards_rest(motion: Motion, limits: Limits) -> Array:
-    """The next action (B, a) of the fastest way to rest that does not overshoot it where that can be."""
-    away = limits.rest_action() - motion.action
-    if limits.max_acceleration is not None:
-        away = np.sign(away) * np.minimum(np.abs(away), fastest(np.abs(away), np.asarray(limits.max_acceleration)))
-    return np.clip(motion.action + away, *reachable(motion, limits))
+        self.low, self.high = (of(bound).astype(np.float32).astype(np.float64) for bound in (limits.low, limits.high))
+        self.rest = of(tuple(limits.rest_action().tolist()))
+        self.change = None if limits.max_change is None else of(limits.max_change)
+        self.acceleration = None if limits.max_acceleration is None else of(limits.max_acceleration)
+
+    def reachable(self, motion: Motion, accelerating: bool = True) -> tuple[Array, Array]:
+        """The smallest and largest next actions, (B, a) each; `accelerating` says whether max_acceleration counts.
+
+        With max_acceleration the set is never empty once a robot started at rest: each change can be braked before
+        the bound, and the change after it, smaller by max_acceleration, then can be too.
+        """
+        down, up = self.low - motion.action, self.high - motion.action
+        if accelerating and self.acceleration is not None:
+            up = np.minimum(fastest(up, self.acceleration), motion.change + self.acceleration)
+            down = np.maximum(-fastest(-down, self.acceleration), motion.change - self.acceleration)
+        if self.change is not None:
+            up, down = np.minimum(up, self.change), np.maximum(down, -self.change)
+        return motion.action + down, motion.action + up
+
+    def within_reach(self, wanted: Array, motion: Motion, accelerating: bool = True) -> Array:
+        """The next actions (B, a) nearest to those wanted."""
+        low, high = self.reachable(motion, accelerating)
+        return np.minimum(np.maximum(wanted, low), high)
+
+    def towards_rest(self, motion: Motion) -> Array:
+        """The next action (B, a) of the fastest way to rest that does not overshoot it where that can be."""
+        away = self.rest - motion.action
+        if self.acceleration is not None:
+            away = np.sign(away) * np.minimum(np.abs(away), fastest(np.abs(away), self.acceleration))
+        return self.within_reach(motion.action + away, motion)

@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.control.workspace import Workspace
+from wmplan.control.workspace import SMALLEST, Workspace, check_finite
 from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be sent to a robot, in its own units.
+    """What may be sent to a robot, in its own units. All of it is finite, as float32 too.
 
     Attributes:
         low, high: bounds of one robot step's action, of length a; equal ones fix a number. For actions that are
@@ -30,6 +30,9 @@ class Limits:
         workspace: box for the positions that Cartesian velocities or displacements lead to; None for none.
         on_violation: "clip" an action that breaks any limit, or "stop": latch a stop at the first one.
         estop: asked at every robot step whether to stop, which latches; one that raises counts as pressed.
+
+    Raises:
+        ValueError: naming the field that cannot be.
     """
 
     low: tuple[float, ...]
@@ -44,24 +47,26 @@ class Limits:
 
     def __post_init__(self) -> None:
         convert_fields(self, "limits")
+        if not self.low:
+            raise ValueError("limits: low has no entry, it has to have one for each number of the action")
         for name in ("high", "max_change", "rest", "max_acceleration"):
             value = getattr(self, name)
             if value is not None and len(value) != len(self.low):
                 raise ValueError(f"limits: {name} has {len(value)} entries, low has {len(self.low)}")
+        for name in ("low", "high", "max_change", "rest", "max_acceleration"):
+            check_finite(f"limits: {name}", getattr(self, name))
         if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError(f"limits: low {self.low} has to be at most high {self.high} in every dimension")
         for name in ("max_change", "max_acceleration"):
             value = getattr(self, name)
-            if value is not None and not min(value) > 0:
+            if value is not None and not min(value) >= SMALLEST:
                 raise ValueError(f"limits: {name} is {value}, every entry has to be above zero")
         if self.rest is not None and not all(
             low <= rest <= high for low, rest, high in zip(self.low, self.rest, self.high, strict=True)
         ):
             raise ValueError(f"limits: rest {self.rest} has to lie within low {self.low} and high {self.high}")
-        if self.on_non_finite not in ("raise", "rest", "stop"):
-            raise ValueError(f"limits: on_non_finite is {self.on_non_finite!r}, it has to be 'raise', 'rest' or 'stop'")
-        if self.on_violation not in ("clip", "stop"):
-            raise ValueError(f"limits: on_violation is {self.on_violation!r}, it has to be 'clip' or 'stop'")
+        if self.estop is not None and not callable(self.estop):
+            raise ValueError(f"limits: estop is {self.estop!r}, it has to be a function")
         if self.workspace is not None:
             beyond = [index for index in self.workspace.action if index >= len(self.low)]
             if beyond:
@@ -72,3 +77,8 @@ class Limits:
     def rest_action(self) -> NDArray[np.float32]:
         """The action of a robot at rest, float32 of shape (a,)."""
         return np.clip(self.rest or np.zeros(len(self.low)), self.low, self.high).astype(np.float32)
+
+    @property
+    def least_proprio(self) -> int:
+        """How many numbers of the robot's state are needed; 0 without a workspace."""
+        return 0 if self.workspace is None else max(self.workspace.proprio) + 1

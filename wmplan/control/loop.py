@@ -7,20 +7,25 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.gate import LimitsGate
+from wmplan.control.jobs import Command, Frame, PlanJob
 from wmplan.control.limits import Limits
-from wmplan.control.observation_guard import SAME_TIME, ObservationGuard
+from wmplan.control.observation_guard import SAME_TIME, ObservationGuard, ObservationRefusedError, Observed
+from wmplan.control.plan_guard import LONGEST_PLAN, CheckedPlan, read_plan
 from wmplan.control.planning_time import PlanningTime
 from wmplan.control.realtime_config import RealtimeConfig
-from wmplan.control.request import Backend, Goal, PlanReply, PlanRequest
-from wmplan.control.statistics import Statistics
-from wmplan.control.timeline import Action, Timeline
+from wmplan.control.reason import Reason
+from wmplan.control.request import Goal, PlanRequest
+from wmplan.control.statistics import Statistics, described
+from wmplan.control.tick_clock import TickClock
+from wmplan.control.timeline import KEPT, Action, Timeline, following
+from wmplan.settings.numbers import finite_number
 
 log = logging.getLogger(__name__)
 
@@ -28,43 +33,8 @@ State = Literal["FOLLOW", "HOLD", "SAFE_STOP"]
 LONGEST_GAP = 100
 """Robot steps without a plan after which what the planner knows of the past is dropped."""
 MOVING = 0.1  # of half an action's range: the robot then has to look different after a while
-
-
-@dataclass(frozen=True, eq=False)
-class Command:
-    """A reset (with a seed) or a goal that the planner has to be told before it plans again."""
-
-    epoch: int
-    seed: int | None = None
-    goal: Goal | None = None
-
-    def tell(self, backend: Backend) -> None:
-        """Do it; may take long, and raise."""
-        if self.seed is not None:
-            backend.reset(self.seed)
-        if self.goal is not None:
-            backend.set_goal(self.goal)
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """An observation that may be planned from, of the beginning of robot step `step`."""
-
-    observation: Mapping[str, NDArray[Any]]
-    captured_at: float
-    step: int
-
-
-@dataclass(frozen=True, eq=False)
-class PlanJob:
-    """A request, and what its reply will mean."""
-
-    epoch: int
-    life: int  # of what the planner knows of the past
-    request: PlanRequest
-    frame: Frame
-    begin: int | None  # robot step of the reply's first action; None for the one at which it arrives
-    began: float
+FASTEST = 1e6  # control ticks in a second, and seconds of the longest robot step
+SAID_EVERY = 10.0  # seconds at least between two warnings of refused observations
 
 
 class ControlLoop:
@@ -75,47 +45,62 @@ class ControlLoop:
     rest within its limits) while there is none, SAFE_STOP (the same, until reset()) after `hold_seconds` of HOLD, at
     an e-stop, or where limits or surprise ask for it.
 
+    Which robot step is present is read from the clock, not from the number of ticks: a tick that comes too early is
+    answered with the action before, ticks that do not come are left out of the plan.
+
+    No observation and no reply makes it raise, whatever they are: they are refused, and counted.
+
     Args:
         limits: of what is sent.
         control_rate: ticks in a second.
         step_rate: robot steps in a second, those of the model; at most control_rate.
         config: settings.
+
+    Attributes:
+        state: FOLLOW, HOLD or SAFE_STOP.
+        reason: why it is not FOLLOW, or that act() is called at another rate than was told; None for neither.
     """
 
     def __init__(self, limits: Limits, control_rate: float, step_rate: float, config: RealtimeConfig) -> None:
-        if not 0 < step_rate <= control_rate < math.inf:
+        control_rate, step_rate = finite_number(control_rate, "control_rate"), finite_number(step_rate, "step_rate")
+        if not 1 / FASTEST <= step_rate <= control_rate <= FASTEST:
             raise ValueError(
-                f"control_rate is {control_rate} and step_rate {step_rate}: they have to be above zero, and there has "
-                "to be at least one control tick in each robot step"
+                f"control_rate is {control_rate:g} and step_rate {step_rate:g}: they have to be above zero, at most "
+                f"{FASTEST:g}, and there has to be at least one control tick in each robot step"
             )
         # Nothing that is not finite gets as far as the gate; it must not raise in the middle of a motion.
         on_non_finite = "rest" if limits.on_non_finite == "raise" else limits.on_non_finite
         self.gate = LimitsGate(replace(limits, on_non_finite=on_non_finite))
         self.config, self.control_rate, self.step_rate = config, control_rate, step_rate
-        self.guard = ObservationGuard(config.max_age, config.max_repeats, limits.workspace is not None)
+        self.guard = ObservationGuard(config.max_age, config.max_repeats, limits.least_proprio)
+        self.ticks = TickClock(control_rate)
         self.timeline = Timeline(limits.rest_action())
         self.planning_time = PlanningTime(config.expected_seconds, config.quantile, config.warmup)
         self.statistics = Statistics()
         self.lock = threading.RLock()
         self.epoch = self._life = 0
         self.state: State = "HOLD"
-        self.reason: str | None = "there is no goal yet"
+        self.reason: str | None = None
         self.has_goal = False
         self.working = False  # whether the planner is at a job
+        self._why = Reason("there is no goal yet")
+        self._moving = np.maximum(MOVING * self.gate.span / 2, self.gate.slack)
         self._commands: deque[Command] = deque()
         self._mailbox: Frame | None = None
         self._seed = 0
         self._clear()
+        self._tell()
 
     # ------------------------------------------------------------------ goals
 
-    def reset(self, goal: Goal, seed: int, now: float) -> None:
-        """Begin again with a robot at rest; ends a SAFE_STOP."""
+    def reset(self, goal: Goal, seed: int, now: float, at_rest: bool = False) -> None:
+        """Begin again from the motion that the robot is in, or with a robot `at_rest`; ends a SAFE_STOP."""
         with self.lock:
             self._seed = seed
-            self.gate.reset()
+            self.gate.reset(at_rest=at_rest)
             self.guard.reset()
             self.timeline.reset()
+            self._why = Reason()
             self._enter("HOLD", "waiting for the first plan", now, force=True)
             self._aim(goal, seed)
             self._clear()
@@ -139,12 +124,13 @@ class ControlLoop:
             seed = untold[-1]
         self._commands = deque([Command(self.epoch, seed, goal)])
         self._retry_at, self._mailbox, self._calm, self._replan_now = -math.inf, None, True, True
+        self._why.goal = self._why.plan = None
 
     def _clear(self) -> None:
         self._life += 1
-        self._last_tick: float | None = None
-        self._ticks = 0.0  # robot steps, in fractions, begun since reset
-        self._is_new_step = False
+        self.ticks.reset()
+        self._steps = 0.0  # robot steps, in fractions, begun since reset
+        self._is_due = self._is_new_step = False
         self._hold_since: float | None = None
         self._has_plan = False
         self._mailbox = None
@@ -156,46 +142,50 @@ class ControlLoop:
         self._calm = True  # whether the newest plan's frame was no surprise
         self._retry_at = -math.inf
         self._measured: tuple[NDArray[np.float64], int] | None = None  # robot state, and its robot step
+        self._said = ("", -math.inf)  # the newest refusal that was warned of, and when
 
     # ------------------------------------------------------------------ the robot's side
 
-    def begin(
-        self, observation: Mapping[str, Any] | NDArray[np.uint8] | None, captured_at: float | None, now: float
-    ) -> None:
-        """A control tick begins; None for no observation, `captured_at` None for now."""
+    def begin(self, observation: Any, captured_at: Any, now: float) -> None:
+        """A control tick begins; None for no observation, `captured_at` None for now. It takes anything."""
         with self.lock:
             self._advance(now)
-            if observation is not None and not isinstance(observation, Mapping):
-                observation = {name: observation for name in list(self.guard.shapes)[:1]}
-            captured_at = now if captured_at is None else captured_at
-            last = self.gate.last[0]
-            moves = bool((np.abs(last - self.timeline.rest) > MOVING * (self.gate.high - self.gate.low) / 2).any())
-            fault = self.guard.fault(observation, captured_at, now, moves)
-            if fault is not None or observation is None:
-                self.statistics.count("rejected", fault or "missing")
+            moves = self._is_due and bool((np.abs(self.gate.last[0] - self.timeline.rest) > self._moving).any())
+            try:
+                seen = self.guard.judge(observation, now if captured_at is None else captured_at, now, moves)
+            except ObservationRefusedError as refusal:
+                self._refuse(refusal, now)
                 return
-            age = max(0.0, now - captured_at) * self.step_rate  # robot steps
-            step = max(0, round(self._ticks - age))
-            if observation.get("proprio") is not None:
-                self._measured = np.asarray(observation["proprio"], np.float64)[None], step
-            if not self.config.compensation:
-                step = self.timeline.next - 1
-            self._offer(observation, captured_at, step)
+            self._why.observation, self._said = None, ("", self._said[1])
+            age = max(0.0, now - seen.captured_at) * self.step_rate  # robot steps
+            step = max(0, round(self._steps - age))
+            if seen.proprio is not None:
+                self._measured = seen.proprio.astype(np.float64)[None], step
+            self._offer(seen, step if self.config.compensation else self.timeline.next - 1)
+
+    def _refuse(self, refusal: ObservationRefusedError, now: float) -> None:
+        self.statistics.count("rejected", refusal.fault)
+        self._why.observation = f"the newest observation was refused ({refusal.fault}): {refusal}"
+        fault, at = self._said
+        if fault != refusal.fault and now - at >= SAID_EVERY:
+            self._said = refusal.fault, now
+            log.warning("%s", self._why.observation)
 
     def _advance(self, now: float) -> None:
-        """Find the robot step of this tick, by the time since the tick before."""
-        share = self.step_rate / self.control_rate
-        if self._last_tick is None:
+        """Find the robot step of this tick, by the clock."""
+        ticks = self.ticks.count(now)
+        self._is_due = ticks > 0
+        if self.ticks.interval is None:
             self._is_new_step = True
             self.timeline.begin(1)
             return
-        ticks = max(1, round((now - self._last_tick) * self.control_rate))
-        self.statistics.measure("interval_seconds", now - self._last_tick)
-        self._ticks += ticks * share
-        steps = math.floor(self._ticks + 1e-6) + 1 - self.timeline.next
-        self._is_new_step = steps > 0
+        self.statistics.measure("interval_seconds", self.ticks.interval)
+        self._complain()
         if ticks > 1:
             self.statistics.count("skipped", by=ticks - 1)
+        self._steps += ticks * self.step_rate / self.control_rate
+        steps = math.floor(self._steps + 1e-6) + 1 - self.timeline.next
+        self._is_new_step = steps > 0
         if steps > LONGEST_GAP:
             self._forget_past(self.timeline.next + steps - 1)
         if steps:
@@ -203,6 +193,11 @@ class ControlLoop:
         newest = self.timeline.next - 1
         if self._anchor is not None and newest - self._anchor > LONGEST_GAP:
             self._forget_past(newest)
+
+    def _complain(self) -> None:
+        before, self._why.rate = self._why.rate, self.ticks.complaint
+        if before is None and self._why.rate is not None:
+            log.warning("%s: actions are held or left out, so that the plan keeps its speed", self._why.rate)
 
     def _forget_past(self, step: int) -> None:
         """Have the planner forget what was before: it was not asked for too long."""
@@ -212,24 +207,28 @@ class ControlLoop:
         if not any(command.seed is not None for command in self._commands):
             self._commands.append(Command(self.epoch, self._seed, None))
 
-    def _offer(self, observation: Mapping[str, Any], captured_at: float, step: int) -> None:
+    def _offer(self, seen: Observed, step: int) -> None:
         """Put a frame into the mailbox, in place of an older one."""
-        since_offered = math.inf if self._offered_at is None else abs(captured_at - self._offered_at)
+        since_offered = math.inf if self._offered_at is None else abs(seen.captured_at - self._offered_at)
         if not self._is_new_step or since_offered < SAME_TIME:
             return
         since = None if self._planned_step is None else step - self._planned_step
         if since is not None and since < self.config.replan_every and self._has_plan and not self._replan_now:
             return
-        own = {name: np.array(value) for name, value in observation.items() if value is not None}
-        self._mailbox, self._offered_at = Frame(own, captured_at, step), captured_at
+        self._mailbox, self._offered_at = Frame(seen.copied(), seen.captured_at, step), seen.captured_at
 
-    def take(self, now: float) -> Action:
-        """The action of this tick, (a,)."""
+    def take(self, now: float, waited: float = 0.0) -> Action:
+        """The action of this tick, (a,). Of the time since begin(), so many seconds were waited for the first plan."""
         with self.lock:
-            self._last_tick = now
+            self.ticks.waited(waited)
+            if not self._is_due and self.state != "SAFE_STOP":
+                self.gate.poll_estop()
+                if self.gate.stopped is None:
+                    self.statistics.count("early")
+                    self._tell()
+                    return self.gate.last[0].copy()
             before = self.gate.violations.copy()
-            step = self.timeline.next - 1
-            planned = self.timeline.planned.get(step)
+            planned = self.timeline.planned(self.timeline.next - 1)
             if planned is not None and self.config.follow_seconds is not None:
                 planned = planned if now - planned.captured_at <= self.config.follow_seconds else None
             if self.state == "SAFE_STOP" or planned is None:
@@ -239,7 +238,7 @@ class ControlLoop:
                 elif self.state != "SAFE_STOP":
                     self._hold(now)
             else:
-                action = self.gate(planned.action[None], self._position())[0]
+                action = self.gate(planned.actions[:1], self._position())[0]
                 if self.gate.stopped is not None:
                     self.stop(self.gate.stopped, now)
                 else:
@@ -249,6 +248,7 @@ class ControlLoop:
             for kind, number in (self.gate.violations - before).items():
                 self.statistics.count("violations", kind, number)
             self.statistics.count("ticks", self.state)
+            self._tell()
             return action
 
     def _position(self) -> NDArray[np.float64] | None:
@@ -257,41 +257,50 @@ class ControlLoop:
         if workspace is None or self._measured is None:
             return None
         state, step = self._measured
-        positions = workspace.positions(state)
-        for action in self.timeline.executed(step, self.timeline.next - 1):
-            positions = workspace.moved(positions, action[None])
+        sent = self.timeline.executed(step, self.timeline.next - 1).sum(axis=0, dtype=np.float64)
         moved = state.copy()
-        moved[:, list(workspace.proprio)] = positions
+        moved[:, list(workspace.proprio)] = workspace.moved(workspace.positions(state), sent[None])
         return moved
 
     def _hold(self, now: float) -> None:
-        reason = self.reason if self.state == "HOLD" else "the plan has ended"
+        reason = self._why.state if self.state == "HOLD" else "the plan has ended"
         self._enter("HOLD", reason, now)
         if self._hold_since is None:
             self._hold_since = now
         patience = self.config.hold_seconds if self._has_plan else self.config.first_seconds
         if self.has_goal and now - self._hold_since >= patience:
-            self.stop("hold_too_long" if self._has_plan else "no_first_plan", now)
+            label = "hold_too_long" if self._has_plan else "no_first_plan"
+            self.stop(label, now, "; ".join(self._why.causes()) or None)
 
-    def stop(self, reason: str, now: float) -> None:
-        """SAFE_STOP until reset()."""
+    def stop(self, label: str, now: float, cause: str | None = None) -> None:
+        """SAFE_STOP until reset(), counted under `label`."""
         with self.lock:
             if self.state != "SAFE_STOP":
-                self.statistics.count("stops", reason)
-                self._enter("SAFE_STOP", reason, now)
+                self.statistics.count("stops", label)
+                self._enter("SAFE_STOP", label if cause is None else f"{label}: {cause}", now)
                 self.timeline.cut(0)
 
     def _enter(self, state: State, reason: str | None, now: float, force: bool = False) -> None:
         if self.state == "SAFE_STOP" and not force:
             return
-        if state != self.state:
-            self.statistics.count("states", f"{self.state}->{state}")
-            level = logging.WARNING if state == "SAFE_STOP" and reason != "stopped" else logging.INFO
-            log.log(level, "%s -> %s%s", self.state, state, f": {reason}" if reason else "")
-            if state == "HOLD":
-                self._hold_since = now
-        self.state, self.reason = state, reason
-        self.statistics.state = state
+        before, self.state, self._why.state = self.state, state, reason
+        self._tell()
+        if state == before:
+            return
+        self.statistics.count("states", f"{before}->{state}")
+        quiet = state == "FOLLOW" or force or reason == "stopped"
+        said = "" if self.reason is None else f": {self.reason}"
+        log.log(logging.INFO if quiet else logging.WARNING, "%s -> %s%s", before, state, said)
+        if state == "HOLD":
+            self._hold_since = now
+
+    def _tell(self) -> None:
+        """Make up the reason."""
+        if self.state == "FOLLOW":
+            self.reason = self._why.rate
+        else:
+            self.reason = str(self._why) if self.state == "HOLD" else self._why.state
+        self.statistics.state, self.statistics.reason = self.state, self.reason
 
     # ------------------------------------------------------------------ the planner's side
 
@@ -311,27 +320,41 @@ class ControlLoop:
         """Whether next_job() will have something without anything happening."""
         return bool(self._commands)
 
-    def next_job(self, now: float) -> Command | PlanJob | None:
-        """What the planner should do next, None for nothing yet."""
+    def has_job(self, now: float) -> bool:
+        """Whether next_job() has something."""
         with self.lock:
             if self._commands:
-                return self._commands[0] if now >= self._retry_at else None
-            if self._mailbox is None or self.state == "SAFE_STOP":
+                return now >= self._retry_at
+            return self._mailbox is not None and self.state != "SAFE_STOP"
+
+    def next_job(self, now: float) -> Command | PlanJob | None:
+        """What the planner should do next, None for nothing yet. What it computes keeps no tick waiting."""
+        with self.lock:
+            if not self.has_job(now):
                 return None
+            self.working = True
+            if self._commands:
+                return self._commands[0]
+            assert self._mailbox is not None
             frame, self._mailbox = self._mailbox, None
             if self._anchor is not None and frame.step < self._anchor:  # ticks that jitter: it is a bit younger
                 frame = replace(frame, step=self._anchor)
             self._planned_step, self._replan_now = frame.step, False
+            epoch, life = self.epoch, self._life
+            executed = self.timeline.executed(frame.step if self._anchor is None else self._anchor, frame.step)
             count = self._committed_steps(frame, now)
-            begin = frame.step + count if self.config.compensation else None
-            request = PlanRequest(
-                frame.observation,
-                executed=self.timeline.executed(frame.step if self._anchor is None else self._anchor, frame.step),
-                committed=self._committed(frame.step, count),
-                deadline_ms=self.config.deadline_ms,
-                epoch=self.epoch,
-            )
-            return PlanJob(self.epoch, self._life, request, frame, begin, now)
+            known = max(frame.step, min(frame.step + count, self.timeline.free))
+            done, plans, moment = self.timeline.executed(frame.step, known), self.timeline.plans, self.gate.moment
+        ahead = self.gate.preview(following(plans, known, frame.step + count), moment)
+        request = PlanRequest(
+            frame.observation,
+            executed=executed,
+            committed=np.concatenate([done, ahead]),  # what is executed until the plan can take effect
+            deadline_ms=self.config.deadline_ms,
+            epoch=epoch,
+        )
+        begin = frame.step + count if self.config.compensation else None
+        return PlanJob(epoch, life, request, frame, begin, now)
 
     def _committed_steps(self, frame: Frame, now: float) -> int:
         """Robot steps from a frame until a plan from it can take effect."""
@@ -341,44 +364,56 @@ class ControlLoop:
             return self.timeline.free - frame.step  # the robot stands still until the plan is there, whenever that is
         count = math.ceil((now - frame.captured_at + self.planning_time.expected) * self.step_rate - 1e-6)
         count = max(count, self.timeline.next - frame.step)
-        return count if self._plan_steps is None else min(count, self._plan_steps - 1)
-
-    def _committed(self, step: int, count: int) -> Action:
-        """What is executed in `count` robot steps from `step` on, as far as it is known, (count, a)."""
-        known = max(step, min(step + count, self.timeline.free))
-        done = self.timeline.executed(step, known)
-        following = [self.timeline.planned.get(at) for at in range(known, step + count)]
-        ahead = self.gate.preview([None if row is None else row.action for row in following])
-        return np.concatenate([done, ahead])
+        return min(count, LONGEST_PLAN if self._plan_steps is None else self._plan_steps - 1)
 
     def told(self, command: Command) -> None:
         """The planner took a command."""
         with self.lock:
+            self.working, self._why.goal = False, None
             if self._commands and self._commands[0] is command:
                 self._commands.popleft()
+            self._tell()
 
-    def deliver(self, job: PlanJob, reply: PlanReply, now: float) -> None:
-        """The planner's answer to a request."""
+    def deliver(self, job: PlanJob, reply: Any, now: float) -> None:
+        """The planner's answer to a request, whatever it is: what is no plan is dropped, counted and told."""
+        try:
+            plan = read_plan(reply, len(self.timeline.rest))  # no tick waits for it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # what an object of the planner's raises may be anything
+            self._deliver(job, error, now)
+        else:
+            self._deliver(job, plan, now)
+
+    def _deliver(self, job: PlanJob, plan: CheckedPlan | BaseException, now: float) -> None:
+        refused = f"the newest plan was refused: {plan}" if isinstance(plan, BaseException) else None
         with self.lock:
+            self.working = False
             if job.life == self._life:
                 self._anchor = job.frame.step
                 self.timeline.forget_before(self._anchor)
             if job.epoch != self.epoch or self.state == "SAFE_STOP":
                 self.statistics.count("plans", "discarded")
                 return
-            wrong = self._wrong(reply)
-            if wrong is not None:
+            self._why.plan = refused
+            if isinstance(plan, BaseException):
                 self.statistics.count("plans", "failed")
-                self.statistics.error(ValueError(wrong))
-                log.warning("a plan was dropped: %s", wrong)
-                return
-            warm = self.planning_time.add(now - job.began)
-            if warm:
-                self.statistics.measure("plan_seconds", now - job.began)
-            if not self._accept(reply.surprise, now):
-                return
-            self._plan_steps = len(reply.actions) + (0 if job.request.committed is None else len(job.request.committed))
-            self._install(job, reply.actions, warm)
+                self.statistics.error(plan)
+            else:
+                self._use(job, plan, now)
+            self._tell()
+        if refused is not None:
+            log.warning("%s", refused)
+
+    def _use(self, job: PlanJob, plan: CheckedPlan, now: float) -> None:
+        spent = max(0.0, now - job.began)
+        warm = self.planning_time.add(spent)
+        if warm:
+            self.statistics.measure("plan_seconds", spent)
+        if self._accept(plan.surprise, now):
+            committed = job.request.committed
+            self._plan_steps = len(plan.actions) + (0 if committed is None else len(committed))
+            self._install(job, plan.actions, warm)
 
     def _install(self, job: PlanJob, actions: Action, warm: bool) -> None:
         first = self.timeline.free
@@ -387,27 +422,20 @@ class ControlLoop:
             begin = first  # the robot is still where the frame shows it: no part of the plan is over
         late = begin < first
         self.statistics.count("plans", ("late" if late else "used") if warm else "warmup")
-        jump = self.timeline.install(np.array(actions, np.float32), begin, first, job.frame.captured_at)
-        if jump is not None:
-            self.statistics.measure("seam", jump / float((self.gate.high - self.gate.low).max()))
+        jump = self.timeline.install(actions, begin, first, job.frame.captured_at)
+        if jump is not None and (span := float(self.gate.span.max())):
+            self.statistics.measure("seam", jump / span)
         self._has_plan = self._has_plan or first < begin + len(actions)
 
     def _moved_since(self, step: int) -> bool:
-        """Whether anything but rest was sent since the beginning of a robot step."""
-        slack = 1e-5 * (self.gate.high - self.gate.low)
-        return bool((np.abs(self.timeline.executed(step, self.timeline.free) - self.timeline.rest) > slack).any())
+        """Whether anything but rest was sent since the beginning of a robot step, or has to be sent next."""
+        sent = self.timeline.executed(max(step, self.timeline.free - KEPT), self.timeline.free)
+        return not self.gate.rests_next or bool((np.abs(sent - self.timeline.rest) > self.gate.slack).any())
 
-    def _wrong(self, reply: PlanReply) -> str | None:
-        """What makes a reply no plan, None for nothing."""
-        actions = np.asarray(reply.actions)
-        width = len(self.timeline.rest)
-        if actions.ndim != 2 or not len(actions) or actions.shape[1] != width:
-            return f"its actions have shape {actions.shape}, they have to be (robot steps, {width})"
-        if not np.issubdtype(actions.dtype, np.number) or not np.isfinite(actions).all():
-            return "its actions hold what is not a finite number"
-        if not math.isfinite(reply.cost):
-            return f"its cost is {reply.cost}: no candidate could be judged"
-        return None
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the action sent last is that of a robot at rest."""
+        return not bool((np.abs(self.gate.last[0] - self.timeline.rest) > self.gate.slack).any())
 
     def _accept(self, surprise: float | None, now: float) -> bool:
         """Whether a plan may be followed, by how surprising its frame was."""
@@ -428,12 +456,20 @@ class ControlLoop:
             self.stop("surprise", now)
         return self.config.surprise_action in ("ignore", "replan")
 
-    def fail(self, job: Command | PlanJob, error: Exception, now: float) -> None:
+    def fail(self, job: Command | PlanJob, error: BaseException, now: float) -> None:
         """The planner raised: it is counted and told, and tried again, a command after a pause."""
+        told = described(error)
         with self.lock:
+            self.working = False
             self.statistics.error(error)
-            log.warning("the planner failed: %s: %s", type(error).__name__, error)
             if isinstance(job, Command):
                 self._retry_at = now + self.config.retry_seconds
+                if self._commands and self._commands[0] is job:
+                    self._why.goal = f"the planner did not take the goal: {told}"
+            elif job.epoch == self.epoch:
+                self.statistics.count("plans", "failed")
+                self._why.plan = f"the planner failed: {told}"
             else:
-                self.statistics.count("plans", "failed" if job.epoch == self.epoch else "discarded")
+                self.statistics.count("plans", "discarded")
+            self._tell()
+        log.warning("the planner failed: %s", told)

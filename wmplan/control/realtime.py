@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.control.checked_clock import CheckedClock
+from wmplan.control.jobs import Command
 from wmplan.control.limits import Limits
-from wmplan.control.loop import Command, ControlLoop, State
+from wmplan.control.loop import ControlLoop, State
 from wmplan.control.realtime_config import RealtimeConfig
 from wmplan.control.request import Backend, Goal
-from wmplan.control.statistics import Statistics
+from wmplan.control.statistics import Statistics, described
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ class RealtimeController:
     """Drives one robot to goals given as images, planning in the background.
 
     Call reset(goal), then act(observation) at `control_rate`. What it does when planning is late, observations are
-    bad or the planner fails is written at ControlLoop and RealtimeConfig; `state` and `statistics` tell of it. Only
-    one thread may call act(); everything else may be called from any. Nothing that a planner raises is lost: it is
-    logged, counted by type, and told by statistics.last_error.
+    bad or the planner fails is written at ControlLoop and RealtimeConfig; `state`, `reason` and `statistics` tell of
+    it. Only one thread may call act(); everything else may be called from any. Nothing that a planner raises is lost:
+    it is logged, counted by type, and told by statistics.last_error. Neither it nor what a planner replies ends
+    planning, but for a KeyboardInterrupt.
 
     Args:
         backend: what plans; it is called from one thread only. It stays the caller's: stop() does not close it.
@@ -42,7 +45,10 @@ class RealtimeController:
         config: settings; None for the defaults.
         step_rate: robot steps in a second, which the model was trained with; None for the control rate. Where the
             control rate is higher, an action is held.
-        clock: seconds; captured_at is of the same clock.
+        clock: seconds; captured_at is of the same clock. Where it fails or goes back the robot is stopped.
+
+    Raises:
+        ValueError: if the rates or the clock cannot be.
     """
 
     def __init__(
@@ -55,13 +61,13 @@ class RealtimeController:
         step_rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.backend, self.config, self.clock = backend, config or RealtimeConfig(), clock
-        self.loop = ControlLoop(limits, control_rate, step_rate or control_rate, self.config)
+        self.backend, self.config, self.clock = backend, config or RealtimeConfig(), CheckedClock(clock)
+        self.loop = ControlLoop(limits, control_rate, control_rate if step_rate is None else step_rate, self.config)
         self._changed = threading.Condition(self.loop.lock)
         self._ending = False
         self._failures = 0
         self._broken: BaseException | None = None
-        self._logged_at = clock()
+        self._logged_at = self.clock()
         self._thread = threading.Thread(target=self._run, name="wmplan planning", daemon=True)
         self._thread.start()
 
@@ -86,8 +92,10 @@ class RealtimeController:
 
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
+        if len(limits.low) != spec.action_dim:
+            raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         session = PlanningSession(model, planner, objective, schedule, limits)
-        rate = control_rate or spec.control_rate
+        rate = spec.control_rate if control_rate is None else control_rate
         return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock)
 
     # ------------------------------------------------------------------ the robot's side
@@ -99,7 +107,10 @@ class RealtimeController:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not FOLLOW."""
+        """Why it is not FOLLOW, in words: what is wrong with observations, the goal, the planner or the clock.
+
+        In FOLLOW it is None, or says that act() is called at another rate than was told.
+        """
         return self.loop.reason
 
     @property
@@ -107,36 +118,47 @@ class RealtimeController:
         """What was counted and measured so far."""
         return self.loop.statistics
 
-    def reset(self, goal: Goal, seed: int = 0) -> None:
-        """Begin anew with a robot at rest, towards `goal`; ends a SAFE_STOP. Returns at once.
+    def reset(self, goal: Goal, seed: int = 0, *, at_rest: bool = False) -> None:
+        """Begin anew towards `goal`, from the motion that the robot is in; ends a SAFE_STOP. Returns at once.
 
-        A goal that the planner does not take shows in statistics.last_error, and in HOLD.
+        A goal that the planner does not take shows in `reason`, in statistics.last_error, and in HOLD.
+
+        Args:
+            at_rest: that the robot was brought to rest since the last act() by other means, as by a simulator that
+                starts anew. Otherwise the next action is within the limits of the one sent last.
 
         Raises:
+            ValueError: if the goal holds what is no array of numbers, or the seed is no whole number from 0 to
+                2**63 - 1.
             RuntimeError: after stop().
-            ValueError: if the seed is no whole number from 0 to 2**63 - 1.
         """
-        seed = whole_number(seed, "seed", 0, MAX_SEED)
+        own, seed = _copied(goal), whole_number(seed, "seed", 0, MAX_SEED)
         with self._changed:
             self._check()
-            self.loop.reset(_copied(goal), seed, self.clock())
+            self.clock.restart()
+            now = self._logged_at = self.clock()
+            self.loop.reset(own, seed, now, at_rest)
             self._changed.notify_all()
 
     def set_goal(self, goal: Goal) -> None:
         """Head for another goal, from the motion the robot is in. Returns at once.
 
         Raises:
+            ValueError: if the goal holds what is no array of numbers.
             RuntimeError: before the first reset(), or after stop().
         """
+        own = _copied(goal)
         with self._changed:
             self._check()
-            self.loop.set_goal(_copied(goal), self.clock())
+            self.loop.set_goal(own, self.clock())
             self._changed.notify_all()
 
     def act(
         self, observation: Mapping[str, Any] | NDArray[np.uint8] | None, captured_at: float | None = None
     ) -> NDArray[np.float32]:
         """The action (a,) to send now. It never waits, but for the first plan where the settings say `wait_first`.
+
+        Whatever it is given, it answers with an action within the limits; `reason` says what was wrong.
 
         Args:
             observation: the newest there is, as Controller takes it; None where there is none.
@@ -148,12 +170,17 @@ class RealtimeController:
         with self._changed:
             if not self.loop.has_goal:
                 raise RuntimeError("the controller has no goal: call reset(goal) first")
-            self.loop.begin(observation, captured_at, self.clock())
+            began = self.clock()
+            self.loop.begin(observation, captured_at, began)
             self._changed.notify_all()
+            waited = 0.0
             if self.config.wait_first and not self._ending:
                 self._wait_for_first_plan()
+                waited = self.clock() - began
             now = self.clock()
-            action = self.loop.take(now)
+            if self.clock.fault is not None:
+                self.loop.stop("clock", now, self.clock.fault)
+            action = self.loop.take(now, waited)
         self._log(now)
         return action
 
@@ -188,11 +215,14 @@ class RealtimeController:
             raise RuntimeError("the planning thread has ended") from self._broken
 
     def _wait_for_first_plan(self) -> None:
-        """Until there is a plan or a failure, or the loop has something else to do than to wait."""
-        failures = self._failures
+        """Until there is a plan or a failure, or the loop has something else to do than to wait.
+
+        A robot that moves is not left to itself for longer than a control tick.
+        """
+        failures, loop = self._failures, self.loop
         self._changed.wait_for(
-            lambda: self.loop.has_plan or not self.loop.awaits_plan or self._failures != failures or self._ending,
-            self.config.first_seconds,
+            lambda: loop.has_plan or not loop.awaits_plan or self._failures != failures or loop.state == "SAFE_STOP",
+            self.config.first_seconds if loop.is_at_rest else 1 / loop.control_rate,
         )
 
     def _log(self, now: float) -> None:
@@ -217,40 +247,52 @@ class RealtimeController:
     def _work(self) -> bool:
         """One thing for the planner to do; False at the end."""
         with self._changed:
-            job = None
-            while job is None and not self._ending:
-                job = self.loop.next_job(self.clock())
-                if job is None:
-                    self._changed.wait(self.config.retry_seconds if self.loop.retries else None)
-            if self._ending or job is None:
+            while not self._ending and not self.loop.has_job(self.clock()):
+                self._changed.wait(self.config.retry_seconds if self.loop.retries else None)
+            if self._ending:
                 return False
-            self.loop.working = True
+        job = self.loop.next_job(self.clock())
         reply, failure = None, None
         try:
             if isinstance(job, Command):
                 job.tell(self.backend)
-            else:
+            elif job is not None:
                 reply = self.backend.plan(job.request)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, cancellation, a panic: a planner may raise anything
             failure = error
+        if job is None:  # a reset was faster
+            return True
+        now = self.clock()
+        if failure is not None:
+            self.loop.fail(job, failure, now)
+        elif isinstance(job, Command):
+            self.loop.told(job)
+        else:
+            self.loop.deliver(job, reply, now)
         with self._changed:
-            now = self.clock()
-            self.loop.working = False
-            if failure is not None:
-                self._failures += 1
-                self.loop.fail(job, failure, now)
-            elif isinstance(job, Command):
-                self.loop.told(job)
-            elif reply is not None:
-                self.loop.deliver(job, reply, now)
-            else:
-                self.loop.fail(job, TypeError("the planner replied with None"), now)
+            self._failures += failure is not None
             self._changed.notify_all()
         return True
 
 
 def _copied(goal: Goal) -> Goal:
-    """The same in memory of its own."""
+    """The same in memory of its own.
+
+    Raises:
+        ValueError: naming what is no array of numbers.
+    """
     if isinstance(goal, Mapping):
-        return {name: np.array(value) for name, value in goal.items()}
-    return np.array(goal)
+        return {name: _own(str(name), value) for name, value in goal.items()}
+    return _own("pixels", goal)
+
+
+def _own(name: str, value: Any) -> NDArray[Any]:
+    try:
+        own = np.array(value)
+    except Exception as error:
+        raise ValueError(f"goal: {name} cannot be read as an array: {described(error)}") from error
+    if own.dtype.kind not in "biuf":
+        raise ValueError(f"goal: {name} is a {type(value).__name__}, it has to be an array of numbers")
+    return own

@@ -302,11 +302,17 @@ def _constraints(group: list[_Prepared]) -> list[Projection]:
             row[: len(one.committed)] = torch.from_numpy(one.committed)
         found.append(FrozenPrefix(committed, torch.tensor(counts, device=session.device)))
     if session.limits is not None and session.limits.max_change is not None:
-        rest = torch.from_numpy(session.limits.rest_action()).to(session.device)
-        executed = [one.history.actions for one in group]
-        last = torch.stack([rest if done is None or not len(done) else done[-1] for done in executed])
+        last = torch.stack([_before(one, session.limits) for one in group])
         found.append(RateLimit(session.limits.max_change, last))
     return found
+
+
+def _before(one: _Prepared, limits: Limits) -> Tensor:
+    """The action (a,) that a robot's next is near: the last executed, or where none is known the first committed."""
+    if one.history.actions is not None and len(one.history.actions):
+        return one.history.actions[-1]
+    known = one.committed[0] if len(one.committed) else limits.rest_action()
+    return torch.from_numpy(known).to(one.session.device)
 
 
 def _surprise(one: _Prepared) -> float | None:

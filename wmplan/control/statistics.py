@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -11,6 +12,18 @@ import numpy as np
 WINDOW = 1000
 """Newest values that percentiles are taken over."""
 PERCENTILES = (50, 95, 99)
+LONGEST_TEXT = 500
+"""Characters of what an exception says that are told."""
+
+
+def described(error: BaseException) -> str:
+    """An exception as one line of bounded length, whatever it holds."""
+    try:
+        said = " ".join(str(error)[: 2 * LONGEST_TEXT].split())
+    except Exception as broken:  # its own __str__
+        said = f"its message cannot be read ({type(broken).__name__})"
+    line = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 3] + "..."
 
 
 class Series:
@@ -21,7 +34,9 @@ class Series:
         self.recent: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, value: float) -> None:
-        """One more value."""
+        """One more value; one that is not finite is left out, as it would stand in the sum for good."""
+        if not math.isfinite(value):
+            return
         self.count += 1
         self.total += value
         self.largest = value if self.count == 1 else max(self.largest, value)
@@ -36,7 +51,8 @@ class Statistics:
     """Counters by name and label, and measured series; may be written and read by several threads.
 
     Counters:
-        ticks: of control, by the state they were in. skipped: robot steps for which nothing was asked.
+        ticks: of control, by the state they were in. early: calls before the next tick was due, which repeated the
+            action. skipped: ticks for which nothing was asked.
         plans: by what became of them: used, late (it took effect later than planned), discarded (of an earlier goal
             or reset), failed (by exception, or no finite plan), warmup.
         rejected: observations by what was wrong with them. violations: of limits, by kind.
@@ -47,7 +63,18 @@ class Statistics:
     plan and the new, as a fraction of its range), interval_seconds (between ticks), surprise.
     """
 
-    COUNTERS = ("ticks", "skipped", "plans", "rejected", "violations", "states", "stops", "surprises", "errors")
+    COUNTERS = (
+        "ticks",
+        "early",
+        "skipped",
+        "plans",
+        "rejected",
+        "violations",
+        "states",
+        "stops",
+        "surprises",
+        "errors",
+    )
     SERIES = ("plan_seconds", "age_seconds", "seam", "interval_seconds", "surprise")
 
     def __init__(self) -> None:
@@ -55,6 +82,7 @@ class Statistics:
         self._counters: dict[str, Counter[str]] = {name: Counter() for name in self.COUNTERS}
         self._series = {name: Series() for name in self.SERIES}
         self.state = "HOLD"
+        self.reason: str | None = None  # of the state
         self.last_error: str | None = None
 
     # ------------------------------------------------------------------ writing
@@ -73,7 +101,7 @@ class Statistics:
         """Count an exception and remember what it said."""
         with self._lock:
             self._counters["errors"][type(error).__name__] += 1
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.last_error = described(error)
 
     # ------------------------------------------------------------------ reading
 
@@ -113,6 +141,7 @@ class Statistics:
             counters = {name: dict(counter) for name, counter in self._counters.items()}
             return {
                 "state": self.state,
+                "reason": self.reason,
                 "control_rate": rate,
                 "missed_deadlines": missed,
                 "last_error": self.last_error,
@@ -134,10 +163,12 @@ class Statistics:
                 f"age p95 {_ms(age.percentile(95))} ms",
                 f"seam p95 {'-' if seam is None else f'{100 * seam:.0f}'} %",
             ]
-            for name in ("rejected", "violations", "stops", "errors"):
+            for name in ("early", "skipped", "rejected", "violations", "stops", "errors"):
                 found = +counters[name]
                 if found:
-                    parts.append(f"{name} " + ", ".join(f"{label} {n}" for label, n in sorted(found.items())))
+                    parts.append(f"{name} " + ", ".join(f"{label} {n}".strip() for label, n in sorted(found.items())))
+            if self.reason is not None:
+                parts.append(self.reason)
             return " | ".join(parts)
 
     def prometheus(self, labels: Mapping[str, str] | None = None, prefix: str = "wmplan_control") -> str:

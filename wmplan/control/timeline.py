@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,20 @@ Action = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """One robot step of a plan: its action (a,), and when the frame was captured that it was planned from."""
+    """Actions (n, a) of the robot steps from `begin` on, and when the frame was captured that they come from."""
 
-    action: Action
+    begin: int
+    actions: Action
     captured_at: float
+
+    @property
+    def end(self) -> int:
+        """The robot step after the last."""
+        return self.begin + len(self.actions)
+
+    def before(self, step: int) -> Planned:
+        """What of it comes before a robot step later than `begin`."""
+        return self if self.end <= step else Planned(self.begin, self.actions[: step - self.begin], self.captured_at)
 
 
 KEPT = 250
@@ -30,6 +41,9 @@ class Timeline:
 
     Args:
         rest: the action of a robot at rest, (a,).
+
+    Attributes:
+        plans: what is planned, by robot step, none of them overlapping. It is replaced, never changed.
     """
 
     def __init__(self, rest: Action) -> None:
@@ -39,8 +53,8 @@ class Timeline:
     def reset(self) -> None:
         """Forget everything; robot step 0 is next."""
         self.next = 0
-        self.planned: dict[int, Planned] = {}
-        self._sent: dict[int, list[Action]] = {}
+        self.plans: tuple[Planned, ...] = ()
+        self._sent: dict[int, list[Action]] = {}  # by robot step, in their order
 
     def sent(self, action: Action) -> None:
         """The action was sent in the robot step before `next`; one step may get several."""
@@ -53,7 +67,7 @@ class Timeline:
         for step in range(max(self.next, last - KEPT), last):
             self._sent[step] = [went_on]
         self.next = last + 1
-        self.planned = {at: row for at, row in self.planned.items() if at >= last}
+        self.plans = tuple(plan for plan in self.plans if plan.end > last)
         self.forget_before(last - KEPT)
         return last
 
@@ -65,11 +79,18 @@ class Timeline:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is planned from there on."""
-        return not any(step >= self.free for step in self.planned)
+        return not any(plan.end > self.free for plan in self.plans)
+
+    def planned(self, step: int) -> Planned | None:
+        """The plan that is followed in a robot step, its first action being that step's; None where there is none."""
+        for plan in self.plans:
+            if plan.begin <= step < plan.end:
+                return Planned(step, plan.actions[step - plan.begin :], plan.captured_at)
+        return None
 
     def executed(self, begin: int, end: int) -> Action:
         """The mean action of each robot step from `begin` to before `end`, (n, a)."""
-        rows = [np.mean(self._sent.get(step, [self.rest]), axis=0) for step in range(begin, end)]
+        rows = [_mean(self._sent.get(step, [self.rest])) for step in range(begin, end)]
         return np.array(rows, np.float32).reshape(len(rows), len(self.rest))
 
     def install(self, actions: Action, begin: int, first: int, captured_at: float) -> float | None:
@@ -81,19 +102,30 @@ class Timeline:
         begin_at = max(begin, first)
         if begin + len(actions) <= begin_at:
             return None  # its time is over
-        before = self.planned.get(begin_at)
-        self.planned = {step: row for step, row in self.planned.items() if step < begin_at}
-        for step in range(begin_at, begin + len(actions)):
-            self.planned[step] = Planned(actions[step - begin], captured_at)
-        if before is None:
-            return None
-        return float(np.abs(self.planned[begin_at].action - before.action).max())
+        plan, before = Planned(begin_at, actions[begin_at - begin :], captured_at), self.planned(begin_at)
+        self.cut(begin_at)
+        self.plans = (*self.plans, plan)
+        return None if before is None else float(np.abs(plan.actions[0] - before.actions[0]).max())
 
     def cut(self, step: int) -> None:
         """Plan nothing from this robot step on."""
-        self.planned = {at: row for at, row in self.planned.items() if at < step}
+        self.plans = tuple(plan.before(step) for plan in self.plans if plan.begin < step)
 
     def forget_before(self, step: int) -> None:
         """Drop what was sent earlier."""
-        for at in [at for at in self._sent if at < min(step, self.next - 1)]:
-            del self._sent[at]
+        limit = min(step, self.next - 1)
+        while self._sent and (oldest := next(iter(self._sent))) < limit:
+            del self._sent[oldest]
+
+
+def following(plans: Sequence[Planned], begin: int, end: int) -> list[Action | None]:
+    """The action planned for each robot step from `begin` to before `end`, None where there is none."""
+    rows: list[Action | None] = [None] * max(0, end - begin)
+    for plan in plans:
+        for step in range(max(begin, plan.begin), min(end, plan.end)):
+            rows[step - begin] = plan.actions[step - plan.begin]
+    return rows
+
+
+def _mean(actions: Sequence[Action]) -> Action:
+    return actions[0] if len(actions) == 1 else np.mean(actions, axis=0, dtype=np.float32)

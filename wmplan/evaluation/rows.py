@@ -99,7 +99,7 @@ class PlannerRow(Row):
         super().begin(env, instance, seed)
         goal = env.goal_observation()
         shown = goal if self.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
-        self.controller.reset(shown, seeds=[seed])
+        self.controller.reset(shown, seeds=[seed], at_rest=True)
 
     def choose(self) -> NDArray[np.float32]:
         observation = self.env.observe()

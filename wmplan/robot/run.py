@@ -148,7 +148,8 @@ def play(
     instance.start(env)
     goal = env.goal_observation()
     shown = goal if config.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
-    link.controller.reset(shown, seed=unit_seed(config.seed, Unit("planner", 0, instance.instance)))
+    seed = unit_seed(config.seed, Unit("planner", 0, instance.instance))
+    link.controller.reset(shown, seed=seed, at_rest=True)
     body = Body(env, 1 / config.rate, config.ramp_ms / 1000, schedule, rng_of(config.seed, BODY, instance.instance))
     camera = Camera(env, config.camera, schedule, rng_of(config.seed, CAMERA, instance.instance))
     episode = run_episode(

@@ -59,15 +59,20 @@ class SimulatedController:
         return self.loop.state
 
     @property
+    def reason(self) -> str | None:
+        """Why it is not FOLLOW."""
+        return self.loop.reason
+
+    @property
     def statistics(self) -> Statistics:
         """What was counted and measured so far."""
         return self.loop.statistics
 
-    def reset(self, goal: Goal, seed: int = 0) -> None:
-        """Begin again with a robot at rest, once the planner has ended what it is at."""
+    def reset(self, goal: Goal, seed: int = 0, *, at_rest: bool = False) -> None:
+        """Begin again, once the planner has ended what it is at."""
         self.clock.sleep_until(self._ends)
         self.call.running = False
-        self.loop.reset(goal, seed, self.clock())
+        self.loop.reset(goal, seed, self.clock(), at_rest)
         self._work()
 
     def start(self) -> None:
