@@ -11,9 +11,11 @@ import h5py
 import pytest
 import torch
 
+from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.errors import UserError
 from wmplan.models import load, save
 from wmplan.training.config import StageConfig, TrainConfig
+from wmplan.training.identity import claim, compared, read_record
 from wmplan.training.train import train
 
 Write = Callable[..., Path]
@@ -111,6 +113,21 @@ def test_another_encoder_under_the_same_name_is_refused(trained: TrainConfig, tm
     save(first, tmp_path / "encoder", {})
     with pytest.raises(UserError, match=f"another encoder: that of pretrained=.* has other weights; {BEGIN_ANEW}"):
         train(config)
+
+
+def test_a_first_try_that_made_nothing_binds_nobody(tiny: TrainConfig, tmp_path: Path) -> None:
+    config = replace(tiny, out=str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    record, log = tmp_path / "run" / "train.json", tmp_path / "run" / "joint.jsonl"
+    for before in ({"settings": {**compared(config), "rollout": 40}, "data": {}, "pretrained": None}, {"seed": 9}):
+        write_json_checked(record, before)
+        log.write_text('{"step": 0, "loss": 3.0}\n')
+        assert read_record(config) is None
+        claim(config, None, {}, None)
+        assert read_json_checked(record)["settings"] == compared(config) and not log.exists()
+    (tmp_path / "run" / "joint.checkpoint.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="holds a training run with seed=0, this one has 1"):
+        read_record(replace(config, seed=1))
 
 
 def test_a_damaged_record_is_refused_and_can_be_deleted(trained: TrainConfig, tmp_path: Path) -> None:

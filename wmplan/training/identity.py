@@ -27,14 +27,14 @@ def compared(config: TrainConfig) -> dict[str, Any]:
 
 
 def read_record(config: TrainConfig) -> dict[str, Any] | None:
-    """What the run folder says of the run in it; None where there is none.
+    """What the run folder says of the run in it; None where there is none, or nothing of it that could be lost.
 
     Raises:
         UserError: if that has other settings, or is damaged.
     """
     folder = Path(config.out)
     path = folder / RECORD
-    if not path.exists():
+    if not path.exists() or not holds_work(folder):
         return None
     document = read_json_checked(path)
     require_same(folder, document["settings"], compared(config), "a training run")
@@ -66,6 +66,9 @@ def claim(config: TrainConfig, record: Mapping[str, Any] | None, data: Files, pr
                 f"{anew}"
             )
         remove_leftovers(folder)
+    if not holds_work(folder):
+        for log in folder.glob("*.jsonl"):  # of a try that was given up before its first save
+            log.unlink()
     document = {"settings": compared(config), "data": data, "pretrained": pretrained}
     if document != record:
         try:
@@ -74,6 +77,11 @@ def claim(config: TrainConfig, record: Mapping[str, Any] | None, data: Files, pr
         except OSError as error:
             raise UserError(f"out={folder} cannot be written: {error.strerror}") from None
     return {**document, "data": json_hash([entry["sha256"] for entry in data.values()])}
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether something was trained or encoded in the folder."""
+    return any(any(folder.glob(pattern)) for pattern in ("*.checkpoint.pt", "latents*.npy", "model"))
 
 
 def other_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
