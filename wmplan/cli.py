@@ -267,9 +267,12 @@ def bench(settings: Settings) -> None:
     """
     from wmplan.bench import BenchConfig, run_bench
     from wmplan.bench.report import table, write
+    from wmplan.output_folder import make_folder
     from wmplan.settings.build import build
 
     config = build(BenchConfig, settings)
+    if config.out is not None:
+        make_folder(config.out)
     results = run_bench(config)
     print(table(results))
     if config.out is not None:

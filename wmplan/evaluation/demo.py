@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,13 +32,16 @@ from wmplan.evaluation.video import episode_film, film_frame, write_mp4
 from wmplan.machine import CoreWait
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
+from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.base import Plan
 from wmplan.planning.cost import LatentCost
+from wmplan.settings.difference import difference
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Picture = NDArray[np.uint8]
 TASKS = {"pusht": "wmplan.envs:wmplan/PushT-v0", "arm_reach": "wmplan.envs:wmplan/ArmReach-v0"}
 STILL_PX = 256
+MARKS = ("episode.mp4", "demo.json")
 AFTERWARDS = 5
 """Robot steps that are shown after the goal is reached."""
 
@@ -91,9 +95,10 @@ def run_demo(
         The content of demo.json.
 
     Raises:
-        UserError: if there is no such model, or its task is not known.
+        UserError: if there is no such model, its task is not known, or the folder holds something else.
     """
-    began, folder = time.perf_counter(), Path(out)
+    began = time.perf_counter()
+    folder = check_folder(out, "a demo", MARKS, ("plan.png", "still.png", "report.html"))
     seed, budget = whole_number(seed, "seed", 0, MAX_SEED), whole_number(budget, "budget", 1)
     loaded = load(model)
     task = task_id or task_of(loaded, model)
@@ -102,7 +107,10 @@ def run_demo(
         instance = generate_instances(env, Protocol(budget=budget), 1, seed)[0]
         instance.start(env)
         introduce(loaded, model, env, budget, say)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        settings = {"model": model, "seed": seed, "task_id": task_id, "budget": budget, "out": str(out)}
+        if (before := settings_before(folder)) and (other := difference(before, settings, "a demo", ["out"])):
+            say(f"{folder} held {other}: it is replaced")
         views: list[PlanView] = []
         story = play_aloud(loaded, env, instance, seed, budget, views, say)
         goal = env.goal_observation()["pixels"]
@@ -117,7 +125,6 @@ def run_demo(
         write_durably(folder / "plan.png", lambda file: file.write(pictures[0]))
         say(f"wrote {folder / 'plan.png'}: the candidates of the first plan, and where they lead")
         write_still(folder / "still.png", env, instance, story)
-        settings = {"model": model, "seed": seed, "task_id": task_id, "budget": budget, "out": str(out)}
         found = summary(story, loaded, task, settings)
         write_json(folder / "demo.json", found, indent=1)
         text = demo_page(found, story, film.read_bytes(), pictures, loaded)
@@ -127,6 +134,15 @@ def run_demo(
         env.close()
     say(f"done in {time.perf_counter() - began:.0f} s")
     return found
+
+
+def settings_before(folder: Path) -> dict[str, Any] | None:
+    """The settings of the demo that the folder holds, None where there is none that can be read."""
+    try:
+        settings = json.loads((folder / "demo.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 def task_of(model: WorldModel, name: str) -> str:

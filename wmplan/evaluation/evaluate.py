@@ -24,10 +24,13 @@ from wmplan.evaluation.runner import number_of_workers, run_units
 from wmplan.evaluation.worker import Setup, Unit, load_model
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
+from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.make import make_config
 from wmplan.planning.objectives import make_objective
 from wmplan.settings.build import build
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
+
+WRITES = ("results.json", "instances.json", "report.html", "diagnosis.json", "episodes")
 
 
 def evaluate(
@@ -88,14 +91,14 @@ def evaluate(
     seed = whole_number(seed, "seed", 0, MAX_SEED)
     workers = None if workers is None else whole_number(workers, "workers", 1)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
-    protocol, folder = protocol or Protocol(), Path(out)
+    protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
     setup = _setup(model, task, folder, planner, objective, schedule, protocol, seed, environment, action_block, device)
     identity = _identity(setup)
 
     env = make_environment(task, setup.environment)
     rules = list(env.task.rules(env.goal, env.goal))
     decided_by = protocol.decided_by(rules)
-    (folder / "episodes").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "episodes")
     instances = generate_instances(env, protocol, episodes, seed)
     env.close()
 

@@ -49,8 +49,10 @@ class Journal:
             content = path.read_bytes()
             whole = content.rfind(b"\n") + 1
             before, self.records = _read(path, content[:whole])
-            if before is not None:
+            if before is not None and self.records:
                 require_same(path.parent, before, settings)
+            elif before != json.loads(json.dumps(settings)):  # nothing is there that could be lost
+                whole = 0
         self._file = open(path, "ab")  # noqa: SIM115  stays open, see __exit__
         self._file.truncate(whole)
         if not whole:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -20,6 +22,7 @@ from wmplan.evaluation.statistics import percentiles, wilson
 from wmplan.evaluation.video import write_mp4
 from wmplan.evaluation.worker import Unit, unit_seed
 from wmplan.listing import table
+from wmplan.output_folder import check_folder, make_folder
 from wmplan.robot.body import Body
 from wmplan.robot.camera import Camera
 from wmplan.robot.config import RobotConfig
@@ -28,6 +31,7 @@ from wmplan.robot.episode import Episode, run_episode
 from wmplan.robot.faults import KINDS, Fault, FaultSchedule, random_faults
 from wmplan.robot.film import draw_shot, world_size
 from wmplan.robot.planner_link import PlannerLink, check_rate, check_served, connect, local, served, simulated
+from wmplan.settings.difference import difference
 
 BODY, CAMERA, FAULTS = 3, 4, 5  # spawn keys of the robot's random numbers, beside those of wmplan.evaluation
 
@@ -36,14 +40,33 @@ def run_robot(config: RobotConfig) -> dict[str, Any]:
     """Run the episodes, write results.json and the films, and return the content of results.json.
 
     Raises:
-        UserError: naming the setting that is wrong, or the server that does not answer.
+        UserError: naming the setting that is wrong, the server that does not answer, or a folder with other results.
     """
+    check_results_folder(config)
     env, link = open_robot(config)
     try:
         return run_episodes(config, env, link)
     finally:
         link.close()
         env.close()
+
+
+def check_results_folder(config: RobotConfig) -> None:
+    """Check the folder for the results; where it holds those of another run of the robot, that is said.
+
+    Raises:
+        UserError: if it holds other results.
+    """
+    folder = Path(config.out)
+    try:
+        before = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if isinstance(before, dict) and "loop" in before:
+        if other := difference(before["settings"], settings_of(config), ignore=["out"]):
+            print(f"{folder} held the results of {other}: they are replaced", file=sys.stderr)
+    else:
+        check_folder(folder, "a run of the robot", [], ["results.json"])
 
 
 def open_robot(config: RobotConfig) -> tuple[RobotEnvironment, PlannerLink]:
@@ -81,6 +104,7 @@ def limits_of(config: RobotConfig, env: RobotEnvironment) -> Limits:
 
 def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) -> dict[str, Any]:
     """Run the episodes with what open_robot() gave."""
+    make_folder(Path(config.out))
     rules = list(env.task.rules(env.goal, env.goal))
     decided_by = config.protocol.decided_by(rules)
     instances = generate_instances(env, config.protocol, config.episodes, config.seed)
@@ -112,7 +136,6 @@ def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) 
         "statistics": link.controller.statistics.as_dict(),
         "per_episode": records,
     }
-    Path(config.out).mkdir(parents=True, exist_ok=True)
     write_json(Path(config.out) / "results.json", result)
     return result
 

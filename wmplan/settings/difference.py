@@ -31,13 +31,20 @@ def require_same(
     Raises:
         UserError: that names one key, both values and how to begin anew.
     """
+    found = difference(old, new, kind, ignore)
+    if found is not None:
+        raise UserError(f"{folder} holds {found}: give another out=DIR, or delete {folder} to begin anew")
+
+
+def difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], kind: str = "a run", ignore: Collection[str] = ()
+) -> str | None:
+    """The first setting that differs, as "a run with seed=0, this one has 1"; None where all are the same."""
     for path, before, after in differences(old, json.loads(json.dumps(new))):
         if path.partition(".")[0] not in ignore:
             held = f"{kind} without {path}" if before is MISSING else f"{kind} with {path}={_shown(before)}"
-            asked = "not set" if after is MISSING else _shown(after)
-            raise UserError(
-                f"{folder} holds {held}, this one has {asked}: give another out=DIR, or delete {folder} to begin anew"
-            )
+            return f"{held}, this one has {'not set' if after is MISSING else _shown(after)}"
+    return None
 
 
 MISSING = object()
