@@ -141,3 +141,20 @@ def test_a_packed_weight_is_a_linear_map():
     weight, bias, x = torch.randn(6, 8), torch.randn(6), torch.randn(3, 8)
     assert close(PackedWeight(weight, bias)(x), F.linear(x, weight, bias))
     assert torch.equal(PackedWeight(weight.double())(x.double()), F.linear(x.double(), weight.double()))
+
+
+@needs_onednn
+def test_rounded_inputs_are_multiplied_by_a_weight_that_is_rounded_once():
+    torch.manual_seed(0)
+    layer, x = Linear(48, 130), torch.randn(7, 48)
+    wanted = F.linear(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16())
+    given = x.bfloat16()
+    with torch.no_grad(), Operations() as first:
+        assert torch.equal(layer(given), wanted)
+    with torch.no_grad(), Operations() as second:
+        assert torch.equal(layer(given), wanted)
+    assert sum("_to_copy" in name for name in first.names) == 2 and not any("_to_copy" in name for name in second.names)
+    with torch.no_grad():
+        assert close(layer(x), F.linear(x, layer.weight, layer.bias))  # the exact weight is kept beside it
+        layer.weight.mul_(2)
+        assert torch.equal(layer(x.bfloat16()), F.linear(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16()))
