@@ -54,6 +54,19 @@ def test_rollout_gradient_matches_finite_differences(make_jepa, predictor):
     assert torch.autograd.gradcheck(lambda a: model.rollout(context, a, past)[:, :, -1], (actions,))
 
 
+def test_a_hidden_state_is_read_between_model_steps_and_others_are_not(make_jepa):
+    model = make_jepa(predictor="hidden_state", history=2)
+    context, past, actions = torch.randn(2, 2, 8), torch.randn(2, 1, 6), torch.randn(2, 3, 4, 6)
+    block = model.spec.action_block
+    with torch.no_grad():
+        every = model.rollout_at(context, actions, past, range(1, 4 * block + 1))
+        torch.testing.assert_close(every[:, :, block - 1 :: block], model.rollout(context, actions, past))
+        torch.testing.assert_close(every[:, :, -1:], model.rollout_last(context, actions, past))
+    assert model.reads_robot_steps and not make_jepa().reads_robot_steps
+    with pytest.raises(ValueError, match="only predictor='hidden_state' is read between model steps, got 'mlp'"):
+        make_jepa().rollout_at(context, actions, past, [1])
+
+
 def test_an_action_changes_only_what_comes_after_it(make_jepa):
     model = make_jepa(history=3)
     context, past = torch.randn(1, 3, 8), torch.randn(1, 2, 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -67,6 +69,46 @@ def test_from_the_arrival_on_every_step_counts(kind: type[Adder]) -> None:
     torch.testing.assert_close(costs(1, "sum"), expected("sum"))  # which counts them already
     with pytest.raises(ValueError, match="arrival is 0"):
         costs(0)
+
+
+class RobotStepAdder(Adder):
+    """Two robot steps of one number make a model step; the latent is read after any of them."""
+
+    reads_robot_steps = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = ModelSpec((8, 8), 2, 2, (-1.0,), (1.0,), (0.0,), (1.0,), (1,))
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        return context[:, None, -1:] + actions.sum(-1, keepdim=True).cumsum(2)
+
+    def rollout_at(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, steps: Sequence[int]) -> Tensor:
+        moved = context[:, None, -1:] + actions.flatten(2)[..., None].cumsum(2)  # (B, S, robot steps, 1)
+        return moved[:, :, [step - 1 for step in steps]]
+
+
+def test_an_arrival_between_model_steps_is_kept_from_that_robot_step_on() -> None:
+    context, goal, candidates = CONTEXT[..., :1], GOAL[:, :1], CANDIDATES  # 4 model steps of 2 robot steps
+
+    def costs(arrival: float | Tensor | None, correction: float = 0.0) -> Tensor:
+        past = torch.zeros(3, 1, 2)
+        return LatentCost(
+            RobotStepAdder(), LatentDistance("l2"), context, goal, past, arrival=arrival, correction=correction
+        )(candidates)
+
+    places = context[:, None, -1] + candidates.flatten(2).cumsum(2)  # (B, S, 8)
+    off = (places - goal[:, None]).square()
+    for step in range(1, 9):
+        torch.testing.assert_close(costs(step / 2), off[..., step - 1 :].mean(-1))
+    for late in (4.0, 7.5, None):
+        torch.testing.assert_close(costs(late), off[..., -1])
+    each = costs(torch.tensor([0.5, 2.5, 4.0]))
+    torch.testing.assert_close(each, torch.stack([off[0].mean(-1), off[1, :, 4:].mean(-1), off[2, :, -1]]))
+    error = (context[:, -1] - context[:, 0])[:, None]  # the robot did nothing, and yet it moved
+    torch.testing.assert_close(costs(3.5, 1.0), (places + error - goal[:, None]).square()[..., 6:].mean(-1))
+    with pytest.raises(ValueError, match="arrival is 0.25, it has to be a model step, at least 0.5"):
+        costs(0.25)
 
 
 @pytest.mark.parametrize("kind", [Adder, LastAdder])

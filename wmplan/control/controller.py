@@ -17,7 +17,7 @@ from wmplan.control.receding import RecedingHorizon, Schedule
 from wmplan.models.base import WorldModel
 from wmplan.planning.base import Plan, Planner
 from wmplan.planning.constraints import RateLimit
-from wmplan.planning.cost import LatentCost
+from wmplan.planning.cost import LatentCost, reads_between_model_steps
 from wmplan.planning.objectives import LatentDistance, Objective
 from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
@@ -146,7 +146,9 @@ class Controller:
         so_far = [one.later(receding.since_plan) for one in self.approaches]
         approaches = continued(self.model, self.objective, schedule, context, past, self.goal, self.reach, so_far)
         longest, block = self.planner.config.horizon, self.model.spec.action_block
-        arrivals = [schedule.horizon(one.elapsed, block, longest) for one in approaches]
+        between = reads_between_model_steps(self.model, self.objective)
+        times = [(one.elapsed, block, longest, between) for one in approaches]
+        arrivals, horizon = [schedule.arrival(*one) for one in times], max(schedule.horizon(*one) for one in times)
         self.last_cost = LatentCost(
             self.model,
             self.objective,
@@ -154,9 +156,9 @@ class Controller:
             self.goal,
             past_actions=past,
             correction=schedule.correction,
-            arrival=torch.tensor(arrivals, device=self.device) if min(arrivals) < max(arrivals) else None,
+            arrival=torch.tensor(arrivals, device=self.device) if min(arrivals) < horizon else None,
         )
         change = self.gate.limits.max_change
         limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
-        receding.replan(self.last_cost, limits, max(arrivals))
+        receding.replan(self.last_cost, limits, horizon)
         self.approaches = approaches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,10 @@ class Schedule:
 
     Attributes:
         receding_horizon: robot steps between two plans; None for one model step.
-        arrive_in: robot steps after which the goal should be reached: the plan then ends there (at most a model step
-            earlier, never later), its horizon shrinking as the time comes near. They count from a reset or a new goal,
-            and anew where wmplan.control.arrival says so. None for the planner's own horizon all the time.
+        arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
+            as the time comes near. Where the model can only be read at model steps, it ends up to a model step earlier,
+            and never less than a model step ahead. They count from a reset or a new goal, and anew where
+            wmplan.control.arrival says so. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
     """
@@ -50,12 +52,24 @@ class Schedule:
                 f"receding_horizon is {self.receding_horizon}, a plan has {longest} x {action_block} robot steps"
             )
 
-    def horizon(self, elapsed: int, action_block: int, longest: int) -> int:
-        """Model steps to look ahead after `elapsed` robot steps, at most `longest`."""
+    def arrival(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> float:
+        """Model steps, at most `longest`, from here to where the goal should be reached, after `elapsed` robot steps.
+
+        Args:
+            between: whether it may lie between model steps. A robot that is late is then to arrive by its next plan: a
+                plan that always ended a model step ahead would, made anew more often, put the arrival off for ever.
+        """
         if self.arrive_in is None:
             return longest
-        left = (self.arrive_in - elapsed) // action_block  # between model steps rather early than late
-        return min(max(left, self.min_horizon), longest)
+        left = self.arrive_in - elapsed
+        if between:
+            soonest = min(self.receding_horizon or action_block, action_block)
+            return min(max(left, soonest) / action_block, longest)
+        return min(max(left // action_block, self.min_horizon), longest)  # rather early than late
+
+    def horizon(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> int:
+        """Model steps to look ahead, at most `longest`; see arrival()."""
+        return max(math.ceil(self.arrival(elapsed, action_block, longest, between)), self.min_horizon)
 
     def is_late(self, elapsed: int, action_block: int) -> bool:
         """Whether the goal should have been reached a model step ago or earlier: what is less is no delay."""

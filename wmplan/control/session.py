@@ -27,7 +27,7 @@ from wmplan.control.surprise import surprise
 from wmplan.models.base import WorldModel
 from wmplan.planning.base import environment_generators
 from wmplan.planning.constraints import FrozenPrefix, Projection, RateLimit
-from wmplan.planning.cost import LatentCost
+from wmplan.planning.cost import LatentCost, reads_between_model_steps
 from wmplan.planning.objectives import make_objective
 from wmplan.planning.warm_start import WarmStart
 from wmplan.settings.build import build
@@ -46,19 +46,23 @@ class _Prepared:
     last: WarmStart  # what the search before left, as it stands now
     approach: Approach
 
-    @cached_property
-    def arrival(self) -> int:
-        """Model step at which the goal should be reached."""
+    @property
+    def times(self) -> tuple[int, int, int, bool]:
+        """What the schedule wants to know."""
         session = self.session
-        return session.schedule.horizon(
-            self.approach.elapsed, session.model.spec.action_block, session.planner.config.horizon
-        )
+        between = reads_between_model_steps(session.model, session.objective)
+        return self.approach.elapsed, session.model.spec.action_block, session.planner.config.horizon, between
+
+    @cached_property
+    def arrival(self) -> float:
+        """Model step at which the goal should be reached."""
+        return self.session.schedule.arrival(*self.times)
 
     @cached_property
     def horizon(self) -> int:
         """Model steps of the plan: at least one is not committed; beyond its arrival it keeps to the goal."""
         block = self.session.model.spec.action_block
-        return max(self.arrival, -(-(len(self.committed) + block) // block))
+        return max(self.session.schedule.horizon(*self.times), -(-(len(self.committed) + block) // block))
 
     @cached_property
     def warm(self) -> WarmStart:

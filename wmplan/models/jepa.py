@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder
 from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
-from wmplan.models.predictors import PREDICTORS, make_predictor
+from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import build, with_defaults
 from wmplan.settings.build import convert_fields
 
@@ -215,6 +215,28 @@ class JEPA(WorldModel):
         self.check_rollout(context, actions, past_actions)
         window = self.window(context, past_actions)
         return self.predictor.rollout(*window, self.normalise_actions(actions), last_only=True)
+
+    @property
+    def reads_robot_steps(self) -> bool:
+        """Whether rollout_at() can read predictions between model steps."""
+        return isinstance(self.predictor, HiddenStatePredictor)
+
+    def rollout_at(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, robot_steps: Sequence[int]
+    ) -> Tensor:
+        """As rollout(), after some numbers of robot steps, rising: (B, S, len(robot_steps), L).
+
+        Raises:
+            ValueError: if the predictor moves by whole model steps.
+        """
+        predictor = self.predictor
+        if not isinstance(predictor, HiddenStatePredictor):
+            raise ValueError(
+                f"only predictor='hidden_state' is read between model steps, got {self.config.predictor!r}"
+            )
+        self.check_rollout(context, actions, past_actions)
+        moved = predictor.robot_steps(self.normalise_actions(actions))
+        return predictor.predict_at(*self.window(context, past_actions), moved, robot_steps)
 
     def window(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
         """A whole window for the predictor: h latents and the h - 1 normalised actions between them.

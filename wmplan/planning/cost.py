@@ -47,13 +47,19 @@ def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Te
     return error if usual is None else error.clamp(-3 * usual, 3 * usual)
 
 
+def reads_between_model_steps(model: WorldModel, objective: Objective) -> bool:
+    """Whether a plan's end can lie between model steps: the model is read there, and the objective reads the end."""
+    return bool(getattr(model, "reads_robot_steps", False)) and objective.last_only
+
+
 class LatentCost:
     """Costs (B, S) of candidates (B, S, H, A): one plan's cost function.
 
     The context and the goal come encoded, once a plan. Candidates are rolled out in chunks whose memory is bounded.
     A model may have `rollout_last(context, actions, past_actions)`, predicted latents (B, S, 1, *latent) after the
     last step alone; it is used where nothing else is read. It may have `rollout_bytes(horizon)`, the working
-    memory of one candidate.
+    memory of one candidate. Where its `reads_robot_steps` is true, `rollout_at(context, actions, past_actions, steps)`
+    gives its predictions after any numbers of robot steps.
 
     Args:
         model: the world model.
@@ -64,7 +70,8 @@ class LatentCost:
         max_batch_bytes: bound on a chunk's memory; by default a part of what the machine has free.
         constraints: penalties and rejections on latents.
         arrival: model step from which on the goal should be kept, one for all or one a row, (B,); an objective that
-            reads the last step alone then reads every step from this one on. None for the last step.
+            reads the last step alone then reads every step from this one on. It may lie between model steps where the
+            model is read there: then every robot step from it on counts alike. None for the last step.
         correction: part of the model's newest error that is taken off all predictions, from 0 to 1. Feedback does
             away with errors that come and go; one that lasts, as where a robot holds still, it settles on, unless the
             model is corrected by it (offset-free control, Pannocchia & Rawlings 2003). Entries of the error count up
@@ -84,7 +91,7 @@ class LatentCost:
         max_batch_bytes: int | None = None,
         constraints: Sequence[Penalty | Rejection] = (),
         correction: float = 0.0,
-        arrival: int | Tensor | None = None,
+        arrival: float | Tensor | None = None,
     ) -> None:
         if goal.shape != context[:, -1].shape:
             raise ValueError(
@@ -94,9 +101,10 @@ class LatentCost:
             raise ValueError(f"max_batch_bytes is {max_batch_bytes}, it has to be at least 1")
         if not 0 <= correction <= 1:
             raise ValueError(f"correction is {correction}, it has to be from 0 to 1")
-        earliest = None if arrival is None else int(torch.as_tensor(arrival).min())
-        if earliest is not None and earliest < 1:
-            raise ValueError(f"arrival is {arrival}, it has to be a model step, at least 1")
+        between = reads_between_model_steps(model, objective) and not constraints
+        soonest = 1 / model.spec.action_block if between else 1.0
+        if arrival is not None and float(torch.as_tensor(arrival).min()) < soonest:
+            raise ValueError(f"arrival is {arrival}, it has to be a model step, at least {soonest:g}")
         if any(constraint.on != "latents" for constraint in constraints):
             raise ValueError("a constraint on actions was given to LatentCost: give it to plan()")
         self.model, self.context, self.goal, self.past_actions = model, context, goal, past_actions
@@ -106,9 +114,12 @@ class LatentCost:
             self.offset = correction * newest_error(model, context, past_actions)[:, None, None]
         with torch.no_grad():
             self.objective = start(objective, context[:, -1], goal)
-        self.earliest = earliest if self.objective.last_only else None
-        if earliest is not None:
-            self.arrival = torch.as_tensor(arrival, device=context.device).expand(len(goal))[:, None]  # (B, 1)
+        self.between = between
+        self.earliest: int | None = None  # in model steps, or in robot steps where it may lie between these
+        if arrival is not None and self.objective.last_only:
+            each = torch.as_tensor(arrival, device=context.device).expand(len(goal))[:, None]  # (B, 1)
+            self.arrival = (each * model.spec.action_block if between else each).ceil()
+            self.earliest = int(self.arrival.min())
         self.last_only = self.objective.last_only and not self.constraints
         self.max_batch_bytes = max_batch_bytes or memory_bound(context.device)
 
@@ -122,7 +133,7 @@ class LatentCost:
     def predict(self, candidates: Tensor) -> Tensor:
         """Predicted latents (B, S, H, *latent), or (B, S, 1, *latent) where only the last are read."""
         last: Any = getattr(self.model, "rollout_last", None)
-        ends_on_arrival = self.earliest is None or self.earliest >= candidates.shape[2]
+        ends_on_arrival = self.between or self.earliest is None or self.earliest >= candidates.shape[2]
         if self.last_only and last is not None and ends_on_arrival:
             predicted = last(self.context, candidates, self.past_actions)
         else:
@@ -134,6 +145,9 @@ class LatentCost:
         parts, broken = [], []
         with torch.inference_mode(not differentiable):
             for part in candidates.to(self.context.device).split(self.chunk(candidates.shape[2]), dim=1):
+                if self.between and self.earliest is not None:
+                    parts.append(self.kept(part))
+                    continue
                 predicted = self.predict(part)
                 costs = self.objective(predicted, self.goal, part)
                 for end in range(self.earliest or part.shape[2], part.shape[2]):
@@ -145,6 +159,22 @@ class LatentCost:
                     broken.append(violation)
             costs = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             return costs, torch.cat(broken, dim=1) if broken else None
+
+    def kept(self, candidates: Tensor) -> Tensor:
+        """Costs (B, S) as a mean over the robot steps from each row's arrival to the end of the candidates."""
+        assert self.earliest is not None
+        end = candidates.shape[2] * self.model.spec.action_block
+        steps = range(min(self.earliest, end), end + 1)
+        read: Any = self.model.rollout_at  # type: ignore[union-attr, operator]
+        predicted = read(self.context, candidates, self.past_actions, steps)  # (B, S, len(steps), *latent)
+        if self.offset is not None:
+            predicted = predicted + self.offset
+        total, count = torch.zeros_like(candidates[:, :, 0, 0]), torch.zeros_like(self.arrival)
+        for index, step in enumerate(steps):
+            counts = self.arrival.clamp(max=end) <= step  # (B, 1)
+            costs = self.objective(predicted[:, :, index : index + 1], self.goal, candidates)
+            total, count = total + torch.where(counts, costs, 0.0), count + counts
+        return total / count
 
     def __call__(self, candidates: Tensor) -> Tensor:
         return self.evaluate(candidates)[0]
