@@ -18,6 +18,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from wmplan import cli
+from wmplan.data import EpisodeStore
 from wmplan.errors import UserError
 from wmplan.settings.compose import compose, group_options, has_config, keys
 
@@ -241,7 +242,10 @@ def test_ctrl_c_in_a_running_command(tmp_path: Path) -> None:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130, err
-    assert err == "wmplan collect: interrupted; the same command goes on where it stopped\n"
+    begin, end = "wmplan collect: interrupted; ", f" of 100000 episodes are saved in {out}; the same command goes on"
+    told = re.fullmatch(f"{begin}(\\d+){re.escape(end)} from there\n", err)
+    assert told, err
+    assert int(told[1]) == len(EpisodeStore.open(out, partial=True)) > 0
 
 
 # ------------------------------------------------------------------ help

@@ -65,7 +65,7 @@ def make_store(tmp_path: Path) -> Callable[..., EpisodeStore]:
                 if edit is not None:
                     edit(episode, columns)
                 writer.add(episode, columns)
-            writer.finish()
+            writer.save()
         meta.write(folder)
         return EpisodeStore.open(folder)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from wmplan.data.store import EpisodeStore
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 EPISODES, STEPS, PER_SHARD = 10, 8, 2
+LONG = 300  # steps
 
 
 def small(folder: Path, **changes: object) -> CollectConfig:
@@ -121,25 +123,35 @@ def test_variation_is_recorded_and_can_be_restored(tmp_path: Path) -> None:
 
 SCRIPT = f"""
 import sys
+import wmplan.data.collect
 from wmplan.data.collect import CollectConfig, collect
+out, processes, steps, per_shard, wmplan.data.collect.SAVE_SECONDS = map(eval, sys.argv[1:])
 if __name__ == "__main__":
-    out, processes, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     try:
         collect(CollectConfig(
-            {TASK!r}, out, {EPISODES}, steps, 3, (16, 16), processes=processes, episodes_per_shard={PER_SHARD}
+            {TASK!r}, out, {EPISODES}, steps, 3, (16, 16), processes=processes, episodes_per_shard=per_shard
         ))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(stop)
+        sys.exit(128 + stop.signal)
 """
 
 
 @contextlib.contextmanager
-def collecting(tmp_path: Path, processes: int, steps: int = STEPS) -> Iterator[subprocess.Popen[str]]:
+def collecting(
+    tmp_path: Path, processes: int, steps: int = STEPS, per_shard: int = PER_SHARD, save_seconds: float = 1000.0
+) -> Iterator[subprocess.Popen[str]]:
     """The small collection in a process group of its own."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(tmp_path / "data"), str(processes), str(steps)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    arguments = map(repr, (str(tmp_path / "data"), processes, steps, per_shard, save_seconds))
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
@@ -199,19 +211,119 @@ def test_an_interrupted_collection_is_no_data_set_yet(reference: EpisodeStore, t
     assert_same(collect(small(tmp_path / "data")), reference)
 
 
+def saved_episodes(folder: Path) -> int:
+    """Episodes in an unfinished collection."""
+    with contextlib.closing(EpisodeStore.open(folder, partial=True)) as store:
+        return len(store)
+
+
+def shard_bytes(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((folder / "shards").iterdir())]
+
+
+@pytest.fixture(scope="module")
+def in_one_shard(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    """The collection in a single file, so that every save is of an unfinished shard."""
+    return collect(small(tmp_path_factory.mktemp("one") / "data", episodes_per_shard=EPISODES))
+
+
+@pytest.fixture(scope="module")
+def long_reference(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    """A collection that is not done before a signal comes."""
+    return collect(small(tmp_path_factory.mktemp("long") / "data", steps=LONG))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_ctrl_c_stops_every_process_without_a_word(tmp_path: Path, processes: int) -> None:
-    long = 300  # steps: it must not be done before the signal comes
-    with collecting(tmp_path, processes, long) as process:
+def test_a_signal_stops_every_process_and_what_is_done_is_saved_and_told(
+    long_reference: EpisodeStore, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    with collecting(tmp_path, processes, LONG) as process:
         wait_for_shards(tmp_path, 1, process)
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 130
-        assert errors == ""
+        os.killpg(process.pid, number)
+        said, errors = process.communicate(timeout=300)
+        assert (process.returncode, errors) == (128 + number, "")
         wait_until_gone(process.pid)
-    whole = collect(small(tmp_path / "whole", steps=long))
-    assert_same(collect(small(tmp_path / "data", steps=long)), whole)
+    saved = saved_episodes(tmp_path / "data")
+    assert PER_SHARD < saved <= EPISODES
+    there = f"{saved} of {EPISODES} episodes are saved in {tmp_path / 'data'}"
+    assert said == f"{there}; the same command goes on from there\n"
+    assert_same(collect(small(tmp_path / "data", steps=LONG)), long_reference)
+    assert shard_bytes(tmp_path / "data") == shard_bytes(long_reference.paths[0].parent.parent)
+
+
+@pytest.mark.slow
+def test_kill_9_costs_what_was_not_saved_by_time(in_one_shard: EpisodeStore, tmp_path: Path) -> None:
+    rng, before = random.Random(0), 0
+    shard = tmp_path / "data" / "shards" / "00000.h5"
+    for _ in range(4):
+        with collecting(tmp_path, 1, per_shard=EPISODES, save_seconds=0) as process:
+            wait_for_shards(tmp_path, 1, process)
+            first, until = shard.stat().st_ino, time.monotonic() + 300
+            while before and shard.stat().st_ino == first and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.02))
+            process.kill()
+        saved = saved_episodes(tmp_path / "data")
+        assert saved > before or saved == EPISODES
+        before = saved
+    store = collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
+    assert_same(store, in_one_shard)
+    assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
+
+
+def test_only_what_is_not_saved_is_collected(
+    in_one_shard: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an interruption, and by making a collection longer whose last shard has room."""
+    collected: list[int] = []
+
+    def counted(seed: int, episode: int) -> np.random.Generator:
+        collected.append(episode)
+        return episode_rng(seed, episode)
+
+    monkeypatch.setattr("wmplan.data.collect.episode_rng", counted)
+    for episodes in (3, 4, EPISODES):
+        store = collect(small(tmp_path / "data", episodes=episodes, episodes_per_shard=EPISODES))
+        assert len(store) == episodes
+        assert len(EpisodeStore.open(tmp_path / "data" / "episodes.h5")) == episodes
+    assert collected == list(range(EPISODES))
+    assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
+
+
+def test_saving_by_time_leaves_the_same_file(
+    in_one_shard: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmplan.data.collect.SAVE_SECONDS", 0.0)
+    store = collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
+    assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
+
+
+def test_an_unfinished_shard_that_is_damaged_is_collected_again(
+    in_one_shard: EpisodeStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(collect(small(tmp_path / "data", episodes=4, episodes_per_shard=EPISODES))) as store:
+        path = store.paths[0]
+    with h5py.File(path) as file:
+        where = file["physics_state"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[where + 40] ^= 0xFF
+    path.unlink()
+    path.write_bytes(content)
+    store = collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
+    assert "collecting again what is damaged: " in capsys.readouterr().err
+    assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
+
+
+def test_a_shard_that_another_program_writes_is_not_collected_again(tmp_path: Path) -> None:
+    store = collect(small(tmp_path / "data"))
+    store.close()
+    before = store.paths[1].read_bytes()
+    with h5py.File(store.paths[1], "a"), collecting(tmp_path, 1) as process:
+        _, errors = process.communicate(timeout=300)
+    assert f"{store.paths[1]} is locked: another program has it open for writing" in errors
+    assert store.paths[1].read_bytes() == before
 
 
 def test_a_damaged_shard_is_collected_again(
@@ -237,6 +349,51 @@ def test_a_full_disk_gets_one_line_and_loses_no_finished_shard(reference: Episod
     assert first.read_bytes() == content
     assert [path.name for path in first.parent.iterdir()] == ["00000.h5"]
     assert_same(collect(small(tmp_path / "data")), reference)
+
+
+def test_a_disk_that_is_full_when_work_is_saved_by_time_loses_no_saved_episode(
+    in_one_shard: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmplan.data.collect.SAVE_SECONDS", 0.0)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = in_one_shard.paths[0].stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * 3 // 4, limit[1]))
+    try:
+        with pytest.raises(DataError, match=r"could not write .*00000\.h5 .*: .*, so make room and run") as caught:
+            collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "\n" not in str(caught.value)
+    assert 0 < saved_episodes(tmp_path / "data") < EPISODES
+    store = collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
+    assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_system_kills_is_one_line_and_costs_no_saved_episode(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    settings = ["task=pusht", f"out={out}", "episodes=20", f"steps={LONG}", "image_size=[16,16]", "processes=2"]
+    command = [sys.executable, "-m", "wmplan.cli", "collect", *settings, "episodes_per_shard=2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_for_shards(tmp_path, 1, process)
+        os.kill(a_worker_of(process.pid), signal.SIGKILL)
+        _, errors = process.communicate(timeout=300)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 2
+    assert errors == (
+        "wmplan collect: a worker process ended unexpectedly (exit code -9), as when memory runs out: fewer processes "
+        "need less; run again to go on\n"
+    )
+    assert saved_episodes(out) >= 2
+
+
+def a_worker_of(process: int) -> int:
+    """A worker process, told from multiprocessing's other helpers by its command line."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return next(int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
 
 
 # ---------------------------------------------------------------------- mistakes

@@ -115,6 +115,6 @@ def test_a_file_depends_on_its_episodes_alone(tmp_path: Path, episode_columns: C
                 assert store.column("episode_idx").tolist() == np.repeat(np.arange(episode + 1), 40).tolist()
                 np.testing.assert_array_equal(store.episode(episode)["pixels"], episode_columns(episode, 40)["pixels"])
                 store.close()
-        writer.finish()
+        writer.save()
         written.append(path.read_bytes())
     assert written[0] == written[1] == written[2]

@@ -14,6 +14,8 @@ import os, signal, sys, time
 from wmplan.data.workers import run_jobs
 
 def make(config):
+    if config == "none":
+        os._exit(3)  # before it takes its first job
     def job(number):
         if config == "environment":
             print(os.environ["LP_NUM_THREADS"], os.environ["OMP_NUM_THREADS"], flush=True)
@@ -21,8 +23,12 @@ def make(config):
             os.kill(os.getpid(), signal.SIGKILL)
         if config == "fail" and number == 2:
             raise ArithmeticError("number two")
-        yield number
-        yield 100
+        try:
+            yield number
+            yield 100
+        except GeneratorExit:
+            open(f"{config}.{number}", "w").close()
+            raise
     return job
 
 if __name__ == "__main__":
@@ -46,6 +52,21 @@ def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path) -> None:
     done = run(tmp_path, "list(run_jobs(make, 'die', range(5), 2))")
     assert done.returncode == 1
     assert "a worker process ended unexpectedly (exit code -9)" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_before_its_first_job_is_an_error_too(tmp_path: Path) -> None:
+    done = run(tmp_path, "list(run_jobs(make, 'none', range(5), 2))")
+    assert "a worker process ended unexpectedly (exit code 3); run again to go on" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_jobs_under_way_are_closed_where_no_more_is_asked_for(tmp_path: Path, processes: int) -> None:
+    body = f"work = run_jobs(make, {str(tmp_path / 'closed')!r}, range(50), {processes})\nnext(work)\nwork.close()"
+    assert run(tmp_path, body).stderr == ""
+    closed = list(tmp_path.glob("closed.*"))
+    assert closed and len(closed) <= processes
 
 
 @pytest.mark.slow

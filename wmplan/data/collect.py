@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,15 +16,19 @@ from tqdm import tqdm
 
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
-from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.meta import DamagedError, DataError, StoreMeta
 from wmplan.data.registered import Registration, make_environment
 from wmplan.data.shard import Shard
-from wmplan.data.shard_writer import EpisodeWriter, link_shards
+from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
 from wmplan.durable import remove_leftovers
 from wmplan.errors import UserError
+from wmplan.interruption import Interrupted, Interruption
 from wmplan.settings.build import convert_fields
+
+SAVE_SECONDS = 20.0
+"""A process saves its work at least this often: what a kill may cost, beside the episode under way."""
 
 __all__ = ["CollectConfig", "collect", "episode_rng", "run_episode"]
 
@@ -40,7 +46,7 @@ class CollectConfig:
         image_size: (height, width) of the frames in pixels.
         variation: give each episode a look and physics of its own.
         processes: how many work at once; None for one a core. It does not change the data.
-        episodes_per_shard: episodes in a file: what a kill can cost each process.
+        episodes_per_shard: episodes in a file.
     """
 
     task: str
@@ -92,7 +98,8 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
 
     Raises:
         DataError: where the folder holds another collection, or cannot be written.
-        KeyboardInterrupt: at Ctrl-C; finished shards stay, the same call goes on.
+        Interrupted: after Ctrl-C or SIGTERM, once the episodes under way are done and saved; a second one does not
+            wait for them. The same call goes on.
     """
     folder = Path(config.out)
     env = config.make_environment()
@@ -102,24 +109,32 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"out={folder} cannot be made: {error.strerror}") from None
-    missing = _missing(folder, meta)
+    saved = _saved(folder, meta)
+    missing = [shard for shard, count in enumerate(saved) if count < len(meta.shard_episodes(shard))]
+    link = folder / "episodes.h5"
     if missing or not (folder / "meta.json").is_file():
+        link.unlink(missing_ok=True)  # it would show the episodes of before
         meta.write(folder)
-    total, todo = config.episodes, sum(len(meta.shard_episodes(shard)) for shard in missing)
     registration = Registration.of(config.task)
     processes = registration.processes(min(config.processes or available_cores(), max(len(missing), 1)))
     shown = progress and sys.stderr.isatty()
-    with (
-        tqdm(total=total, initial=total - todo, desc="collect", unit="ep", disable=not shown) as bar,
-        contextlib.closing(
-            run_jobs(_Collector, (config, registration), missing, processes)
-        ) as work,  # stops the workers, come what may
-    ):
-        for episodes in work:
-            bar.update(episodes)
+    try:
+        with (
+            Interruption() as interruption,
+            tqdm(total=meta.episodes, initial=sum(saved), desc="collect", unit="ep", disable=not shown) as bar,
+            contextlib.closing(run_jobs(_Collector, (config, registration), missing, processes)) as work,
+        ):
+            for episodes in work:
+                bar.update(episodes)
+                if interruption.signal:
+                    raise Interrupted("", interruption.signal)
+    except KeyboardInterrupt as stop:
+        there = f"{sum(_saved(folder, meta))} of {meta.episodes} episodes are saved in {folder}"
+        number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
+        raise Interrupted(f"{there}; the same command goes on from there", number) from None
     store = EpisodeStore.open(folder, task=config.task)
-    if missing or not (folder / "episodes.h5").is_file():
-        link_shards(folder / "episodes.h5", store.paths)
+    if not link.is_file():
+        link_shards(link, store.paths)
     return store
 
 
@@ -137,14 +152,44 @@ class _Collector:
         self.env = self.config.make_environment()
         self.meta = _describe(self.config, self.env)
 
-    def __call__(self, shard: int) -> Iterator[int]:
-        config = self.config
-        writer = EpisodeWriter(shard_path(Path(config.out), shard))
-        for episode in self.meta.shard_episodes(shard):
+    def __call__(self, shard: int) -> Generator[int, None, None]:
+        config, episodes = self.config, self.meta.shard_episodes(shard)
+        writer = _writer(shard_path(Path(config.out), shard), episodes)
+        saved = time.monotonic()
+        for episode in episodes[len(writer.lengths) :]:
             rng = episode_rng(config.seed, episode)
             writer.add(episode, run_episode(self.env, rng, config.steps, variation=config.variation))
-            yield 1
-        writer.finish()
+            if time.monotonic() - saved >= SAVE_SECONDS:
+                writer.save()
+                saved = time.monotonic()
+            try:
+                yield 1
+            except GeneratorExit:  # told to stop, between two episodes
+                writer.save()
+                raise
+        writer.save()
+
+
+def _writer(path: Path, episodes: range) -> EpisodeWriter:
+    """A writer of a shard, with the episodes that an earlier run saved in it, if they are what was written."""
+    writer = EpisodeWriter(path)
+    if not path.is_file():
+        return writer
+    try:
+        shard = Shard(path)
+        with contextlib.closing(shard):
+            shard.require_episodes(episodes)
+            for episode, first, rows in zip(episodes, shard.offsets, shard.lengths, strict=False):
+                names = shard.columns.keys() - OWN_COLUMNS
+                writer.add(episode, {name: shard.read(name, first, first + rows) for name in names})
+    except DamagedError as error:
+        _tell_damage(error)
+        return EpisodeWriter(path)
+    return writer
+
+
+def _tell_damage(error: DamagedError) -> None:
+    print(f"collecting again what is damaged: {error}", file=sys.stderr)
 
 
 def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
@@ -166,8 +211,8 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
     )
 
 
-def _missing(folder: Path, meta: StoreMeta) -> list[int]:
-    """Shards still to collect; refuses a folder that holds something else."""
+def _saved(folder: Path, meta: StoreMeta) -> list[int]:
+    """How many episodes of each shard are there; refuses a folder that holds something else."""
     if (folder / "meta.json").is_file():
         before = StoreMeta.read(folder)
         same = replace(before, episodes=meta.episodes, versions=meta.versions)
@@ -183,24 +228,24 @@ def _missing(folder: Path, meta: StoreMeta) -> list[int]:
     elif any(path.is_file() for path in folder.rglob("*")):
         raise DataError(f"{folder} is not empty and holds no collection; choose another out")
     remove_leftovers(folder)
-    sizes = [len(meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
-    missing = [shard for shard, size in enumerate(sizes) if not _finished(shard_path(folder, shard), size)]
+    saved = [_episodes_in(shard_path(folder, shard), meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
+    missing = sum(saved) < meta.episodes
     if missing and (folder / "meta.json").is_file() and before.versions.get("mujoco") != meta.versions["mujoco"]:
         raise DataError(
             f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which "
             "moves things differently; install that one or choose another out"
         )
-    return missing
+    return saved
 
 
-def _finished(path: Path, episodes: int) -> bool:
+def _episodes_in(path: Path, wanted: range) -> int:
+    """How many of the wanted episodes a shard holds, from the first on; none where it is damaged."""
     if not path.is_file():
-        return False
+        return 0
     try:
-        shard = Shard(path)
-    except DataError as error:
-        print(f"collecting again what is damaged: {error}", file=sys.stderr)
-        return False
-    count = len(shard.lengths)
-    shard.close()
-    return count == episodes
+        with contextlib.closing(Shard(path)) as shard:
+            shard.require_episodes(wanted)
+            return len(shard.lengths)
+    except DamagedError as error:
+        _tell_damage(error)
+        return 0

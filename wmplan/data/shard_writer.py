@@ -16,6 +16,7 @@ from wmplan.data.finite import not_finite
 from wmplan.data.meta import DataError, write_file
 from wmplan.data.shard import Shard
 
+OWN_COLUMNS = frozenset({"episode_idx", "step_idx"})  # that the writer adds to what it is given
 CHUNK_BYTES = 1 << 18  # of raw data: reading one window does not decompress much else
 
 
@@ -71,15 +72,6 @@ class EpisodeWriter:
             self._file.copy(name, file)  # chunk after chunk, as they are
         _write_index(file, self.lengths)
         write_memory_file(file, self.path)
-
-    def finish(self) -> None:
-        """Save, and let go of the memory.
-
-        Raises:
-            DataError: when it cannot be written.
-        """
-        self.save()
-        self._file.close()
 
     def _create(self, name: str, values: NDArray[Any]) -> None:
         row_bytes = max(1, values[0].nbytes)

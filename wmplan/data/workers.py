@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from wmplan.data.meta import DataError
 from wmplan.errors import UserError
 from wmplan.failures import for_other_process
 
-Job = Callable[[int], Iterator[int]]
-"""Does job number n, yielding the units of work it has done since it last did."""
+Job = Callable[[int], Generator[int, None, None]]
+"""Does job number n, yielding the units of work it has done since it last did. Where it is closed, it is to stop."""
 
 ENVIRONMENT = {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}  # one thread a process: the processes share the cores
 
@@ -29,7 +30,8 @@ def run_jobs(
     """Do `make_job(config)(n)` for every n in `jobs`, yielding the units of work as they are done.
 
     With one process the jobs run in this one. Which worker does which job is left to chance: jobs must not
-    depend on it. Workers end with this process, however it ends.
+    depend on it. Where this generator is closed, the jobs under way are closed at their next unit. Workers end with
+    this process, however it ends.
 
     Raises:
         DataError: what a job raised, or that a worker was killed.
@@ -41,7 +43,7 @@ def run_jobs(
         return
     context = multiprocessing.get_context("spawn")
     waiting = deque(jobs)
-    workers: dict[Connection, Any] = {}
+    workers: dict[Connection, BaseProcess] = {}
     try:
         with _start_up():
             for _ in range(min(processes, len(jobs))):
@@ -50,41 +52,70 @@ def run_jobs(
                 process.start()
                 theirs.close()
                 workers[ours] = process
-                ours.send(waiting.popleft())
+                _send(ours, process, waiting.popleft())
         while workers:
-            for connection in wait(list(workers)):
-                assert isinstance(connection, Connection)
-                try:
-                    kind, value = connection.recv()
-                except (EOFError, ConnectionResetError):
-                    process = workers.pop(connection)
-                    process.join()
-                    raise DataError(
-                        f"a worker process ended unexpectedly (exit code {process.exitcode}); run again to go on"
-                    ) from None
+            for connection, (kind, value) in _messages(workers):
                 if kind == "progress":
                     yield value
-                elif kind == "error":
-                    raise value
                 elif waiting:
-                    connection.send(waiting.popleft())
+                    _send(connection, workers[connection], waiting.popleft())
                 else:
-                    connection.send(None)
+                    _send(connection, workers[connection], None)
                     workers.pop(connection).join()
+    except GeneratorExit:
+        for connection in workers:
+            _send(connection, workers[connection], None)
+        while workers:
+            for connection, (kind, _) in _messages(workers):
+                if kind == "stopped":
+                    workers.pop(connection).join()
+        raise
     finally:
-        for process in workers.values():
-            process.terminate()
-        for process in workers.values():
-            process.join()
+        for worker in workers.values():
+            worker.kill()
+        for worker in workers.values():
+            worker.join()
+
+
+def _messages(workers: dict[Connection, BaseProcess]) -> Iterator[tuple[Connection, tuple[str, Any]]]:
+    """What the workers say next; raises what a job raised, and a DataError where a worker is gone."""
+    for connection in wait(list(workers)):
+        assert isinstance(connection, Connection)
+        try:
+            kind, value = connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise _gone(workers[connection]) from None
+        if kind == "error":
+            raise value
+        yield connection, (kind, value)
+
+
+def _send(connection: Connection, process: BaseProcess, message: int | None) -> None:
+    """Give a worker its next job, or None to have it stop."""
+    try:
+        connection.send(message)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _gone(process) from None
+
+
+def _gone(process: BaseProcess) -> DataError:
+    process.join()
+    killed = ", as when memory runs out: fewer processes need less" if process.exitcode == -signal.SIGKILL else ""
+    return DataError(f"a worker process ended unexpectedly (exit code {process.exitcode}){killed}; run again to go on")
 
 
 def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -> None:
     try:
         job = make_job(config)
         while (number := connection.recv()) is not None:
-            for units in job(number):
-                connection.send(("progress", units))
-            connection.send(("done", number))
+            with contextlib.closing(job(number)) as work:
+                for units in work:
+                    connection.send(("progress", units))
+                    if connection.poll():  # told to stop, or the parent is gone
+                        break
+                else:
+                    connection.send(("done", number))
+        connection.send(("stopped", None))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
     except Exception as raised:
@@ -96,14 +127,14 @@ def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -
 
 @contextlib.contextmanager
 def _start_up() -> Iterator[None]:
-    """What processes that are started inside inherit: ENVIRONMENT, and that Ctrl-C is not theirs to answer.
+    """What processes that are started inside inherit: ENVIRONMENT, and that signals to stop are not theirs to answer.
 
-    Ctrl-C reaches the whole group, at any moment of their start; they are told to stop by their parent.
+    Ctrl-C and SIGTERM may reach the whole group, at any moment of their start; they are told to stop by their parent.
     """
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
-    resource_tracker.ensure_running()  # it unblocks SIGINT when it is started, so not under the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # it unblocks them when it is started, so not under the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
