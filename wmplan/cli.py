@@ -155,6 +155,7 @@ def train(settings: Settings) -> None:
 
     Examples:
       wmplan train data=data/pusht task=pusht out=runs/pusht
+      wmplan train data=robot.h5 task=none control_rate=20 action_low=[-1,-1] action_high=[1,1] out=runs/robot
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
       wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384
       wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
@@ -169,9 +170,12 @@ def train(settings: Settings) -> None:
         "encoder": encoder.pop("kind"),
         "encoder_options": encoder,
     }
+    if task["id"] is None and settings["name"] == task["name"]:
+        chosen["name"] = TrainConfig.name  # a model of no task is not called "none"
     config = build(TrainConfig, {**settings, **chosen})
     run(config)
-    print(f"{config.out}/model: evaluate it with wmplan eval model={config.out}/model task={task['name']} out=DIR")
+    use = f"wmplan eval model={config.out}/model task={task['name']} out=DIR" if task["id"] else "wmplan.load"
+    print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
 
 
 @command("diagnose", target="wmplan.evaluation.diagnose:DiagnoseConfig", positional="dir", text=("dir",))

@@ -69,7 +69,8 @@ def list_models() -> str:
 
 def list_tasks() -> str:
     """The tasks with their actions, robot state, rules, protocol, and what the shipped models reach."""
-    return "\n\n".join("\n".join(_describe_task(name)) for name in group_options("task"))
+    names = [name for name in group_options("task") if name != "none"]
+    return "\n\n".join("\n".join(_describe_task(name)) for name in names)
 
 
 def _describe_task(name: str) -> Iterator[str]:

@@ -73,3 +73,4 @@ def test_one_that_does_not_fit_the_data_is_named() -> None:
     with pytest.raises(DataError, match=r"symmetries.turn.frames must keep the frames' shape"):
         Symmetry("transpose", EYE).check("turn", 2, 0, (64, 32))
     Symmetry("half_turn", EYE).check("turn", 2, 0, (64, 32))
+    symmetry.check("mirror", 2, 0, (64, 64))  # proprioception that is not used needs no copy

@@ -3,7 +3,8 @@
 import torch
 
 from wmplan.models import JEPA, JEPAConfig, ModelSpec
-from wmplan.training.dense_dynamics import MODEL_STEPS, dense_dynamics_loss, window_rows
+from wmplan.training.dense_dynamics import dense_dynamics_loss, window_rows
+from wmplan.training.windows import DYNAMICS_STEPS
 
 
 def make_model() -> JEPA:
@@ -23,7 +24,7 @@ def test_latents_that_go_as_the_model_says_cost_nothing() -> None:
     """Whole windows are made of what the model predicts, from contexts of full length and of one frame."""
     model, generator = make_model(), torch.Generator().manual_seed(1)
     rows = window_rows(model)
-    assert rows == (2 + MODEL_STEPS) * 4 + 1
+    assert rows == (2 + DYNAMICS_STEPS) * 4 + 1
     latents, actions = torch.randn(6, rows, 4, generator=generator), torch.randn(6, rows - 1, 2, generator=generator)
     blocks = actions.unflatten(1, (-1, 4)).flatten(2)  # (N, model steps, A)
     for full in (True, False):

@@ -20,12 +20,16 @@ MEMORY_BYTES = 8 << 30  # larger data sets are read from the disk, unless told o
 
 
 def split_episodes(
-    episodes: int, validation: float = 0.05, seed: int = 0
+    episodes: int, validation: float = 0.05, seed: int = 0, *, usable: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(training, validation) episode numbers, each sorted and without overlap; at least one on either side.
 
     An episode stays on its side when the data set grows: the side is drawn for each number by itself, the
     sides then being close to the share asked for.
+
+    Args:
+        usable: which episodes are long enough to be of use, of shape (episodes,); all where left out. Where there are
+            two of them, either side has one.
 
     Raises:
         DataError: at fewer than two episodes or a share outside (0, 1).
@@ -36,10 +40,11 @@ def split_episodes(
         raise DataError(f"the data set has {episodes} episodes, to train and to validate takes at least 2")
     draws = np.random.default_rng([seed, 0x5B117]).random(episodes)  # a longer draw begins with the shorter one
     chosen = draws < validation
-    if not chosen.any():
-        chosen[np.argmin(draws)] = True
-    if chosen.all():
-        chosen[np.argmax(draws)] = False
+    of_use = np.flatnonzero(usable) if usable is not None and usable.sum() >= 2 else np.arange(episodes)
+    if not chosen[of_use].any():
+        chosen[of_use[np.argmin(draws[of_use])]] = True
+    if chosen[of_use].all():
+        chosen[of_use[np.argmax(draws[of_use])]] = False
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 

@@ -50,12 +50,13 @@ class Symmetry:
                 raise DataError(f"{name} must be a matrix that can be undone, got {[list(row) for row in matrix]}")
 
     def check(self, name: str, action_dim: int, proprio_dim: int, image_size: tuple[int, int]) -> None:
-        """Raise a DataError unless it fits the data.
+        """Raise a DataError unless it fits the data, in which proprioception may be left out.
 
         Args:
             name: of the symmetry, for the message.
         """
-        for what, size in (("action", action_dim), ("proprio", proprio_dim)):
+        sizes = {"action": action_dim} | ({"proprio": proprio_dim} if proprio_dim else {})
+        for what, size in sizes.items():
             if len(getattr(self, what)) != size:
                 raise DataError(
                     f"symmetries.{name}.{what} must be a {size} x {size} matrix, got {len(getattr(self, what))} rows"

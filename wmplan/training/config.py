@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +98,9 @@ class TrainConfig:
         rollout: model steps that predictions are rolled out in training.
         action_block: robot steps in a model step.
         proprio: whether the robot's state is part of the latent.
+        control_rate: robot steps in a second, for data that does not say it.
+        action_low, action_high: bounds of one robot step's action; None for those of the data set, or the smallest and
+            largest seen where it does not say them.
         encoder, encoder_options, latent_dim, robot_dim: of the JEPA's encoder.
         predictor, predictor_options, critic_options, decoder_options: of its other parts.
         joint_predictor, joint_predictor_options: of the predictor that the first stage trains the encoder with; None
@@ -128,6 +132,9 @@ class TrainConfig:
     rollout: int = 2
     action_block: int = 5
     proprio: bool = True
+    control_rate: float | None = None
+    action_low: tuple[float, ...] | None = None
+    action_high: tuple[float, ...] | None = None
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
@@ -162,6 +169,8 @@ class TrainConfig:
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
+        rate = self.control_rate
+        require(rate is None or 0 < rate < math.inf, f"control_rate must be above 0 and finite, got {rate}")
         require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")

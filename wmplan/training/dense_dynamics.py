@@ -11,14 +11,14 @@ from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.training.latent_stages import noisy_context
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
+from wmplan.training.windows import DYNAMICS_STEPS
 
-MODEL_STEPS = 5  # of a rollout
 TARGETS = 8  # latents that are read off a rollout: reading is a good part of the time
 
 
 def window_rows(model: JEPA) -> int:
     """Rows of a window at the robot's rate: the context's, then a rollout's."""
-    return (model.spec.history - 1 + MODEL_STEPS) * model.spec.action_block + 1
+    return (model.spec.history - 1 + DYNAMICS_STEPS) * model.spec.action_block + 1
 
 
 def dense_dynamics_loss(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from wmplan.data import EpisodeStore
 from wmplan.data.symmetry import Symmetry
+from wmplan.errors import UserError
 from wmplan.models import JEPA
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
@@ -46,6 +47,9 @@ def one_step_whitening(
         offsets: first row of each episode.
         stride: robot steps in a model step.
         ridge: share of the mean variance that is added to every direction, so that dead ones do not blow up.
+
+    Raises:
+        UserError: where no latent changes.
     """
     starts = np.append(offsets, len(latents))
     changes = [
@@ -56,6 +60,11 @@ def one_step_whitening(
     change = torch.from_numpy(np.concatenate(changes)).double()
     covariance = change.T @ change / len(change)
     size = covariance.shape[0]
+    if not covariance.diagonal().mean() > 0:
+        raise UserError(
+            "the latents of the data do not change from one model step to the next: the encoder has collapsed; train "
+            "it anew in another out=DIR with more weight on loss.variance and loss.sigreg, or with another encoder"
+        )
     covariance += ridge * covariance.diagonal().mean() * torch.eye(size, dtype=torch.double)
     return torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
 

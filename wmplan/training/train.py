@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,17 +20,16 @@ from torch import Tensor, nn
 
 from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.data import EpisodeStore, WindowSampler
-from wmplan.data.sampler import split_episodes
-from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, termination_raises
-from wmplan.models import JEPA, CheckpointError, JEPAConfig, ModelSpec, load, save
+from wmplan.models import JEPA, CheckpointError, save
 from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.curves import draw_curves, read_log
-from wmplan.training.dense_dynamics import dense_dynamics_loss, window_rows
+from wmplan.training.dense_dynamics import dense_dynamics_loss
 from wmplan.training.fingerprint import fingerprint, tensors_hash
 from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
+from wmplan.training.initial_model import seeded_initialisation
 from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
 from wmplan.training.latent_stages import dynamics_loss, encode_episode, latent_whitening, picture_loss, temporal_loss
@@ -44,13 +42,14 @@ from wmplan.training.measures import (
     probe_errors,
     worst_entry,
 )
+from wmplan.training.preflight import preflight, regions_of, report, split, state_names
 from wmplan.training.regions import errors_by_region
 from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, SymmetryTest
+from wmplan.training.windows import stage_windows, validation_frames
 
 HELD_OUT = 2048  # windows that a stage is evaluated on
 PROBE_STRIDE = 4  # robot steps between the frames that the probe of the first stage sees
-CRITIC_FRAMES = 11  # model steps of the trajectories that the critic is trained on
 
 
 def train(config: TrainConfig) -> JEPA:
@@ -78,71 +77,21 @@ class Run:
         self.config, self.folder = config, Path(config.out)
         self.store = EpisodeStore.open(config.data, task=config.task)
         record = read_record(config)
-        self.training, self.held = split_episodes(len(self.store), config.validation)
-        self.model = self.build_model()
+        self.training, self.held = split(config, self.store)
+        findings, model = preflight(config, self.store, self.training, self.held)
+        report(findings, config.data, lambda text: print(text, file=sys.stderr))
+        assert model is not None  # or else a finding would have said why
+        self.model = model
         data = fingerprint(self.store, record and record["data"])
         pretrained = None if config.pretrained is None else tensors_hash(self.encoder_weights())
         self.made_from = claim(config, record, data, pretrained)
+        self.windows = {one.stage: one for one in stage_windows(config)}
+        self.state_names, self.regions = state_names(self.store), regions_of(config, self.store)
         self.latents: NDArray[np.float32] = np.empty(0, np.float32)
         self.copies: dict[str, NDArray[np.float32]] = {}
         self.symmetry_figures: dict[str, dict[str, Any]] = {}
         self.bfloat16 = has_bfloat16() if config.bfloat16 is None else config.bfloat16
         self.stage: Stage | None = None
-
-    def build_model(self) -> JEPA:
-        """The untrained model; with a pretrained encoder, that one in it."""
-        config, meta = self.config, self.store.meta
-        actions = self.store.column("action", self.training)
-        actions = actions[np.isfinite(actions).all(-1)]
-        proprio = self.store.column("proprio", self.training) if config.proprio else np.zeros((1, 0), np.float32)
-        if meta.image_size is None or not meta.action_low:
-            raise UserError(f"{config.data} does not say its image size and action bounds: convert it with these first")
-        for name, symmetry in config.symmetries.items():
-            symmetry.check(name, actions.shape[1], proprio.shape[1], meta.image_size)
-        spec = ModelSpec(
-            image_size=(meta.image_size[0], meta.image_size[1]),
-            history=config.history,
-            action_block=config.action_block,
-            action_low=tuple(meta.action_low),
-            action_high=tuple(meta.action_high),
-            action_mean=(0.0,) * actions.shape[1],  # a null action stays null
-            action_std=tuple(float(x) for x in np.sqrt((actions.astype(np.float64) ** 2).mean(0)) + 1e-6),
-            latent_shape=(config.latent_dim + config.robot_dim + proprio.shape[1],),
-            proprio_dim=proprio.shape[1],
-            proprio_mean=tuple(map(float, proprio.mean(0))),
-            proprio_std=tuple(map(float, proprio.std(0) + 1e-6)),
-            control_rate=meta.control_rate or 10.0,
-        )
-        architecture = JEPAConfig(
-            encoder=config.encoder,
-            encoder_options=config.encoder_options,
-            latent_dim=config.latent_dim,
-            robot_dim=config.robot_dim,
-            predictor=config.predictor,
-            predictor_options=config.predictor_options,
-            critic=config.temporal.steps > 0,
-            critic_options=config.critic_options,
-            decoder=config.pictures.steps > 0,
-            decoder_options=config.decoder_options,
-        )
-        with seeded_initialisation(config.seed):
-            model = JEPA(architecture, spec)
-        if config.pretrained is not None:
-            self.take_encoder(model, config.pretrained)
-        return model
-
-    def take_encoder(self, model: JEPA, path: str) -> None:
-        """Put the encoder of another model into this one, with the head that reads the robot's state off it."""
-        other = load(path)
-        if not isinstance(other, JEPA) or other.visual_dim != model.visual_dim:
-            raise UserError(
-                f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours"
-            )
-        model.encoder = other.encoder
-        model.visual_mean.copy_(other.visual_mean)
-        model.visual_std.copy_(other.visual_std)
-        if model.proprio_head is not None and other.proprio_head is not None:
-            model.proprio_head.load_state_dict(other.proprio_head.state_dict())
 
     def encoder_weights(self) -> dict[str, Tensor]:
         """All that latents depend on."""
@@ -169,16 +118,16 @@ class Run:
         self.model.error_scale.copy_(one_step_error(self.model, *self.held_windows(self.model.spec.history + 1)))
         if self.model.critic is not None:
             loss = partial(temporal_loss, expectile=config.expectile)
-            self.latent_stage("temporal", config.temporal, self.model.critic, loss, None, frames=CRITIC_FRAMES)
+            self.latent_stage("temporal", config.temporal, self.model.critic, loss, None)
         if self.model.decoder is not None:
-            self.latent_stage("pictures", config.pictures, self.model.decoder, picture_loss, None, frames=1)
+            self.latent_stage("pictures", config.pictures, self.model.decoder, picture_loss, None)
         self.export()
         return self.model
 
     def joint(self) -> None:
         """Encoder and predictor, end to end."""
         config, stage = self.config, self.config.joint
-        frames = config.history + config.rollout
+        frames = self.windows["joint"].frames
         columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
         with seeded_initialisation(config.seed + 2):
             model = self.model
@@ -293,9 +242,8 @@ class Run:
         loss = partial(
             dense_dynamics_loss if dense else dynamics_loss, noise=config.latent_noise, bfloat16=self.bfloat16
         )
-        frames, stride = (window_rows(self.model), 1) if dense else (config.history + 5, config.action_block)
         self.latent_stage(
-            "dynamics", config.dynamics, predictor, loss, self.dynamics_figures, frames, stride, tuple(self.copies)
+            "dynamics", config.dynamics, predictor, loss, self.dynamics_figures, dense, tuple(self.copies)
         )
 
     def latent_stage(
@@ -305,19 +253,20 @@ class Run:
         module: nn.Module,
         loss: Callable[[JEPA, Batch, torch.Generator], tuple[Tensor, dict[str, float]]],
         figures: Callable[[int], dict[str, Any]] | None,
-        frames: int,
-        stride: int | None = None,
+        dense: bool = False,
         copies: tuple[str, ...] = (),
     ) -> None:
         """One stage on cached latents, which trains one part of the model.
 
         Args:
-            stride: robot steps between two frames of a window; None for a model step.
+            dense: windows of all rows, instead of one a model step.
             copies: symmetries, a batch holding equal parts of the data and of the copies under each.
         """
         config = self.config
         if not stage.steps:
             return
+        windows = self.windows[name]
+        frames, stride = (windows.rows, 1) if dense else (windows.frames, windows.action_block)
         columns = ("pixels",) if name == "pictures" else ("action",)
         size = max(stage.batch_size // (1 + len(copies)), 1)
         batches: Batches = self.latent_windows(self.training, frames, size, columns, stride)
@@ -352,16 +301,16 @@ class Run:
         frames: int,
         batch_size: int,
         columns: tuple[str, ...],
-        stride: int | None = None,
+        stride: int,
         copy: str | None = None,
     ) -> WindowSampler:
-        """Windows of cached latents, or of those of the copies under a symmetry; `stride` as in latent_stage()."""
+        """Windows of cached latents, or of those of the copies under a symmetry."""
         config = self.config
         number = 0 if copy is None else 1 + list(config.symmetries).index(copy)  # each copy has an order of its own
         return WindowSampler(
             self.store,
             frames,
-            stride or config.action_block,
+            stride,
             batch_size,
             config.seed + 1 + 1000 * number,
             episodes=episodes,
@@ -390,7 +339,8 @@ class Run:
 
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""
-        return {"open_loop": open_loop_error(self.model, *self.held_windows(self.config.history + 5))}
+        frames = validation_frames(self.config, int(self.store.lengths[self.held].max()))
+        return {"open_loop": open_loop_error(self.model, *self.held_windows(frames))}
 
     # ------------------------------------------------------------------ the result
 
@@ -398,7 +348,7 @@ class Run:
         """What the card says the model was measured to do, on held-out episodes; of states only where there are any."""
         held = to_tensor(self.rows(self.held))[:, : self.model.visual_dim]
         figures: dict[str, Any] = {"open_loop": self.dynamics_figures()["open_loop"]}
-        if names := state_names(self.store):
+        if names := self.state_names:
             latents = to_tensor(self.rows(self.training[:300]))[:, : self.model.visual_dim]
             states, held_states = (
                 to_tensor(self.store.column("state", side)).flatten(1) for side in (self.training[:300], self.held)
@@ -406,7 +356,7 @@ class Run:
             for kind in ("ridge", "mlp"):
                 errors = probe_errors(latents, states, held, held_states, names, kind)
                 figures[f"probe_{kind}"] = medians(errors, names)
-            figures["probe_by_region"] = errors_by_region(errors, held_states.numpy(), names, self.config.regions)
+            figures["probe_by_region"] = errors_by_region(errors, held_states.numpy(), names, self.regions)
         figures["effective_rank"] = round(effective_rank(held), 2)
         if self.symmetry_figures:
             figures["symmetries"] = self.symmetry_figures
@@ -417,7 +367,7 @@ class Run:
 
         Empty where the data holds no states.
         """
-        names = state_names(self.store)
+        names = self.state_names
         if not names:
             return {}
         sides = []
@@ -433,7 +383,7 @@ class Run:
         (latents, states_), (held, held_states) = sides
         errors = probe_errors(latents, to_tensor(states_), held, to_tensor(held_states), names, "mlp")
         spread = dict(zip(names, held_states.std(0) + 1e-9, strict=True))
-        return worst_entry(errors_by_region(errors, held_states, names, self.config.regions), spread)
+        return worst_entry(errors_by_region(errors, held_states, names, self.regions), spread)
 
     def rows(self, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
         """The cached latents of some episodes, of shape (rows, L)."""
@@ -475,29 +425,9 @@ class Run:
         shutil.copy(draw_curves(self.folder, stages), folder / "curves.png")
 
 
-def state_names(store: EpisodeStore) -> tuple[str, ...]:
-    """Names of the entries of the data's states, by number where they have none; empty where there are no states."""
-    if "state" not in store.columns:
-        return ()
-    size = int(np.prod(store.columns["state"][0]))
-    names = store.meta.state_names
-    return names if len(names) == size else tuple(f"state_{index}" for index in range(size))
-
-
 def to_tensor(array: NDArray[Any]) -> Tensor:
     """The array as float32."""
     return torch.from_numpy(np.asarray(array, np.float32))
-
-
-@contextmanager
-def seeded_initialisation(seed: int) -> Iterator[None]:
-    """Lend the global generator to module initialisers, which take no other, and give it back as it was."""
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 def commit() -> str | None:

@@ -1,0 +1,111 @@
+"""The model of a run before training: its spec from the data, its weights from the seed, a pretrained encoder in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wmplan.data import EpisodeStore
+from wmplan.errors import UserError
+from wmplan.models import JEPA, JEPAConfig, ModelSpec, load
+from wmplan.training.action_statistics import action_statistics
+from wmplan.training.config import TrainConfig
+
+
+def initial_model(config: TrainConfig, store: EpisodeStore, training: NDArray[np.int64]) -> JEPA:
+    """The untrained model for a data set.
+
+    Args:
+        training: the episodes that normalisers are computed of.
+
+    Raises:
+        UserError: where the settings do not fit the data or each other.
+    """
+    spec = data_spec(config, store, training)
+    for name, symmetry in config.symmetries.items():
+        symmetry.check(name, spec.action_dim, spec.proprio_dim, spec.image_size)
+    architecture = JEPAConfig(
+        encoder=config.encoder,
+        encoder_options=config.encoder_options,
+        latent_dim=config.latent_dim,
+        robot_dim=config.robot_dim,
+        predictor=config.predictor,
+        predictor_options=config.predictor_options,
+        critic=config.temporal.steps > 0,
+        critic_options=config.critic_options,
+        decoder=config.pictures.steps > 0,
+        decoder_options=config.decoder_options,
+    )
+    with seeded_initialisation(config.seed):
+        model = JEPA(architecture, spec)
+    if config.pretrained is not None:
+        take_encoder(model, config.pretrained)
+    return model
+
+
+def data_spec(config: TrainConfig, store: EpisodeStore, training: NDArray[np.int64]) -> ModelSpec:
+    """What a model of this data expects and gives."""
+    meta, actions = store.meta, action_statistics(config, store, training)
+    low, high = actions.planned
+    proprio = store.column("proprio", training) if config.proprio else np.zeros((1, 0), np.float32)
+    deviation = proprio.std(0) + 1e-6
+    deviation[np.ptp(proprio, axis=0) == 0] = 1.0  # or else its first move would be a million deviations
+    height, width = store.columns["pixels"][0][:2]
+    return ModelSpec(
+        image_size=(height, width),
+        history=config.history,
+        action_block=config.action_block,
+        action_low=tuple(low.tolist()),
+        action_high=tuple(high.tolist()),
+        action_mean=(0.0,) * len(low),  # a null action stays null
+        action_std=tuple(actions.scale.tolist()),
+        latent_shape=(config.latent_dim + config.robot_dim + proprio.shape[1],),
+        proprio_dim=proprio.shape[1],
+        proprio_mean=tuple(map(float, proprio.mean(0))),
+        proprio_std=tuple(map(float, deviation)),
+        control_rate=config.control_rate or meta.control_rate or 10.0,
+    )
+
+
+def take_encoder(model: JEPA, path: str) -> None:
+    """Put the encoder of another model into this one, with the head that reads the robot's state off it.
+
+    Raises:
+        UserError: where it does not fit.
+    """
+    other = load(path)
+    if not isinstance(other, JEPA) or other.visual_dim != model.visual_dim:
+        raise UserError(f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours")
+    model.encoder = other.encoder
+    model.visual_mean.copy_(other.visual_mean)
+    model.visual_std.copy_(other.visual_std)
+    height, width = model.spec.image_size
+    try:
+        with torch.no_grad():
+            model.encode_visual(torch.zeros(1, 1, height, width, 3, dtype=torch.uint8))
+    except RuntimeError as error:
+        raise UserError(
+            f"pretrained={path} takes frames of {other.spec.image_size}, the data has {model.spec.image_size}"
+        ) from error
+    if model.proprio_head is not None and other.proprio_head is not None:
+        if other.spec.proprio_dim != model.spec.proprio_dim:
+            raise UserError(
+                f"pretrained={path} reads {other.spec.proprio_dim} numbers of proprioception off its frames, the data "
+                f"has {model.spec.proprio_dim}: set proprio=false"
+            )
+        model.proprio_head.load_state_dict(other.proprio_head.state_dict())
+
+
+@contextmanager
+def seeded_initialisation(seed: int) -> Iterator[None]:
+    """Lend the global generator to module initialisers, which take no other, and give it back as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
