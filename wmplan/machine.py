@@ -22,6 +22,41 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
+def available_memory() -> int:
+    """Bytes that the machine can give without swapping; a gigabyte where the system does not tell."""
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 1 << 30
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what is available, within the limits of its container and its shell."""
+    free = [available_memory()]
+    limit = next(iter(_lines("/sys/fs/cgroup/memory.max")), "max")
+    if limit != "max":
+        used = int(next(iter(_lines("/sys/fs/cgroup/memory.current")), 0))
+        statistics = dict(line.split() for line in _lines("/sys/fs/cgroup/memory.stat"))
+        free.append(int(limit) - used + int(statistics.get("inactive_file", 0)))  # the files' cache makes room
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return free[0]
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = next(iter(_lines("/proc/self/statm")), None)
+    if address_space != resource.RLIM_INFINITY and pages is not None:
+        free.append(address_space - int(pages.split()[0]) * resource.getpagesize())
+    return max(0, min(free))
+
+
+def _lines(path: str) -> list[str]:
+    """Lines of one of the system's files, none where it has no such file."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
 class CoreWait:
     """How much of the time that its threads could have run this process waited for a core, since this was made.
 

@@ -1,16 +1,36 @@
 import contextlib
+import hashlib
 import json
 import os
 import pickle
+import shutil
+import threading
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from wmplan.models import CheckpointError, load, loading, save, sha256, shipped_models
+from wmplan.models import (
+    JEPA,
+    CheckpointError,
+    JEPAConfig,
+    ModelSpec,
+    load,
+    loading,
+    save,
+    sha256,
+    shipped_models,
+)
+from wmplan.models.checkpoint import open_checkpoint
 from wmplan.models.decoder import Decoder
 from wmplan.models.predictors import MLPPredictor
+from wmplan.models.weights_file import WeightsFile
 
+SMALL = {"channels": [2, 2], "keypoints": 2, "hidden": 4}
+SPEC = ModelSpec((8, 8), 1, 1, (-1.0,), (1.0,), (0.0,), (1.0,), (4,))
 CARD = {"name": "small", "task": "pusht", "seed": 3, "planning": {"planner": {"horizon": 5}}}
 
 
@@ -86,9 +106,9 @@ def test_the_card_may_be_edited(folder):
     assert sha256(folder) == before
 
 
-@pytest.mark.parametrize("killed_at", [1, 2, 3])
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4])
 def test_a_save_that_is_killed_leaves_the_old_or_the_new(make_jepa, model, folder, monkeypatch, killed_at):
-    """Die at the first, second or third os.replace: before either file, between them, after both."""
+    """Die at one os.replace or another: before the next configuration, the weights, the configuration, after all."""
     new = make_jepa(history=3)
     calls = []
 
@@ -101,10 +121,195 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new(make_jepa, model, folde
     monkeypatch.setattr(os, "replace", replace)
     with contextlib.suppress(KeyboardInterrupt):
         save(new, folder, {"name": "new"})
-    expected = (model, CARD) if killed_at == 1 else (new, {"name": "new"})
+    expected = (model, CARD) if killed_at <= 2 else (new, {"name": "new"})
     loaded = load(folder)
     assert loaded.card == expected[1] and loaded.spec == expected[0].spec
     assert torch.equal(loaded.predictor.out.weight, expected[0].predictor.out.weight)
+
+
+def test_a_first_save_that_is_killed_before_its_configuration_is_whole(model, tmp_path, monkeypatch):
+    def replace(source, target, real=os.replace):
+        if os.path.basename(target) == "config.json":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with contextlib.suppress(KeyboardInterrupt):
+        save(model, tmp_path / "first", CARD)
+    assert load(tmp_path / "first").card == CARD
+
+
+def test_saving_leaves_two_files(folder):
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "weights.safetensors"]
+
+
+def test_a_reader_beside_a_writer_gets_one_of_the_models(make_jepa, tmp_path):
+    """Saved again and again by one thread, opened by another: always a whole checkpoint, by its history and card."""
+    models = {history: make_jepa(history=history) for history in (2, 3)}
+    save(models[2], tmp_path / "model", {"history": 2})
+    ended = threading.Event()
+
+    def write():
+        for _ in range(20):
+            for history, model in models.items():
+                save(model, tmp_path / "model", {"history": history})
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while not ended.is_set():
+            config = open_checkpoint(tmp_path / "model").config
+            assert config["card"]["history"] == config["spec"]["history"]
+    finally:
+        writer.join()
+
+
+def test_figures_that_are_not_finite_are_written_as_null(model, tmp_path):
+    figures = {"loss": float("nan"), "all": [1.0, float("inf"), (2, {"x": -float("inf")})]}
+    save(model, tmp_path / "small", {"figures": figures})
+    expected = {"loss": None, "all": [1.0, None, [2, {"x": None}]]}
+    for path in (tmp_path / "small", tmp_path / "small" / "weights.safetensors"):
+        assert load(path).card["figures"] == expected
+
+
+def test_a_card_too_large_to_be_read_is_not_written(model, tmp_path):
+    with pytest.raises(CheckpointError, match="the configuration and the card must have at most"):
+        save(model, tmp_path / "small", {"notes": "x" * 5_000_000})
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_model_whose_parts_were_wrapped_is_saved_under_its_own_names(model, tmp_path):
+    weight = model.predictor.out.weight
+    model.predictor = torch.nn.DataParallel(model.predictor)
+    save(model, tmp_path / "wrapped", CARD)
+    assert torch.equal(load(tmp_path / "wrapped").predictor.out.weight, weight)
+
+
+def test_weights_that_an_older_version_stored_under_a_wrappers_names_load(model, folder):
+    tensors = load_file(folder / "weights.safetensors")
+    save_file({f"_orig_mod.{name}": tensor for name, tensor in tensors.items()}, folder / "weights.safetensors")
+    edit(folder, lambda config: None)
+    assert torch.equal(load(folder).predictor.out.weight, model.predictor.out.weight)
+
+
+# ------------------------------------------------------------------ what is read back is what was written
+
+
+def as_old_versions_wrote(folder):
+    """The folder without any hash."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["weights_sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "weights.safetensors")
+    save_file(tensors, folder / "weights.safetensors", metadata={"wmplan": json.dumps(config)})
+
+
+def test_files_of_old_versions_carry_no_hash_and_load(model, folder):
+    as_old_versions_wrote(folder)
+    for path in (folder, folder / "weights.safetensors"):
+        assert torch.equal(load(path).predictor.out.weight, model.predictor.out.weight)
+
+
+def test_files_of_the_version_before_carry_one_hash_and_are_checked(model, folder):
+    as_old_versions_wrote(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["weights_sha256"] = sha256(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert torch.equal(load(folder).predictor.out.weight, model.predictor.out.weight)
+    flip(folder / "weights.safetensors", -9)
+    assert "is not the weights file that" in refusal(folder)
+
+
+def flip(file, place, bit=2):
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a small model, its files, and what was saved."""
+    model = JEPA(JEPAConfig(latent_dim=4, encoder_options=SMALL, predictor_options={"width": 8, "depth": 1}), SPEC)
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save(model, folder, CARD)
+    return folder, {file.name: file.read_bytes() for file in folder.iterdir()}, model
+
+
+@given(data=st.data(), alone=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_one_flipped_bit_never_gives_another_model(saved, data, alone):
+    """Anywhere in either file: refused in one line, or the model that was saved (with another card at most)."""
+    folder, contents, model = saved
+    name = "weights.safetensors" if alone else data.draw(st.sampled_from(sorted(contents)))
+    place = data.draw(st.integers(0, len(contents[name]) - 1) | st.integers(0, 2000))
+    damaged = bytearray(contents[name])
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / name).write_bytes(damaged)
+    try:
+        loaded = load(folder / "weights.safetensors" if alone else folder, "cpu")
+    except CheckpointError as error:
+        assert str(error).isprintable()
+    else:
+        assert loaded.spec == model.spec and loaded.architecture == model.architecture
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], tensor)
+        assert name == "config.json"
+    finally:
+        (folder / name).write_bytes(contents[name])
+
+
+@given(data=st.data(), alone=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_file_that_is_cut_filled_or_swapped_is_refused(saved, data, alone):
+    folder, contents, _ = saved
+    name = "weights.safetensors" if alone else data.draw(st.sampled_from(sorted(contents)))
+    whole = contents[name]
+    end = data.draw(st.integers(0, len(whole) - 2))
+    kind = data.draw(st.sampled_from(["cut", "zeros", "twice", "longer"]))
+    changed = {
+        "cut": whole[:end],
+        "zeros": whole[:end] + bytes(len(whole) - end),
+        "twice": whole + whole,
+        "longer": whole + b"x",
+    }
+    (folder / name).write_bytes(changed[kind])
+    try:
+        assert refusal(folder / "weights.safetensors" if alone else folder)
+    finally:
+        (folder / name).write_bytes(whole)
+
+
+def test_another_models_weights_are_refused(make_jepa, folder, tmp_path):
+    """Of the same sizes, so that they would fit: a folder put together from two."""
+    other = make_jepa(critic=True, decoder=True, critic_options={"width": 8, "embedding": 8})
+    save(other, tmp_path / "other", CARD)
+    shutil.copy(tmp_path / "other" / "weights.safetensors", folder)
+    assert "is not the weights file that" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("spec", "action_high", [9.0, 9.0, 9.0]), ("spec", "control_rate", 100.0), ("architecture", "extra", 1)],
+)
+def test_a_configuration_that_differs_from_the_copy_in_the_weights_is_refused(folder, section, key, value):
+    config = json.loads((folder / "config.json").read_text())
+    config[section][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    assert f"differ in {section}.{key}: the file is damaged or was edited" in refusal(folder)
+    if section == "spec":  # as the message says
+        edit(folder, lambda config: None)
+        assert list(np.ravel(getattr(load(folder).spec, key))) == list(np.ravel(value))
+
+
+def test_shipped_models_carry_their_hash_and_the_same_description_twice():
+    for name in ("pusht", "arm_reach"):
+        folder = loading.SHIPPED / name
+        config = json.loads((folder / "config.json").read_text())
+        assert config["weights_sha256"] == hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        header = WeightsFile(folder / "weights.safetensors").config
+        assert all(header[section] == config[section] for section in ("architecture", "spec"))
 
 
 # ------------------------------------------------------------------ what can be wrong
@@ -197,7 +402,7 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format="other"), "its format is not 'wmplan'"),
+        (lambda c: c.update(format="other"), "config.json beside it has not the format 'wmplan'"),
         (lambda c: c.update(format_version=99), "has format_version 99, this version of wmplan reads 1"),
         (lambda c: c.pop("spec"), "lacks the section 'spec'"),
         (lambda c: c["architecture"].update(kind="oracle"), "architecture.kind is 'oracle'"),
@@ -232,11 +437,10 @@ def test_weights_that_do_not_fit_name_a_few_of_the_differences(folder):
 
 
 def test_weights_that_are_not_finite(model, folder):
-    from wmplan.models.checkpoint import read_weights
-
-    tensors, header = read_weights(folder / "weights.safetensors")
+    tensors = load_file(folder / "weights.safetensors")
     tensors["predictor.out.weight"][0, 0] = float("nan")
-    save_file(tensors, folder / "weights.safetensors", metadata={"wmplan": header})
+    save_file(tensors, folder / "weights.safetensors")
+    edit(folder, lambda config: None)
     assert "holds numbers that are not finite, in predictor.out.weight" in refusal(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from wmplan.settings.build import convert_fields
 
+MOST_STEPS, MOST_PIXELS, MOST_LATENT = 10_000, 4096, 2**28
+"""Of a history or a block, of a side of a frame, and numbers in a latent: far more than anything that plans in time."""
 Frames = Tensor | Mapping[str, Tensor]
 
 
@@ -51,6 +54,18 @@ class ModelSpec:
         for name in ("history", "action_block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it has to be at least 1")
+            if getattr(self, name) > MOST_STEPS:
+                raise ValueError(f"{name} must be at most {MOST_STEPS}, got {getattr(self, name)}")
+        if not all(1 <= side <= MOST_PIXELS for side in self.image_size):
+            raise ValueError(f"image_size must be two numbers from 1 to {MOST_PIXELS}, got {list(self.image_size)}")
+        if any(size < 1 for size in self.latent_shape) or math.prod(self.latent_shape) > MOST_LATENT:
+            shape = list(self.latent_shape)
+            raise ValueError(f"latent_shape must have sizes of at least 1, {MOST_LATENT} numbers in all, got {shape}")
+        if not self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"cameras must be at least one name, and no name twice, got {list(self.cameras)}")
+        for name in ("action_low", "action_high", "action_mean", "action_std", "proprio_mean", "proprio_std"):
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise ValueError(f"{name} must be finite numbers, got {list(getattr(self, name))}")
         for name in ("action_high", "action_mean", "action_std"):
             if len(getattr(self, name)) != len(self.action_low):
                 given, wanted = len(getattr(self, name)), len(self.action_low)
@@ -62,7 +77,7 @@ class ModelSpec:
             raise ValueError("action_low is above action_high in some dimension")
         if min(self.action_std, default=1.0) <= 0 or min(self.proprio_std, default=1.0) <= 0:
             raise ValueError("action_std and proprio_std have to be above zero")
-        if self.control_rate <= 0:
+        if not 0 < self.control_rate < math.inf:
             raise ValueError(f"control_rate is {self.control_rate}, it has to be above zero")
 
     @property

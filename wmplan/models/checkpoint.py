@@ -1,34 +1,37 @@
 """Models on disk: a folder with weights.safetensors and config.json.
 
 The weights file carries a copy of the configuration in its header and is complete by itself; config.json is there for
-people to read and holds the card, which may be edited. It names the weights file it belongs to by its hash, so that a
-save that was cut off between the two files is recognised, and the copy used.
+people to read and holds the card, which may be edited. Everything that is read back is checked: config.json names its
+weights file by a hash, the weights file carries a hash of itself, and what both say of how the model is built has to
+agree. A new configuration lies beside the old one until the new weights are in place, so that a save that was cut off
+between the two is told from a folder with another model's weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from wmplan.durable import write_durably
-from wmplan.errors import UserError
-from wmplan.models.base import WorldModel
+from wmplan.models.errors import CheckpointError
+from wmplan.models.reading import MOST_BYTES, read_bounded, read_json, readable, require_regular
+from wmplan.models.weights_file import FileChanged, WeightsFile, with_own_hash
+from wmplan.models.wrappers import unwrap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wmplan.models.base import WorldModel
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
-
-
-class CheckpointError(UserError):
-    """A checkpoint cannot be read, is not one of ours, or does not fit its configuration."""
+NEXT_CONFIG = ".config.json.next"
+"""The configuration of the weights that a save is about to put in place."""
 
 
 # ------------------------------------------------------------------ writing
@@ -39,66 +42,141 @@ def save(model: WorldModel, folder: str | Path, card: Mapping[str, Any], *, half
 
     Args:
         card: what people and programs should know of the model: name, task, data, seed, commit, command, figures,
-            planning. Anything JSON can hold.
+            planning. Anything JSON can hold; numbers that are not finite are written as null.
         half: store the parameters in float16 and so halve the file; buffers (metrics, scales) stay float32.
 
     Raises:
         CheckpointError: if a weight is not finite, or not any more in float16.
     """
+    import torch
+
     tensors = {}
     parameters = {name for name, _ in model.named_parameters()}
-    for name, tensor in model.state_dict().items():
-        stored = tensor.detach().cpu().contiguous()
+    state = model.state_dict()
+    for short, name in unwrap(state, "this model").items():  # a part may have been compiled
+        stored = state[name].detach().cpu().contiguous()
         if stored.is_floating_point():
             stored = stored.to(torch.float16 if half and name in parameters else torch.float32)
-        tensors[name] = stored
+        tensors[short] = stored
     require_finite(tensors, "this model, as it would be stored,")
-    config = {
+    config: dict[str, Any] = {
         "format": "wmplan",
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture,
         "spec": asdict(model.spec),
-        "card": dict(card),
+        "card": finite_or_null(dict(card)),
     }
-    weights = serialize(tensors, metadata={"wmplan": json.dumps(config)})
-    config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    weights = with_own_hash(tensors, config)
+    digest = hashlib.sha256()
+    for part in weights:
+        digest.update(part)
+    config["weights_sha256"] = digest.hexdigest()
+    text = (json.dumps(config, indent=2) + "\n").encode()
+    if len(text) > MOST_BYTES:
+        raise CheckpointError(f"the configuration and the card must have at most {MOST_BYTES} bytes, got {len(text)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / WEIGHTS, lambda file: file.write(weights))
-    write_durably(folder / CONFIG, lambda file: file.write((json.dumps(config, indent=2) + "\n").encode()))
+    write_durably(folder / NEXT_CONFIG, lambda file: file.write(text))
+    write_durably(folder / WEIGHTS, lambda file: file.writelines(weights))
+    write_durably(folder / CONFIG, lambda file: file.write(text))
+    (folder / NEXT_CONFIG).unlink(missing_ok=True)
+
+
+def finite_or_null(value: Any) -> Any:
+    """The same of a card, with None for the numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: finite_or_null(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ------------------------------------------------------------------ reading
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ours whose files were checked.
+
+    Attributes:
+        config: with the sections architecture, spec and card.
+        weights: its weights file, open.
+    """
+
+    config: dict[str, Any]
+    weights: WeightsFile
+
+
 def is_ours(path: Path) -> bool:
     """Whether `path` claims to be a wmplan checkpoint; it may still be a broken one."""
     if path.is_dir():
-        config = path / CONFIG
-        return config.exists() and b'"wmplan"' in config.read_bytes()
-    with path.open("rb") as file:
+        files = [path / name for name in (CONFIG, NEXT_CONFIG) if (path / name).exists()]
+        return any(b'"wmplan"' in read_bounded(file) for file in files)
+    require_regular(path)
+    with readable(path), path.open("rb") as file:
         return b'"wmplan"' in file.read(100_000)
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], Path]:
-    """The checked configuration of a checkpoint, and its weights file."""
-    file = path / WEIGHTS if path.is_dir() else path
-    if not file.exists():
-        raise CheckpointError(f"{file} is missing: {path} is no complete checkpoint")
-    config: Any = None
-    if path.is_dir():
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The checked checkpoint in a folder, or of a weights file alone.
+
+    Raises:
+        CheckpointError: where a file is missing, damaged, or belongs to another model.
+    """
+    for _ in range(4):
         try:
-            config = json.loads((path / CONFIG).read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path / CONFIG} is not valid JSON: {error}") from error
-        check_config(config, path / CONFIG)
-    if config is None or config.get("weights_sha256") not in (None, hashlib.sha256(file.read_bytes()).hexdigest()):
-        _, header = read_weights(file, tensors=False)  # a save was cut off before config.json, or there is none
-        if header is None:
-            raise CheckpointError(f"{file} is not the weights file that {path / CONFIG} belongs to")
-        config = json.loads(header)
-        check_config(config, file)
-    return config, file
+            return _open_folder(path) if path.is_dir() else _open_alone(path)
+        except FileChanged:  # a training run exports its model just now
+            continue
+    return _open_folder(path) if path.is_dir() else _open_alone(path)
+
+
+def _open_alone(file: Path) -> Checkpoint:
+    weights = WeightsFile(file)
+    weights.require_intact()
+    check_config(weights.config, file)
+    assert weights.config is not None
+    return Checkpoint(weights.config, weights)
+
+
+def _open_folder(folder: Path) -> Checkpoint:
+    file = folder / WEIGHTS
+    if not file.exists():
+        raise CheckpointError(f"{file} is missing: {folder} is no complete checkpoint")
+    weights = WeightsFile(file)
+    configs = _read_configs(folder)
+    named = {source: config.pop("weights_sha256", None) for source, config in configs.items()}
+    if any(named.values()):
+        found = weights.sha256()
+        for source, config in configs.items():
+            if named[source] == found:
+                require_same_model(config, weights, source)
+                return Checkpoint(config, weights)
+    weights.require_intact()
+    source = folder / CONFIG
+    if source in configs and named[source] is None:  # written by an old version, or edited on purpose
+        return Checkpoint(configs[source], weights)
+    raise CheckpointError(
+        f"{file} is not the weights file that {source} belongs to, their SHA-256 differ: it is damaged or of another "
+        f"model; copy the folder again"
+    )
+
+
+def _read_configs(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The checked configurations in a folder: the one in place, and that of a save under way or cut off.
+
+    The latter is read first: where it is gone once the new weights are there, the one in place is the new one.
+    """
+    configs = {}
+    for source in (folder / NEXT_CONFIG, folder / CONFIG):
+        try:
+            configs[source] = read_json(source)
+        except CheckpointError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue
+            raise
+        check_config(configs[source], source)
+    return configs
 
 
 def check_config(config: Any, source: Path) -> None:
@@ -113,29 +191,19 @@ def check_config(config: Any, source: Path) -> None:
             raise CheckpointError(f"{source} lacks the section {section!r}")
 
 
-def read_weights(file: Path, tensors: bool = True) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors of a safetensors file (none, if they are not wanted) and our part of its header."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header = (opened.metadata() or {}).get("wmplan")
-            return {name: opened.get_tensor(name) for name in opened.keys()} if tensors else {}, header  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(describe_broken(file, error)) from error
-
-
-def describe_broken(file: Path, error: Exception) -> str:
-    """What is wrong with a file that the safetensors library cannot read."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        start = opened.read(9)
-    if size == 0:
-        return f"{file} is empty"
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        return f"{file} is a pickle as torch.save writes it, not safetensors; wmplan loads none, they can run code"
-    header_end = int.from_bytes(start[:8], "little") + 8
-    if size < header_end < 1e8 or (start[8:9] == b"{" and "incomplete" in str(error).lower()):
-        return f"{file} is truncated, it ends after {size} bytes: copy it again"
-    return f"{file} is not a safetensors file: {error}"
+def require_same_model(config: Mapping[str, Any], weights: WeightsFile, source: Path) -> None:
+    """Raise a CheckpointError where config.json describes another model than the copy in the weights file does."""
+    if weights.config is None:
+        return
+    for section in ("architecture", "spec"):
+        ours, theirs = config[section], weights.config.get(section)
+        if ours != theirs:
+            theirs = theirs if isinstance(theirs, dict) else {}
+            key = next(key for key in [*ours, *theirs] if [ours.get(key, ...)] != [theirs.get(key, ...)])
+            raise CheckpointError(
+                f"{source} and the header of {weights.path} differ in {section}.{key}: the file is damaged or was "
+                "edited (take weights_sha256 out of it to load it as it is)"
+            )
 
 
 # ------------------------------------------------------------------ checks of tensors
@@ -143,29 +211,8 @@ def describe_broken(file: Path, error: Exception) -> str:
 
 def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     """Raise a CheckpointError that names the first tensor with numbers that are not finite."""
+    import torch
+
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{source} holds numbers that are not finite, in {name}")
-
-
-def require_fit(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
-    """Raise a CheckpointError that says how a file's tensors differ from the model's, a few of each kind."""
-    reshaped = [
-        f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in sorted(given.keys() & wanted.keys())
-        if given[name].shape != wanted[name].shape
-    ]
-    kinds = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
-        "of another shape": reshaped,
-    }
-    differences = [f"{len(names)} {kind} ({shorten(names)})" for kind, names in kinds.items() if names]
-    if differences:
-        raise CheckpointError(f"{source} does not fit its configuration, tensors are {'; '.join(differences)}")
-
-
-def shorten(names: list[str], shown: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    more = f", and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

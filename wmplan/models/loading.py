@@ -1,31 +1,26 @@
-"""Models by name: a shipped one, a folder of ours, or another lab's checkpoint."""
+"""Models by name: a shipped one, a folder of ours, or another lab's checkpoint.
+
+A name or a file that is wrong is refused before torch is loaded, which takes a second and 200 MiB.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from wmplan.device import find_device
 from wmplan.models import public
-from wmplan.models.base import ModelSpec, WorldModel
-from wmplan.models.checkpoint import (
-    CONFIG,
-    WEIGHTS,
-    CheckpointError,
-    is_ours,
-    read_config,
-    read_weights,
-    require_finite,
-    require_fit,
-)
-from wmplan.models.jepa import JEPA, JEPAConfig
+from wmplan.models.checkpoint import CONFIG, WEIGHTS, is_ours, open_checkpoint
+from wmplan.models.errors import CheckpointError
 from wmplan.models.public.hub import is_hub, local_path
-from wmplan.settings.build import build
+from wmplan.models.public.release import describe_unknown, weights_file
+from wmplan.models.reading import readable
+from wmplan.models.weights_file import file_sha256
 from wmplan.settings.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from wmplan.models.base import WorldModel
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -33,7 +28,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 def shipped_models() -> dict[str, dict[str, Any]]:
     """The models inside the package: name -> card."""
     folders = sorted(path.parent for path in SHIPPED.glob(f"*/{CONFIG}"))
-    return {folder.name: read_config(folder)[0]["card"] for folder in folders}
+    return {folder.name: open_checkpoint(folder).config["card"] for folder in folders}
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -49,8 +44,11 @@ def resolve(name_or_path: str | Path) -> Path:
     if is_hub(name):
         return local_path(name)
     path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
+    with readable(path):
+        if path.exists():
+            return path
+        if path.is_symlink():
+            raise CheckpointError(f"{path} is a symbolic link that leads nowhere")
     shipped = f"the shipped models are {', '.join(names)}" if names else "no models are shipped"
     hint = f" ({did_you_mean(name, names)})" if names else ""
     raise CheckpointError(f"there is no model and no folder or file {name!r}; {shipped}{hint}")
@@ -59,10 +57,7 @@ def resolve(name_or_path: str | Path) -> Path:
 def sha256(name_or_path: str | Path) -> str:
     """Hash of the weights file, which holds the weights and how the model is built: what identifies a model."""
     path = resolve(name_or_path)
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.exists():
-        raise CheckpointError(f"{path} is missing")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_sha256(path / WEIGHTS if path.is_dir() else path)
 
 
 def load(name_or_path: str | Path, device: torch.device | str | None = None) -> WorldModel:
@@ -78,50 +73,32 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
         CheckpointError: in one line, what is wrong with the checkpoint.
         UserError: if the device cannot be used.
     """
-    path, device = resolve(name_or_path), find_device(device)
-    with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
+    path = resolve(name_or_path)
+    with readable(path):
         model = load_ours(path) if is_ours(path) else public.recognise(path)
         if model is None:
             raise CheckpointError(describe_foreign(path))
-        return model.eval().to(device)
+    from wmplan.device import find_device
+
+    return model.eval().to(find_device(device))
 
 
 def load_ours(path: Path) -> WorldModel:
     """The model of a folder that save() wrote, or of its weights file."""
-    config, file = read_config(path)
-    try:
-        spec = build(ModelSpec, config["spec"])
-        model = build_model(config["architecture"], spec)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"the configuration in {path} is wrong: {error}") from error
-    tensors, _ = read_weights(file)
-    require_fit(tensors, model.state_dict(), str(file))
-    require_finite(tensors, str(file))
-    model.load_state_dict(tensors)  # copies into float32
-    model.card = config["card"]
-    return model
+    checkpoint = open_checkpoint(path)
+    from wmplan.models.building import from_checkpoint
 
-
-def build_model(architecture: Mapping[str, Any], spec: ModelSpec) -> WorldModel:
-    """An untrained model of the architecture that a configuration describes."""
-    options = dict(architecture)
-    kind = options.pop("kind", "jepa")
-    if kind == "jepa":
-        return JEPA(build(JEPAConfig, options, "architecture"), spec)
-    model = public.build(architecture, spec)
-    if model is None:
-        raise CheckpointError(f"architecture.kind is {kind!r}, this version of wmplan does not know it")
-    return model
+    return from_checkpoint(checkpoint, path)
 
 
 def describe_foreign(path: Path) -> str:
     """What is wrong with a path that is neither ours nor of a known other lab."""
-    if not path.is_dir():
-        try:
-            read_weights(path, tensors=False)
-        except CheckpointError as error:
-            return str(error)
-        return f"{path} is a safetensors file of no model that wmplan knows"
-    if not (path / CONFIG).exists():
-        return f"{path / CONFIG} is missing: {path} holds no model"
-    return f"{path / CONFIG} is not the configuration of a wmplan model: its format is not 'wmplan'"
+    config, weights = path / CONFIG, path / WEIGHTS
+    if weights.exists() and not config.exists() and is_ours(weights):
+        return f"{config} is missing: copy it too, or load {weights} alone"
+    if weights_file(path) is not None:
+        unknown = describe_unknown(path)
+        return f"{unknown}; {config.name} beside it has not the format 'wmplan'" if config.exists() else unknown
+    if not config.exists():
+        return f"{config} is missing: {path} holds no model"
+    return f"{config} is not the configuration of a wmplan model: its format is not 'wmplan'"

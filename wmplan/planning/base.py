@@ -15,6 +15,7 @@ from torch import Tensor
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
 from wmplan.planning.judge import Judge
+from wmplan.planning.memory import require_memory
 from wmplan.planning.parameterization import Parameterization
 from wmplan.planning.warm_start import WarmStart, fit_horizon
 from wmplan.settings.numbers import MAX_SEED, whole_number, whole_numbers
@@ -126,6 +127,7 @@ class Planner(ABC):
                     raise ValueError(
                         f"low and high differ within a block; {config.parameterization!r} needs them equal"
                     )
+        self._require_memory(1, config.horizon)
         self.generators: list[torch.Generator] = []
         self.forget()
 
@@ -210,6 +212,7 @@ class Planner(ABC):
         if nominal is not None and (nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(self.low)):
             raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(self.low)})")
         generators = self._generators(generators, nominal)
+        self._require_memory(len(generators), horizon)
         nominal = self._nominal(nominal, len(generators), horizon, warm)
         search = self._search(nominal, generators, horizon, warm)
         judge = Judge(cost, constraints, search.space, self.action_dim, self.low, self.high, record)
@@ -252,6 +255,9 @@ class Planner(ABC):
         if deadline_ms is not None:
             diagnostics["overrun_ms"] = max(0.0, spent - deadline_ms)
         return Plan(actions, judge.best_cost, diagnostics)
+
+    def _require_memory(self, batch: int, horizon: int) -> None:
+        require_memory(self.config, batch, horizon, self.action_block, self.action_dim, self.device)
 
     def _generators(self, given: Sequence[torch.Generator] | None, nominal: Tensor | None) -> Sequence[torch.Generator]:
         batch = nominal.shape[0] if nominal is not None else 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from wmplan.machine import available_memory
 from wmplan.planning.combinations import start
 from wmplan.planning.constraints import Penalty, Rejection, apply
 from wmplan.planning.distances import Objective
@@ -25,12 +25,7 @@ def memory_bound(device: torch.device) -> int:
     """Bytes one chunk of candidates may take: a quarter of what the device has free."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 4
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 // 4
-    return 1 << 30
+    return available_memory() // 4
 
 
 @torch.no_grad()

@@ -174,7 +174,7 @@ def test_wrong_files_get_one_line_each(parity, tmp_path):
     (tmp_path / "cut.pt").write_bytes(whole[:-2000])
     mixed = dict(reference.weights) | {"predictor.pos_embedding": torch.zeros(1, 3, 40)}
     torch.save(mixed, tmp_path / "mixed.pt")
-    torch.save({"predictor": other.weights}, tmp_path / "renamed.pt")
+    torch.save({name.replace(".", "_"): tensor for name, tensor in other.weights.items()}, tmp_path / "renamed.pt")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x27\0\0\0\0\0\0{")
     save_file({"weight": torch.ones(2)}, tmp_path / "foreign.safetensors")
     options = {**PUSHT, "architecture": reference.architecture}

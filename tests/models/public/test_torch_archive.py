@@ -3,14 +3,17 @@
 import contextlib
 import os
 import pickle
+import struct
 import zipfile
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from wmplan.models.checkpoint import CheckpointError
-from wmplan.models.public.torch_archive import TorchArchive, stored_tensors
+from wmplan.models import CheckpointError, load
+from wmplan.models.public.torch_archive import Storage, StoredTensor, TorchArchive, stored_tensors
 
 
 class Masked(nn.Module):
@@ -109,3 +112,169 @@ def test_broken_files_get_one_line(tmp_path):
     (tmp_path / "flipped.pt").write_bytes(broken)
     with pytest.raises(CheckpointError, match="damaged"):
         read(tmp_path / "flipped.pt")
+
+
+# ------------------------------------------------------------------ archives that were made to do harm
+
+
+def archive_of(path, content=b"\x80\x02}.", members=(("a/data/0", bytes(64)),), **options):
+    """A zip file with a pickle and other members."""
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        archive.writestr("a/data.pkl", content)
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError, match=path.name) as raised:
+        read(path)
+    assert str(raised.value).isprintable()
+    return str(raised.value)
+
+
+STORAGE = Storage("0", torch.float32)  # of 16 numbers
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "stride", "message"),
+    [
+        (0, (2**38,), (0,), "must not be larger than the file"),
+        (0, (2**20, 2**20), (0, 0), "must not be larger than the file"),
+        (0, (2**61, 2**61, 2**61), (0, 0, 0), "must not be larger than the file"),
+        (0, (17,), (1,), "reaches beyond its data"),
+        (9, (8,), (1,), "reaches beyond its data"),
+        (0, (4, 4), (5, 1), "reaches beyond its data"),
+        (2**61, (1,), (1,), "reaches beyond its data"),
+        (0, (2,), (2**61,), "reaches beyond its data"),
+        (0, (4,), (-1,), "whole numbers from 0 on"),
+        (-1, (4,), (1,), "whole numbers from 0 on"),
+        (0, (-4,), (1,), "whole numbers from 0 on"),
+        (0, (2, 2), (1,), "one for each axis"),
+        (0, (2.5,), (1,), "whole numbers"),
+        (0, ("a",), (1,), "whole numbers"),
+        (0, (True,), (1,), "whole numbers"),
+        (0, [4], [1], "whole numbers"),
+        (0, None, None, "whole numbers"),
+    ],
+)
+def test_layouts_that_the_data_do_not_have_are_refused(tmp_path, offset, shape, stride, message):
+    archive = TorchArchive(archive_of(tmp_path / "a.pt"))
+    with pytest.raises(CheckpointError, match=message) as raised:
+        archive.read(StoredTensor(STORAGE, torch.float32, offset, shape, stride))
+    assert "a.pt" in str(raised.value)
+
+
+LAYOUTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=4)
+
+
+@given(LAYOUTS, st.integers(0, 16), st.sampled_from([torch.float32, torch.float64, torch.int8, torch.bool]))
+@settings(max_examples=150, deadline=None)
+def test_every_layout_within_the_data_reads_as_torch_reads_it(tmp_path_factory, sizes, offset, dtype):
+    path = tmp_path_factory.getbasetemp() / "layouts.pt"
+    data = bytes(i % 2 for i in range(64))
+    if not path.exists():
+        archive_of(path, members=[("a/data/0", data)])
+    shape, stride = tuple(n for n, _ in sizes), tuple(s for _, s in sizes)
+    stored = StoredTensor(Storage("0", dtype), dtype, offset, shape, stride)
+    try:
+        expected = torch.frombuffer(bytearray(data), dtype=dtype).as_strided(shape, stride, offset).clone()
+    except RuntimeError:
+        with pytest.raises(CheckpointError, match="reaches beyond its data"):
+            TorchArchive(path).read(stored)
+    else:
+        assert torch.equal(TorchArchive(path).read(stored), expected)
+
+
+def test_many_views_of_one_storage_are_read_once(tmp_path):
+    flat = torch.arange(1000.0)
+    torch.save({str(i): flat[i * 10 : i * 10 + 10] for i in range(100)}, tmp_path / "a.pt")
+    for i, tensor in read(tmp_path / "a.pt").items():
+        assert torch.equal(tensor, flat[int(i) * 10 : int(i) * 10 + 10])
+
+
+def test_views_that_read_everything_again_and_again_are_refused(tmp_path):
+    """Two storages in turn: each view would read one of them as a whole."""
+    one, two = torch.zeros(2_000_000), torch.zeros(2_000_000)
+    torch.save({str(i): (one, two)[i % 2][:1] for i in range(20)}, tmp_path / "a.pt")
+    assert "must not be larger than the file" in refusal(tmp_path / "a.pt")
+
+
+def test_dicts_in_each_other_are_followed_as_far_as_in_any_checkpoint(tmp_path):
+    loop = {}
+    loop["a"] = loop
+    shared = {}
+    for _ in range(40):
+        shared = {"a": shared, "b": shared}
+    deep = torch.ones(1)
+    for _ in range(99):
+        deep = {"a": deep}
+    torch.save(deep, tmp_path / "deep.pt")
+    assert len(read(tmp_path / "deep.pt")) == 1
+    for name, content, message in (
+        ("loop.pt", loop, "at most 100 dicts in each other; one may contain itself"),
+        ("shared.pt", shared, "at most 200000 dicts and tensors"),
+        ("deeper.pt", {"a": {"a": {"a": deep}}}, "at most 100 dicts in each other"),
+        ("names.pt", {"x" * 10_000: {"y": torch.ones(1)}}, "a name in it must have at most 500 characters"),
+    ):
+        torch.save(content, tmp_path / name)
+        with pytest.raises(CheckpointError, match=f"{name}.*{message}") as raised:
+            load(tmp_path / name)
+        assert str(raised.value).isprintable()
+
+
+def test_zip_files_that_torch_does_not_write(tmp_path):
+    bomb = archive_of(tmp_path / "bomb.pt", members=[("a/data/0", bytes(10**6))], compression=zipfile.ZIP_DEFLATED)
+    assert "but none that torch.save wrote" in refusal(bomb)
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = archive_of(tmp_path / "twice.pt", members=[("a/data/0", b"1"), ("a/data/0", b"2")])
+    assert "but none that torch.save wrote" in refusal(twice)
+    two = archive_of(tmp_path / "two.pt", members=[("b/data.pkl", b"N.")])
+    assert "but none that torch.save wrote" in refusal(two)
+    big = archive_of(tmp_path / "big.pt", members=[("a/byteorder", b"big")])
+    assert "big-endian" in refusal(big)
+
+
+def test_a_member_that_claims_to_be_larger_than_the_file(tmp_path):
+    path = archive_of(tmp_path / "a.pt")
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")  # of a/data/0 in the directory at the end
+    content[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its part a/data/0 must have at most"):
+        TorchArchive(path).read(StoredTensor(STORAGE, torch.float32, 0, (4,), (1,)))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    assert "must be a file" in refusal(tmp_path / "a.pt")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A file of torch.save, its bytes, and its tensors."""
+    torch.manual_seed(0)
+    content = {"model": nn.Linear(4, 3).state_dict(), "whole": Masked(), "opt": {0: torch.ones(2)}}
+    path = tmp_path_factory.mktemp("written") / "a.pt"
+    torch.save(content, path)
+    return path, path.read_bytes(), read(path)
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_file_gives_the_same_tensors_or_one_line(written, data):
+    path, whole, tensors = written
+    place = data.draw(st.integers(0, len(whole) - 1))
+    damaged = bytearray(whole)
+    if data.draw(st.booleans()):
+        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del damaged[place:]
+    path.write_bytes(damaged)
+    try:
+        found = read(path)
+    except CheckpointError as error:
+        assert str(error).isprintable()
+    else:
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())

@@ -7,15 +7,16 @@ HF_HUB_OFFLINE=1, keeps to the first two. Needs the extra: pip install 'wmplan[h
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wmplan.errors import UserError
+from wmplan.models.reading import read_json
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 POOLS = ("cls", "mean", "grid")
@@ -149,7 +150,7 @@ def load_pretrained(name: str, offline: bool | None) -> nn.Module:
         raise UserError("encoder hf needs an extra: pip install 'wmplan[hf]'") from error
     try:
         model: Any = AutoModel.from_pretrained(name, local_files_only=bool(offline), torch_dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         where = "in the cache, and it may not be downloaded (offline)" if offline else "as a folder or on the hub"
         raise UserError(f"there is no encoder {name!r} {where}: {str(error).strip().splitlines()[0]}") from error
     part: nn.Module = getattr(model, "vision_model", model)
@@ -177,5 +178,11 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    content = json.loads(Path(found).read_text()) if found else {}
-    return tuple(content.get("image_mean", IMAGENET_MEAN)), tuple(content.get("image_std", IMAGENET_STD))
+    content = read_json(Path(found)) if found else {}
+    if not isinstance(content, dict):
+        raise UserError(f"{found} must hold names and values")
+    mean, std = content.get("image_mean", IMAGENET_MEAN), content.get("image_std", IMAGENET_STD)
+    for value in (mean, std):
+        if not (isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(x, int | float) for x in value)):
+            raise UserError(f"image_mean and image_std in {found} must be three numbers, got {value!r}")
+    return tuple(mean), tuple(std)

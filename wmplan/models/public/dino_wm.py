@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from wmplan.models.base import ModelSpec
-from wmplan.models.checkpoint import CheckpointError
-from wmplan.models.public.architecture import read_field, read_size
+from wmplan.models.errors import CheckpointError
+from wmplan.models.public.architecture import MOST_NUMBERS, read_size
 from wmplan.models.public.frame_causal import Memory
 from wmplan.models.public.images import centre_square, resize, standardise, to_channels_first
 from wmplan.models.public.objectives import PatchAndProprio
@@ -73,21 +73,21 @@ class DinoWMConfig:
         if read_size(architecture, "concat_dim", 1) != 1:
             raise CheckpointError("the architecture's field 'concat_dim' has to be 1, as in all releases")
         slots = read_size(architecture, "num_hist")
-        action_dim = read_size(architecture, "action_dim")
+        action_dim = read_size(architecture, "action_dim", most=MOST_NUMBERS)
         names = ("depth", "heads", "dim_head", "mlp_dim")
         return cls(
             visual_dim=read_size(architecture, "enc_dim"),
             patches=read_size(architecture, "num_patches"),
             slots=slots,
             window=read_size(architecture, "ctxt_window", slots),
-            raw_action_dim=read_size(architecture, "raw_action_dim", action_dim),
+            raw_action_dim=read_size(architecture, "raw_action_dim", action_dim, most=MOST_NUMBERS),
             action_dim=action_dim,
             action_emb_dim=read_size(architecture, "action_emb_dim"),
-            proprio_dim=read_size(architecture, "proprio_dim", 0, least=0),
+            proprio_dim=read_size(architecture, "proprio_dim", 0, least=0, most=MOST_NUMBERS),
             proprio_emb_dim=read_size(architecture, "proprio_emb_dim", 0, least=0),
             image_size=read_size(architecture, "image_size", 224),
             encoder_size=read_size(architecture, "encoder_image_size", 196),
-            **{name: int(read_field(architecture, f"predictor.{name}")) for name in names},
+            **{name: read_size(architecture, f"predictor.{name}") for name in names},
         )
 
 

@@ -24,8 +24,10 @@ from torch import Tensor
 
 from wmplan.freed_memory import keep_freed_memory
 from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.models.checkpoint import require_finite
+from wmplan.models.errors import CheckpointError
 from wmplan.models.public.objectives import Objective
-from wmplan.models.public.strict import load_strict
+from wmplan.models.sizing import build_to_fit, shapes_of
 
 
 class Memory:
@@ -127,7 +129,12 @@ class FrameCausalModel(WorldModel):
         Raises:
             CheckpointError: naming the size that is missing or wrong, or where spec and sizes do not agree.
         """
-        model = cls._sized(architecture, spec)
+        try:
+            model = cls._sized(architecture, spec)
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(f"the sizes of the {cls.family} do not fit together: {error}") from error
         model._architecture = {name: value for name, value in architecture.items() if name != "kind"}
         return model
 
@@ -138,10 +145,13 @@ class FrameCausalModel(WorldModel):
         """The model of any size from the tensors of a release, prefixes stripped.
 
         Raises:
-            CheckpointError: when tensors, architecture and spec do not fit together.
+            CheckpointError: when tensors, architecture and spec do not fit together, or tensors are not finite.
         """
-        model = cls.build(architecture, spec)
-        load_strict(model, cls.renamed(tensors), cls.family, cls.ignored)
+        given = {name: tensor for name, tensor in cls.renamed(tensors).items() if not cls.ignored(name)}
+        source = f"the {cls.family} checkpoint"
+        require_finite(given, source)
+        model = build_to_fit(lambda: cls.build(architecture, spec), shapes_of(given), source)
+        model.load_state_dict(given, strict=True)
         return model.eval()
 
     @staticmethod

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,17 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.linear import Linear, gelu
-
-# transformers >= 5 saves the same tensors under these names (new, old)
-RENAMES = (
-    (re.compile(r"^encoder\.layers\.(\d+)\."), r"encoder.encoder.layer.\1."),
-    (re.compile(r"\.attention\.q_proj\."), ".attention.attention.query."),
-    (re.compile(r"\.attention\.k_proj\."), ".attention.attention.key."),
-    (re.compile(r"\.attention\.v_proj\."), ".attention.attention.value."),
-    (re.compile(r"\.attention\.o_proj\."), ".attention.output.dense."),
-    (re.compile(r"\.mlp\.fc1\."), ".intermediate.dense."),
-    (re.compile(r"\.mlp\.fc2\."), ".output.dense."),
-)
 
 
 @dataclass(frozen=True)
@@ -109,14 +96,3 @@ class ViT(nn.Module):
             tokens = layer(tokens)
         normed: Tensor = self.layernorm(tokens)
         return normed
-
-
-def old_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a model whose encoder is called "encoder", under the names of transformers < 5, whichever they had."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        if name.startswith("encoder.layers."):
-            for pattern, old in RENAMES:
-                name = pattern.sub(old, name)
-        renamed[name] = tensor
-    return renamed

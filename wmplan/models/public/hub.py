@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 from wmplan.errors import UserError
+from wmplan.models.errors import CheckpointError
+from wmplan.models.reading import readable
+from wmplan.models.weights_file import file_sha256
 
 PREFIX = "hf://"
 FILES = ["config.json", "*.pt", "*.pth", "*.pth.tar", "*.safetensors", "hydra.yaml"]
@@ -37,3 +42,21 @@ def local_path(name: str) -> Path:
     except (OSError, ValueError) as error:  # what the hub's own errors derive from, network errors among them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{name} could not be had: {reason}") from error
+
+
+def check_download(file: Path) -> None:
+    """Raise a CheckpointError where a file in the hub's cache is not what was downloaded; others are not looked at.
+
+    The cache calls the file behind a link by the hub's hash: SHA-256 for large files, git's for small ones.
+    """
+    blob = file.resolve()
+    if blob.parent.name != "blobs" or not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+        return
+    if len(blob.name) == 64:
+        digest = file_sha256(blob)
+    else:
+        with readable(file):
+            content = blob.read_bytes()
+        digest = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if digest != blob.name:
+        raise CheckpointError(f"{file} is damaged: it is not what was downloaded; delete {blob} to download it again")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wmplan.errors import UserError
-from wmplan.models.base import ModelSpec
-from wmplan.models.checkpoint import CheckpointError, save
+from wmplan.models.base import ModelSpec, WorldModel
+from wmplan.models.checkpoint import is_ours, open_checkpoint, save
+from wmplan.models.errors import CheckpointError
 from wmplan.models.public.families import FAMILIES
 from wmplan.models.public.hub import is_hub, local_path
 from wmplan.models.public.known import ENCODERS, PRESETS, STATISTICS, Preset, known_statistics
-from wmplan.models.public.release import Release, open_release
+from wmplan.models.public.release import Release, describe_unknown, open_release, weights_file
+from wmplan.models.reading import read_json
+from wmplan.models.sizing import build_within, shapes_of
+from wmplan.models.weights_file import file_sha256
 from wmplan.settings.nearest import did_you_mean
 
 
@@ -35,6 +41,8 @@ class ImportOptions:
         encoder: name or folder of the frozen visual encoder in transformers; that of the release when left out.
         architecture: sizes that are known better than what the file says, or a JSON file of them.
         name: what the card calls the model.
+        prefix: which model of a training checkpoint that holds several, such as "ema"; "." for the one that no key
+            stands before.
     """
 
     action_low: tuple[float, ...] | None = None
@@ -51,6 +59,7 @@ class ImportOptions:
     encoder: str | None = None
     architecture: Mapping[str, Any] | str | None = None
     name: str | None = None
+    prefix: str | None = None
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> ImportOptions:
@@ -80,10 +89,13 @@ class ImportOptions:
         if isinstance(self.architecture, Mapping):
             return dict(self.architecture)
         try:
-            content = json.loads(Path(self.architecture).read_text())
-        except (OSError, ValueError) as error:
+            content = read_json(Path(self.architecture))
+        except CheckpointError as error:
             raise UserError(f"architecture={self.architecture} cannot be read as JSON: {error}") from error
-        return dict(content.get("architecture", content))
+        sizes = content.get("architecture", content) if isinstance(content, dict) else content
+        if not isinstance(sizes, dict):
+            raise UserError(f"architecture={self.architecture} must hold the names of sizes and their values")
+        return sizes
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
@@ -112,26 +124,73 @@ def import_checkpoint(path: str | Path, out: str | Path, options: Mapping[str, A
     source = local_path(str(path)) if is_hub(path) else Path(path)
     if not source.exists():
         raise UserError(f"there is no file or folder {str(path)!r} to import")
-    release = open_release(source, chosen.sizes())
+    if is_ours(source):
+        open_checkpoint(source)  # which checks it
+    release = open_release(source, chosen.sizes(), chosen.prefix)
     if release is None:
-        raise CheckpointError(f"{source} holds no checkpoint of {', '.join(f.family for f in FAMILIES.values())}")
+        families = ", ".join(family.family for family in FAMILIES.values())
+        holds = f": {describe_unknown(source)}" if weights_file(source) else ""
+        raise CheckpointError(f"{source} holds no checkpoint of {families}{holds}")
     family, preset = FAMILIES[release.kind], PRESETS[release.kind]
-    bare = family.build(release.architecture).spec
-    spec = told_spec(bare, chosen, release, preset)
+    spec = told_spec(bare_spec(release), chosen, release, preset)
     architecture = dict(release.architecture)
     if hasattr(family, "attach"):
         width = architecture["enc_dim"]
         architecture["visual_encoder"] = chosen.encoder or architecture.get("visual_encoder") or ENCODERS.get(width)
-    model = family.from_state_dict(release.tensors, architecture, spec)
+    with naming(release.path):
+        model = family.from_state_dict(release.tensors, architecture, spec)
     card = {
         "name": chosen.name or Path(out).name,
         "family": family.family,
         "licence": preset.licence,
-        "source": {"file": release.path.name, "sha256": hashlib.sha256(release.path.read_bytes()).hexdigest()},
+        "source": {"file": release.path.name, "sha256": file_sha256(release.path)},
         "planning": preset.planning(),
     }
     save(model, out, card)
     return Path(out)
+
+
+def as_released(release: Release) -> WorldModel:
+    """The model of a release as it is. What is not published is taken as normalised, with a warning."""
+    family, preset = FAMILIES[release.kind], PRESETS[release.kind]
+    bare = bare_spec(release)
+    if release.kind == "vjepa2_ac":
+        spec = told_spec(bare, ImportOptions(control_rate=4.0), release, preset)  # trained on 4 frames a second
+    else:
+        spec = bare
+        warnings.warn(
+            f"{release.path.name} does not say its robot's action bounds and statistics: actions and robot state are "
+            f"taken as normalised. `wmplan import {release.path} out=DIR action_low=... action_high=...` tells them.",
+            stacklevel=4,
+        )
+    architecture = dict(release.architecture)
+    if hasattr(family, "attach"):
+        architecture.setdefault("visual_encoder", ENCODERS.get(architecture["enc_dim"]))
+    with (
+        naming(release.path),
+        torch.inference_mode(False),
+    ):  # weights made in it do not tell when they change, and are packed for no one
+        model = family.from_state_dict(release.tensors, architecture, spec)
+    model.card = {"name": release.path.stem, "family": family.family, "licence": preset.licence}
+    model.card["planning"] = preset.planning()
+    return model
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Have a CheckpointError say which file it is about."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def bare_spec(release: Release) -> ModelSpec:
+    """What the sizes of a release say of its spec, actions and robot state taken as normalised."""
+    family = FAMILIES[release.kind]
+    shapes = shapes_of(release.tensors)
+    with naming(release.path):
+        return build_within(lambda: family.build(release.architecture), shapes, "it").spec
 
 
 def told_spec(bare: ModelSpec, options: ImportOptions, release: Release, preset: Preset) -> ModelSpec:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD = 64
@@ -26,7 +26,7 @@ def infer(kind: str, shapes: Shapes) -> dict[str, Any]:
     """
     try:
         return INFER[kind](shapes)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(
             f"the tensors look like {kind}, but its sizes cannot be read off them: {error}"
         ) from error

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from wmplan.models.base import ModelSpec
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
-from wmplan.models.public.architecture import read_size
+from wmplan.models.public.architecture import MOST_NUMBERS, read_size
 from wmplan.models.public.frame_causal import Memory
 from wmplan.models.public.images import (
     IMAGENET_MEAN,
@@ -74,7 +74,7 @@ class JepaWMConfig:
         for one in ("num_views", "tubelet_size", "action_skip"):
             if read_size(architecture, one, 1) != 1:
                 raise CheckpointError(f"the architecture's field {one!r} has to be 1, as in all releases")
-        action_dim = read_size(architecture, "action_dim")
+        action_dim = read_size(architecture, "action_dim", most=MOST_NUMBERS)
         width = read_size(architecture, "predictor.pred_embed_dim")
         proprio_emb_dim = read_size(architecture, "proprio_emb_dim", 0, least=0)
         return cls(
@@ -82,9 +82,9 @@ class JepaWMConfig:
             rows=read_size(architecture, "grid_height"),
             columns=read_size(architecture, "grid_width"),
             visual_dim=read_size(architecture, "enc_dim"),
-            raw_action_dim=read_size(architecture, "raw_action_dim", action_dim),
+            raw_action_dim=read_size(architecture, "raw_action_dim", action_dim, most=MOST_NUMBERS),
             action_dim=action_dim,
-            proprio_dim=read_size(architecture, "proprio_dim", 0, least=0),
+            proprio_dim=read_size(architecture, "proprio_dim", 0, least=0, most=MOST_NUMBERS),
             proprio_emb_dim=proprio_emb_dim,
             window=read_size(architecture, "ctxt_window", 2),
             width=width,

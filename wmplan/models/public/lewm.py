@@ -14,17 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.base import Frames, ModelSpec
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
-from wmplan.models.public.architecture import read_field, read_size
+from wmplan.models.public.architecture import MOST_NUMBERS, read_positive, read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
-from wmplan.models.public.hf_vit import ViT, ViTConfig, old_names
+from wmplan.models.public.hf_vit import ViT, ViTConfig
 from wmplan.models.public.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
 from wmplan.models.public.lewm_rollout import FoldedPredictor
 from wmplan.models.public.objectives import SummedSquaredError
 from wmplan.models.public.projector import make_map, make_projector, read_projector
 from wmplan.models.public.spec import fit_spec
 from wmplan.models.public.transformer import Attention, FeedForward
+from wmplan.models.public.transformers_names import old_names
 
 FOLDED_WINDOW = 4
 """The longest window for which the folded predictor's few large operations a pair of frames are the faster ones."""
@@ -66,7 +67,7 @@ class LeWMConfig:
         vit = ViTConfig(
             image_size=image_size,
             patch_size=read_size(architecture, "patch_size"),
-            layer_norm_eps=float(read_field(architecture, "encoder.layer_norm_eps", 1e-12)),
+            layer_norm_eps=read_positive(architecture, "encoder.layer_norm_eps", 1e-12),
             **{name: read_size(architecture, f"encoder.{name}") for name in names},
         )
         width = read_size(architecture, "predictor.input_dim")
@@ -79,7 +80,7 @@ class LeWMConfig:
             width=width,
             projector=read_projector(architecture, "projector"),
             pred_proj=pred_proj,
-            action_input=read_size(architecture, "action_encoder.input_dim"),
+            action_input=read_size(architecture, "action_encoder.input_dim", most=MOST_NUMBERS),
             action_smoothed=read_size(architecture, "action_encoder.smoothed_dim", 10),
             action_scale=read_size(architecture, "action_encoder.mlp_scale", 4),
             num_frames=read_size(architecture, "predictor.num_frames"),
@@ -203,7 +204,7 @@ class LeWM(FrameCausalModel):
     @classmethod
     def _sized(cls, architecture: Mapping[str, Any], spec: ModelSpec | None) -> LeWM:
         config = LeWMConfig.from_architecture(architecture)
-        raw = read_size(architecture, "action_encoder.raw_action_dim", config.action_input)
+        raw = read_size(architecture, "action_encoder.raw_action_dim", config.action_input, most=MOST_NUMBERS)
         spec = fit_spec(
             spec,
             image_size=config.vit.image_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear, PackedWeight, gelu
-from wmplan.models.public.architecture import read_field
+from wmplan.models.public.architecture import read_field, read_size
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
@@ -21,14 +21,14 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 def read_projector(architecture: Mapping[str, Any], name: str) -> tuple[int, str] | None:
     """Hidden width and norm of a projector; None where its `dims` are empty."""
-    dims, norm = read_field(architecture, f"{name}.dims"), str(read_field(architecture, f"{name}.norm", "batch"))
-    if not dims:
+    dims, norm = read_field(architecture, f"{name}.dims"), read_field(architecture, f"{name}.norm", "batch")
+    if isinstance(dims, list | tuple) and not dims:
         return None
-    if len(dims) != 3 or norm not in NORMS:
+    if not isinstance(dims, list | tuple) or len(dims) != 3 or not isinstance(norm, str) or norm not in NORMS:
         raise CheckpointError(
             f"the architecture's field {name!r} has to have three dims and a norm of {', '.join(NORMS)}"
         )
-    return int(dims[1]), norm
+    return read_size({"dims": dims[1]}, "dims"), norm
 
 
 def make_projector(inputs: int, sizes: tuple[int, str] | None, outputs: int) -> nn.Module:

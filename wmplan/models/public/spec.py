@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wmplan.models.base import ModelSpec
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 
 
 def fit_spec(

@@ -1,144 +1,45 @@
 """Reads the tensors of a file that torch.save wrote, running nothing of what is pickled in it.
 
-torch.load(weights_only=True) refuses files that hold whole modules, as DINO-WM's do. This reader goes through them
-with an unpickler that imports nothing: a class or function that the pickle names becomes an inert stand-in, which only
-remembers the state it is given; a handful of names that rebuild tensors get functions of ours. Nothing of a tensor is
-read before it is asked for, so a file's optimiser costs no memory.
+torch.load(weights_only=True) refuses files that hold whole modules, as DINO-WM's do. This reader goes through them, see
+torch_pickle. Nothing of a tensor is read before it is asked for, so a file's optimiser costs no memory.
 """
 
 from __future__ import annotations
 
-import pickle
+import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from wmplan.models.errors import CheckpointError
+from wmplan.models.public.torch_objects import Foreign, Storage, StoredTensor, require_layout
+from wmplan.models.public.torch_pickle import MOST_BYTES, read_pickle
+from wmplan.models.reading import require_regular
 
-from wmplan.models.checkpoint import CheckpointError
+if TYPE_CHECKING:
+    from torch import Tensor
 
-STORAGES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "UntypedStorage": torch.uint8,
-}
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGES.values()}
+__all__ = ["Storage", "StoredTensor", "TorchArchive", "stored_tensors"]
 
-
-class Inert:
-    """Stands for an object of a class that is not imported. It holds what the pickle gives it and does nothing."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.state: Any = {}
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        pass
-
-    def extend(self, values: Any) -> None:
-        pass
-
-
-class PlainDict(dict[Any, Any]):
-    """Stands for an OrderedDict; what a pickle adds to it as attributes (a state dict's metadata) is dropped."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A member of the archive and the type of its numbers."""
-
-    key: str
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies in the archive; numbers of `storage`, counted in `dtype`."""
-
-    storage: Storage
-    dtype: torch.dtype
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-class TensorUnpickler(pickle.Unpickler):
-    """Turns a pickle into dicts, lists, numbers, StoredTensors and Inert objects."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in the pickle; nothing is ever imported."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return PlainDict
-        if module in ("torch", "torch.storage") and name in STORAGES:
-            return STORAGES[name]
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        if module in ("builtins", "__builtin__") and name in ("set", "frozenset"):
-            return set
-        if (module, name) == ("torch", "Size"):
-            return tuple
-        if module == "torch._utils" and name in REBUILD:
-            return REBUILD[name]
-        return type(name, (Inert,), {"__module__": f"foreign.{module}"})
-
-    def persistent_load(self, pid: Any) -> Any:
-        """A storage, as torch.save refers to it: ("storage", type, key, device, count)."""
-        if not (isinstance(pid, tuple) and len(pid) >= 3 and pid[0] == "storage" and isinstance(pid[1], torch.dtype)):
-            raise CheckpointError("it refers to data in a way that torch.save does not")
-        return Storage(str(pid[2]), pid[1])
-
-
-def rebuild_v2(storage: Storage, offset: int, shape: Any, stride: Any, *rest: Any) -> StoredTensor:
-    return StoredTensor(storage, storage.dtype, int(offset), tuple(shape), tuple(stride))
-
-
-def rebuild_v3(
-    storage: Storage, offset: int, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: torch.dtype, *rest: Any
-) -> StoredTensor:
-    return StoredTensor(storage, dtype, int(offset), tuple(shape), tuple(stride))
-
-
-def rebuild_parameter(data: Any, *rest: Any) -> Any:
-    return data
-
-
-REBUILD: dict[str, Callable[..., Any]] = {
-    "_rebuild_tensor": rebuild_v2,
-    "_rebuild_tensor_v2": rebuild_v2,
-    "_rebuild_tensor_v3": rebuild_v3,
-    "_rebuild_parameter": rebuild_parameter,
-    "_rebuild_parameter_with_state": rebuild_parameter,
-}
+MOST_PARTS = 200_000
+"""Tensors, dicts and modules in a checkpoint: one of a thousand tensors with its optimiser has 10,000."""
+MOST_LEVELS, MOST_NAME = 100, 500
+"""Dicts in each other, and characters of a name."""
+FOLLOWED = (StoredTensor, Mapping, Foreign)
+BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, struct.error)
+"""What the zipfile module says of archives that are cut, damaged or made by hand."""
 
 
 class TorchArchive:
     """An open file of torch.save, in the zip form that it has had since version 1.6.
 
+    What is read of it is bounded by the size of the file: tensors that share their numbers may come out up to four
+    times as large together, and a little beside.
+
     Attributes:
-        content: what was saved, see TensorUnpickler.
+        content: what was saved, see read_pickle().
 
     Raises:
         CheckpointError: when the file is truncated or is no such file.
@@ -146,59 +47,113 @@ class TorchArchive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._size = require_regular(path)
+        self._left = 4 * self._size + 2**24  # bytes of tensors, and of storages read for them
+        self._newest: tuple[str, bytearray] = "", bytearray()
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*BROKEN, OSError) as error:
             with path.open("rb") as file:
                 cut = file.read(2) == b"PK"
             wrong = "is truncated: copy it again" if cut else "is no file that torch.save wrote (since torch 1.6)"
             raise CheckpointError(f"{path} {wrong}") from error
-        pickles = [name for name in self._zip.namelist() if name.split("/")[-1] == "data.pkl"]
-        if len(pickles) != 1 or any(i.compress_type != zipfile.ZIP_STORED for i in self._zip.infolist()):
+        members = self._zip.infolist()
+        names = [member.filename for member in members]
+        pickles = [name for name in names if name.split("/")[-1] == "data.pkl"]
+        plain = all(m.compress_type == zipfile.ZIP_STORED and not m.flag_bits & 0x1 for m in members)
+        if len(pickles) != 1 or len(set(names)) < len(names) or not plain:
             raise CheckpointError(f"{path} is a zip archive, but none that torch.save wrote")
         self._root = pickles[0].removesuffix("data.pkl")
         order = f"{self._root}byteorder"
-        if order in self._zip.namelist() and self._zip.read(order) != b"little":
+        if order in names and self._read(order, 16) != b"little":
             raise CheckpointError(f"{path} was written on a big-endian machine, which is not supported")
+        content = self._read(pickles[0], MOST_BYTES)
         try:
-            with self._zip.open(pickles[0]) as file:
-                self.content = TensorUnpickler(file, encoding="utf-8").load()
+            self.content = read_pickle(content)
         except CheckpointError as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
-        except Exception as error:  # a pickle can fail in any way, and none of them is ours
-            raise CheckpointError(f"{path} holds a broken or unknown pickle: {error}") from error
 
     def read(self, tensor: StoredTensor) -> Tensor:
         """The tensor itself.
 
         Raises:
-            CheckpointError: when its data are missing, cut or too short for it.
+            CheckpointError: when its data are missing, cut or too short for it, or it makes much of few data.
         """
+        import torch
+
         try:
-            data = bytearray(self._zip.read(f"{self._root}data/{tensor.storage.key}"))
-        except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
-            raise CheckpointError(f"{self.path} is damaged, a tensor cannot be read: {error}") from error
-        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+            require_layout(tensor)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path} is damaged: {error}") from error
         if prod(tensor.shape) == 0:
             return torch.empty(tensor.shape, dtype=tensor.dtype)
-        if min(tensor.offset, *tensor.stride, 0) < 0 or (last + 1) * tensor.dtype.itemsize > len(data):
+        self._spend(prod(tensor.shape) * tensor.dtype.itemsize)
+        data = self._storage(tensor.storage.key)
+        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+        if (last + 1) * tensor.dtype.itemsize > len(data):
             raise CheckpointError(f"{self.path} is damaged, a tensor reaches beyond its data")
-        flat = torch.frombuffer(data, dtype=tensor.dtype)
+        usable = len(data) - len(data) % tensor.dtype.itemsize
+        flat = torch.frombuffer(data, dtype=tensor.dtype, count=usable // tensor.dtype.itemsize)
         return flat.as_strided(tensor.shape, tensor.stride, tensor.offset).clone()
 
+    def _storage(self, key: str) -> bytearray:
+        """The numbers of a storage; those of the newest are kept, for the next tensor that shares them."""
+        if self._newest[0] != key:
+            data = bytearray(self._read(f"{self._root}data/{key}", self._size))
+            self._spend(len(data))
+            self._newest = key, data
+        return self._newest[1]
 
-def stored_tensors(value: Any, prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:
-    """The tensors in nested dicts and pickled modules by dotted names; of a module those of its state dict."""
-    if isinstance(value, StoredTensor):
-        yield prefix, value
-    elif isinstance(value, Mapping):
-        for name, part in value.items():
-            if isinstance(name, str):
-                yield from stored_tensors(part, f"{prefix}.{name}" if prefix else name)
-    elif isinstance(value, Inert) and isinstance(value.state, Mapping) and "_parameters" in value.state:
-        hidden = value.state.get("_non_persistent_buffers_set")
+    def _read(self, name: str, most: int) -> bytes:
+        """A member of the archive, whose checksum is right."""
+        try:
+            member = self._zip.getinfo(name)
+            if member.file_size > most or member.header_offset + member.file_size > self._size:
+                raise CheckpointError(f"{self.path} is damaged: its part {name} must have at most {most} bytes")
+            return self._zip.read(member)
+        except CheckpointError:
+            raise
+        except (*BROKEN, KeyError, OSError) as error:
+            raise CheckpointError(f"{self.path} is damaged, its part {name} cannot be read: {error}") from error
+
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise CheckpointError(f"{self.path} is damaged: its tensors must not be larger than the file")
+
+
+def stored_tensors(value: Any) -> Iterator[tuple[str, StoredTensor]]:
+    """The tensors in nested dicts and pickled modules by dotted names; of a module those of its state dict.
+
+    Raises:
+        CheckpointError: where dicts contain themselves, or there are more of them than in any real checkpoint.
+    """
+    looked = 0
+    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
+    while waiting:
+        prefix, part, level = waiting.pop()
+        if isinstance(part, StoredTensor):
+            yield prefix, part
+            continue
+        if level > MOST_LEVELS:
+            raise CheckpointError(f"it must have at most {MOST_LEVELS} dicts in each other; one may contain itself")
+        if len(prefix) > MOST_NAME:
+            raise CheckpointError(f"a name in it must have at most {MOST_NAME} characters, one has {len(prefix)}")
+        inner = list(children(part))
+        looked += len(inner)
+        if looked > MOST_PARTS:
+            raise CheckpointError(f"it must hold at most {MOST_PARTS} dicts and tensors, it holds more")
+        waiting.extend((f"{prefix}.{name}" if prefix else name, child, level + 1) for name, child in reversed(inner))
+
+
+def children(part: Any) -> Iterator[tuple[str, Any]]:
+    """What a dict holds by name, or what a pickled module's state dict would."""
+    if isinstance(part, Mapping):
+        yield from ((n, p) for n, p in part.items() if isinstance(n, str) and isinstance(p, FOLLOWED))
+    elif isinstance(part, Foreign) and isinstance(part.state, Mapping) and "_parameters" in part.state:
+        hidden = part.state.get("_non_persistent_buffers_set")
         skipped = hidden if isinstance(hidden, set) else set()
         for kind in ("_parameters", "_buffers", "_modules"):
-            parts = value.state.get(kind)
+            parts = part.state.get(kind)
             if isinstance(parts, Mapping):
-                yield from stored_tensors({n: p for n, p in parts.items() if n not in skipped}, prefix)
+                yield from ((n, p) for n, p in children(parts) if n not in skipped)

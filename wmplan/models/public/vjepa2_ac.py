@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.base import Frames, ModelSpec
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
 from wmplan.models.public.architecture import read_size
 from wmplan.models.public.frame_causal import FrameCausalModel, Memory
