@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from wmplan import cli
 from wmplan.errors import UserError
@@ -68,12 +69,11 @@ def test_nobody_asks_for_what_is_free_before_an_ordinary_plan(monkeypatch: pytes
 
 def test_what_is_taken_is_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest tensors of a plan, counted where they are made, are within what is foreseen, and not far below."""
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Largest(TorchDispatchMode):
+    class Largest(TorchFunctionMode):
         size = 0
 
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = function(*args, **(kwargs or {}))
             if isinstance(out, torch.Tensor):
                 self.size = max(self.size, out.untyped_storage().nbytes())  # of a view, what it looks at
