@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from wmplan.models import JEPA, load, save, sizing
+from wmplan.models import load, save, sizing
 from wmplan.models.errors import CheckpointError
 from wmplan.models.sizing import build_to_fit, build_within, require_fit, shapes_of
 
@@ -136,15 +135,6 @@ def test_a_larger_predictor_of_the_same_file_names_the_tensors(folder: Path) -> 
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"predictor.action_in.0.weight \(16, 6\) for \(24, 6\)"):
         load(folder, "cpu")
-
-
-def test_the_robots_part_of_the_latent_is_the_last_of_each_camera(make_jepa: Any) -> None:
-    model = make_jepa(cameras=("left", "right"))
-    spec = model.spec
-    both = replace(spec, latent_shape=(2 * 9 + 2,))
-    wide = JEPA(replace(model.config, robot_dim=3), both)
-    assert wide.robot.tolist() == [6, 7, 8, 15, 16, 17]
-    assert model.robot.tolist() == list(range(12))
 
 
 def test_a_wrong_file_is_refused_before_torch_is_loaded(tmp_path: Path) -> None:

@@ -78,9 +78,12 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
         model = load_ours(path) if is_ours(path) else public.recognise(path)
         if model is None:
             raise CheckpointError(describe_foreign(path))
+    import torch
+
     from wmplan.device import find_device
 
-    return model.eval().to(find_device(device))
+    with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
+        return model.eval().to(find_device(device))
 
 
 def load_ours(path: Path) -> WorldModel:
