@@ -21,7 +21,7 @@ from wmplan.control.request import PlanRequest
 from wmplan.control.wire import pack
 
 sys.path.insert(0, str(Path(__file__).parent / "server"))
-from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, running
+from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, running, until
 
 LONG = 60.0
 
@@ -210,6 +210,80 @@ def test_calls_from_several_threads_get_their_own_replies() -> None:
             assert reply.epoch == value and reply.actions[0, 1] == np.float32(value / 100)
 
 
+# ------------------------------------------------------------------ a server that is full or slow
+
+
+def test_a_full_server_is_unavailable_and_is_tried_again() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=1)) as server:
+        robot = client_of(server)
+        assert robot.plan(request(1)).cost == 1.0
+        with pytest.raises(PolicyUnavailable, match="does not answer: no room for another session"):
+            client_of(server, connect_timeout=0.3)
+        assert server.metrics.refused["full"] > 1
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client_of, server, connect_timeout=LONG)
+            refused = server.metrics.refused["full"]
+            until(lambda: server.metrics.refused["full"] > refused)
+            robot.close()
+            with waiting.result(LONG) as other:
+                assert other.plan(request(1)).cost == 1.0
+
+
+def test_a_session_that_had_to_make_room_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmplan.control.server.server.SILENT_SECONDS", 0.0)
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=1)) as server:
+        first, second = client_of(server), client_of(server)
+        second.plan(request(1))
+        second.close()
+        until(lambda: server.metrics.sessions == 0)
+        assert first.plan(request(1)).cost == 1.0 and first.connections == 2
+        first.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swit"])
+def test_connections_that_are_cut_during_the_handshake_are_tried_again(said: bytes) -> None:
+    """As those of a crowd are: by a reset, before or while the client sends, or in the middle of the answer."""
+    port, attempts = free_port(), []
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.settimeout(LONG)
+
+        def cut_off() -> None:
+            for _ in range(5):
+                line, _ = listener.accept()
+                attempts.append(line)
+                line.sendall(said)
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close() resets
+                line.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            done = pool.submit(cut_off)
+            with pytest.raises(PolicyUnavailable, match="does not answer"):
+                PolicyClient(f"127.0.0.1:{port}", connect_timeout=0.2)
+            assert len(attempts) > 1
+            waiting = pool.submit(PolicyClient, f"127.0.0.1:{port}", connect_timeout=LONG)
+            done.result(LONG)
+            listener.close()
+            with running(known_server(KnownPlanner(), port=port, goal=frame(1))), waiting.result(LONG) as client:
+                assert client.plan(request(1)).cost == 1.0
+
+
+def test_a_server_that_accepts_and_says_nothing_is_unavailable() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(PolicyUnavailable, match="does not answer: timed out"),
+    ):
+        PolicyClient(f"127.0.0.1:{silent.getsockname()[1]}", connect_timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://robot:secret@127.0.0.1:1", "robot:secret@127.0.0.1:1", "robot:sec@ret@127.0.0.1:1", "x://r:secret@b"]
+)
+def test_errors_do_not_tell_the_password_in_a_url(url: str) -> None:
+    with pytest.raises((PolicyUnavailable, ValueError)) as error:
+        PolicyClient(url, connect_timeout=0.1)
+    assert "sec" not in str(error.value) and url.rpartition("@")[2] in str(error.value)
+
+
 # ------------------------------------------------------------------ a server that is not to be trusted
 
 
@@ -265,6 +339,42 @@ def test_replies_that_are_no_plan_never_reach_the_robot(reply: bytes, says: str,
         pytest.raises(PolicyError, match=says),
     ):
         client.plan(request(1))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "no\n\x1b[2Jway " + "x" * 10**6,
+        pack({**GOOD, "cost": "x" * 60_000}),
+        pack({**GOOD, "epoch": "y\n" * 30_000}),
+        pack({**GOOD, "surprise": {"z" * 60_000: 1}}),
+    ],
+)
+def test_what_a_server_says_is_quoted_in_one_short_line(reply: bytes | str, answering: Any) -> None:
+    with (
+        PolicyClient(answering(lambda connection: connection.send(reply)), timeout=LONG) as client,
+        pytest.raises(PolicyError) as error,
+    ):
+        client.plan(request(1))
+    assert len(str(error.value)) < 600 and str(error.value).isprintable()
+
+
+def test_what_a_server_says_when_it_refuses_is_quoted_in_one_short_line() -> None:
+    said = b"go\n\x1b[2Jaway " + b"x" * 10**5
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            line, _ = listener.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+                line.recv(4096)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(refuse)
+            with pytest.raises(PolicyRefused, match="refuses: go ") as error:
+                PolicyClient(f"127.0.0.1:{listener.getsockname()[1]}", connect_timeout=LONG)
+    assert len(str(error.value)) < 600 and str(error.value).isprintable()
 
 
 def test_a_good_reply_of_another_server_is_taken(answering: Any) -> None:

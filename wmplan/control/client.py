@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from wmplan.control.quotes import one_line, short
 from wmplan.control.request import Goal, PlanReply, PlanRequest
 from wmplan.control.wire import WireError, pack, unpack
 from wmplan.errors import UserError
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY, LAST_DELAY = 0.05, 2.0  # seconds between attempts to connect, doubled from one to the next
 MAX_REPLY = 2**22  # bytes
+CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # no fault of a certificate
 SAME = ("protocol", "cameras", "image_size", "proprio_dim", "action_dim", "action_low", "action_high", "control_rate")
 
 
@@ -39,7 +42,7 @@ class PolicyError(RuntimeError):
 
 
 class PolicyUnavailable(PolicyError):
-    """There was no answer in time. The next call connects anew."""
+    """There was no answer in time, or no room for another session. The next call connects anew."""
 
 
 class PolicyRefused(PolicyError):
@@ -66,8 +69,8 @@ class PolicyClient:
         connections: how often it connected.
 
     Raises:
-        PolicyUnavailable: if there is no server.
-        PolicyRefused: if the token is wrong or the server is full.
+        PolicyUnavailable: if there is no server, or it is full, or too slow.
+        PolicyRefused: if the token is wrong.
         ValueError: if the url is none.
     """
 
@@ -82,7 +85,8 @@ class PolicyClient:
     ) -> None:
         self.url = url if "://" in url else f"ws://{url}"
         if not _is_address(self.url):
-            raise ValueError(f"url is {url!r}, it has to be ws://HOST:PORT or wss://HOST:PORT")
+            raise ValueError(f"url is {_without_login(url)!r}, it has to be ws://HOST:PORT or wss://HOST:PORT")
+        self._shown = _without_login(self.url)
         for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
             if not 0 < seconds < threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} is {seconds}, it has to be above 0 and finite")
@@ -156,7 +160,7 @@ class PolicyClient:
                 return self._plan_reply(reply, request.epoch)
             except (KeyError, TypeError, ValueError) as error:
                 self._drop()
-                raise PolicyError(f"{self.url} sent what is no plan: {error!r}") from error
+                raise PolicyError(f"{self._shown} sent what is no plan: {one_line(repr(error))}") from error
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """Send one message as it is, as openpi's client does, and return the reply."""
@@ -191,7 +195,7 @@ class PolicyClient:
             pause = self._not_before - time.monotonic()
             if left <= max(pause, 0.0):
                 self._closed.wait(max(left, 0.0))
-                raise PolicyUnavailable(f"{self.url} does not answer: {reason}")
+                raise PolicyUnavailable(f"{self._shown} does not answer: {reason}")
             if pause > 0:
                 self._closed.wait(pause)
                 continue
@@ -201,16 +205,19 @@ class PolicyClient:
                 return True
             except InvalidStatus as error:
                 self._drop()
-                status, text = error.response.status_code, (error.response.body or b"").decode(errors="replace")
+                status = error.response.status_code
+                text = one_line((error.response.body or b"").decode(errors="replace")) or f"HTTP status {status}"
                 if status in (401, 403):
-                    raise PolicyRefused(f"{self.url} refuses: {text.strip() or status}") from error
-                reason = text.strip() or f"HTTP status {status}"
+                    raise PolicyRefused(f"{self._shown} refuses: {text}") from error
+                reason = text
             except ssl.SSLError as error:
                 self._drop()
-                raise PolicyRefused(f"{self.url}: {error.reason or error}") from error
-            except (OSError, EOFError, InvalidHandshake, PolicyUnavailable) as error:
+                if not isinstance(error, CUT_OFF):
+                    raise PolicyRefused(f"{self._shown}: {error.reason or error}") from error
+                reason = "it ended the connection"
+            except (OSError, EOFError, InvalidHandshake, ConnectionClosed, PolicyUnavailable) as error:
                 self._drop()
-                reason = str(error) or type(error).__name__
+                reason = one_line(error) or type(error).__name__
             self._delay = min(max(2 * self._delay, FIRST_DELAY), LAST_DELAY)
             self._not_before = time.monotonic() + self._delay
         raise PolicyUnavailable("the client was closed")
@@ -231,17 +238,17 @@ class PolicyClient:
         metadata = self._receive(connection, seconds)
         if not str(metadata.get("protocol", "")).startswith("wmplan/1"):
             self._drop()
-            raise PolicyError(f"{self.url} does not speak wmplan/1 but {str(metadata.get('protocol'))[:40]!r}")
+            raise PolicyError(f"{self._shown} does not speak wmplan/1 but {short(metadata.get('protocol'))}")
         if missing := [name for name in SAME if name not in metadata]:
             self._drop()
-            raise PolicyError(f"{self.url} does not tell its {missing[0]}")
+            raise PolicyError(f"{self._shown} does not tell its {missing[0]}")
         changed = [name for name in SAME if self.metadata and metadata.get(name) != self.metadata.get(name)]
         if changed:
             self._drop()
-            raise PolicyError(f"{self.url} now serves another model: {', '.join(changed)} changed")
+            raise PolicyError(f"{self._shown} now serves another model: {', '.join(changed)} changed")
         self.metadata, self.connections = metadata, self.connections + 1
         if self.connections > 1:
-            log.warning("connected to %s again", self.url)
+            log.warning("connected to %s again", self._shown)
         try:
             if self._seed is not None:
                 self._exchange(_reset_message(self._seed))
@@ -261,7 +268,7 @@ class PolicyClient:
                 connection.send(data)
         except (ConnectionClosed, OSError) as error:
             self._drop()
-            raise PolicyUnavailable(f"{self.url} does not take messages: {error}") from error
+            raise PolicyUnavailable(f"{self._shown} does not take messages: {one_line(error)}") from error
         return self._receive(connection, self.timeout)
 
     def _receive(self, connection: ClientConnection, timeout: float) -> dict[str, Any]:
@@ -269,20 +276,20 @@ class PolicyClient:
             data = connection.recv(timeout)
         except TimeoutError as error:
             self._drop()
-            raise PolicyUnavailable(f"{self.url} did not answer within {timeout:.3g} s") from error
+            raise PolicyUnavailable(f"{self._shown} did not answer within {timeout:.3g} s") from error
         except (ConnectionClosed, OSError) as error:
             self._drop()
-            raise PolicyUnavailable(f"{self.url} ended the session: {error}") from error
+            raise PolicyUnavailable(f"{self._shown} ended the session: {one_line(error)}") from error
         if isinstance(data, str):
-            raise PolicyError(f"{self.url} says: {data[:500]}")
+            raise PolicyError(f"{self._shown} says: {one_line(data)}")
         try:
             reply = unpack(data)
         except WireError as error:
             self._drop()
-            raise PolicyError(f"{self.url} sent what cannot be read: {error}") from error
+            raise PolicyError(f"{self._shown} sent what cannot be read: {one_line(error)}") from error
         if not isinstance(reply, dict):
             self._drop()
-            raise PolicyError(f"{self.url} sent a {type(reply).__name__}, a reply is a map")
+            raise PolicyError(f"{self._shown} sent a {type(reply).__name__}, a reply is a map")
         return reply
 
     def _plan_reply(self, reply: Mapping[str, Any], epoch: int) -> PlanReply:
@@ -292,7 +299,7 @@ class PolicyClient:
         if not np.isfinite(actions).all():
             raise ValueError("actions that are not finite")
         if reply["epoch"] != epoch:
-            raise ValueError(f"epoch {reply['epoch']} to a request of epoch {epoch}")
+            raise ValueError(f"epoch {short(reply['epoch'])} to a request of epoch {epoch}")
         surprise = reply["surprise"]
         return PlanReply(
             actions=actions,
@@ -316,6 +323,11 @@ def _is_address(url: str) -> bool:
         return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # the port is no number
         return False
+
+
+def _without_login(url: str) -> str:
+    """The address as errors and the log may tell it: without the name and password that a proxy may want."""
+    return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
 
 
 def _goal_message(goal: Goal) -> dict[str, Any]:

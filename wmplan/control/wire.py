@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.control.quotes import short
 from wmplan.errors import UserError
 
 try:
@@ -111,7 +112,7 @@ class _Reader:
             if not isinstance(key, str | bytes):
                 raise WireError(f"a key is a {type(key).__name__}, it has to be a text")
             if key in found:
-                raise WireError(f"the key {key!r} is there twice")
+                raise WireError(f"the key {short(key)} is there twice")
             found[key] = self.value(depth)
         if b"__ndarray__" in found:
             return _array(found)
@@ -123,7 +124,7 @@ class _Reader:
 def _dtype(found: dict[str | bytes, Any]) -> np.dtype[Any]:
     name = found.get(b"dtype")
     if not isinstance(name, str) or name not in _ALLOWED:
-        raise WireError(f"the dtype {name!r} is not taken; booleans, integers and floats are")
+        raise WireError(f"the dtype {short(name)} is not taken; booleans, integers and floats are")
     return np.dtype(name)
 
 

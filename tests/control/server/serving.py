@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -125,6 +126,14 @@ def observation(value: int, **more: Any) -> dict[str, Any]:
 def reply_of(data: str | bytes) -> Any:
     assert isinstance(data, bytes), data
     return unpack(data)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
 
 
 Serve = Callable[..., PolicyServer]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
-import subprocess
 import threading
 import time
 import tracemalloc
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, reply_of, running
+from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, reply_of, running, until
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -67,14 +66,6 @@ def get(server: PolicyServer, path: str, token: str | None = None, scheme: str =
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 # ------------------------------------------------------------------ what a client gets
@@ -229,6 +220,83 @@ def test_a_failure_of_the_servers_own_ends_the_session_without_telling_how(caplo
     assert "secret" in caplog.text
 
 
+def array_of_dtype(dtype: Any) -> bytes:
+    """A message that is no array of ours, quoted in what is said about it."""
+    import msgpack
+
+    return msgpack.packb({b"__ndarray__": True, b"dtype": dtype, b"data": b"", b"shape": []})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        array_of_dtype(b"\0" * 3_000_000),
+        array_of_dtype("ä" * 400),
+        array_of_dtype("\U0001f916" * 16_000),
+        array_of_dtype("x\r\n1970-01-01 00:00:00,000 session of 10.0.0.1:1 ended: forged"),
+        pack({"a" * 60_000: 1})[:-1] + b"\xc1",
+        b"\x82" + 2 * (b"\xda\x80\x00" + b"k" * 32768 + b"\x01"),  # the same key twice
+        b"\xda\x00\x05\xff\xfe\xfd\xfc\xfb",  # a text that is no UTF-8
+        b"\x92\xd9\x05\x1b[31m\xc1",
+    ],
+    ids=["bytes", "umlauts", "emoji", "forged line", "long key", "twice", "no UTF-8", "escape"],
+)
+def test_what_is_quoted_of_a_message_is_short_and_one_line(message: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        robot = open_session(server)
+        robot.send(message)
+        answer = robot.recv(LONG)
+        with pytest.raises(ConnectionClosedError) as closed:
+            robot.recv(LONG)
+    assert isinstance(answer, str) and len(answer.encode()) < 2000 and answer.isprintable()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1007
+    assert answer.startswith(closed.value.rcvd.reason) and len(closed.value.rcvd.reason) > 20
+    assert all(len(line) < 600 and line.isprintable() for line in caplog.messages)
+    assert sum("ended" in line for line in caplog.messages) == 1
+
+
+def test_what_planning_quotes_is_short_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Of an error that is told to the client, of the last of too many, and of a bug of ours."""
+    planner = KnownPlanner()
+
+    def refuse(sessions: Any, requests: Any) -> Any:
+        raise error("no\nway\x1b" + "ü" * 10**6)
+
+    planner.plan_batch = refuse  # type: ignore[method-assign]
+    with running(known_server(planner, goal=frame(1))) as server:
+        for error in (ValueError, KeyError):
+            robot = open_session(server)
+            answers = []
+            with pytest.raises(ConnectionClosedError) as closed:
+                while True:
+                    answers.append(ask(robot, observation(1)))
+                    assert isinstance(answers[-1], str)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == {ValueError: 1008, KeyError: 1011}[error]
+            assert all(len(answer) <= 400 and answer.isprintable() for answer in answers)
+    for record in caplog.messages:
+        lines = record.split("\n")
+        assert len(lines) < 50 and all(len(line) < 600 and line.isprintable() for line in lines)
+
+
+def test_the_token_is_neither_logged_nor_told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    told = []
+    with running(known_server(KnownPlanner(), token=TOKEN, goal=frame(1))) as server:
+        for path, shown in (("/metrics", TOKEN), (f"/metrics?token={TOKEN}", TOKEN + "x"), ("/healthz", TOKEN)):
+            told.append(get(server, path, shown)[1])
+        robot = open_session(server, additional_headers={"Authorization": f"Bearer {TOKEN}"})
+        robot.send(b"\xc1")
+        told.append(str(robot.recv(LONG)))
+        with pytest.raises(InvalidStatus) as refused:
+            open_session(server, additional_headers={"Authorization": TOKEN})
+        told.append(str(refused.value.response))
+    server_log = [one.getMessage() for one in caplog.records if one.name.startswith("wmplan")]
+    assert len(server_log) > 0 and not any(TOKEN in text for text in told + server_log)
+    assert not any(TOKEN in text for text in capfd.readouterr())
+
+
 # ------------------------------------------------------------------ batches
 
 
@@ -356,6 +424,160 @@ def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
         robot = open_session(server)
         assert ask(robot, observation(5))["cost"] == 1.0
         robot.close()
+
+
+def half_open(server: PolicyServer, text: bytes = b"GET / HTTP/1.1\r\n") -> socket.socket:
+    """A connection whose request has no end."""
+    line = socket.create_connection(("127.0.0.1", server.port), timeout=LONG)
+    line.sendall(text)
+    return line
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n" + 100 * b"A: b\r\n", b"\x16\x03\x01"]
+)
+def test_half_open_connections_shut_out_neither_health_nor_robots(text: bytes) -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=2)) as server:
+        known = open_session(server)
+        held = [half_open(server, text) for _ in range(60)]
+        until(lambda: len(server.handshakes) == 2 + 16 and server.metrics.refused["connections"] >= 42)
+        for _ in range(10):
+            assert get(server, "/healthz") == (200, "OK\n")
+        assert 'refused_total{reason="connections"}' in get(server, "/metrics")[1]
+        robot = open_session(server)
+        for one in (robot, known):
+            assert ask(one, observation(5))["cost"] == 1.0
+            one.close()
+        for line in held:
+            line.close()
+        until(lambda: not server.connections and not server.handshakes)
+
+
+def test_a_full_server_still_answers_health_and_metrics() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=1)) as server:
+        robot = open_session(server)
+        for _ in range(3):
+            with pytest.raises(InvalidStatus):
+                open_session(server)
+        assert get(server, "/healthz") == (200, "OK\n")
+        assert 'refused_total{reason="full"} 3\n' in get(server, "/metrics")[1]
+        assert ask(robot, observation(5))["cost"] == 1.0
+        robot.close()
+
+
+def test_a_request_that_comes_drop_by_drop_is_cut_off_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmplan.control.server.server.HANDSHAKE_SECONDS", 0.3)
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        line = half_open(server)
+        begun = time.monotonic()
+        with pytest.raises(OSError):
+            while time.monotonic() - begun < LONG:
+                line.sendall(b"A: b\r\n")
+                time.sleep(0.02)
+        until(lambda: not server.connections)
+        assert get(server, "/healthz") == (200, "OK\n")
+
+
+@pytest.mark.parametrize(("lines", "length"), [(1, 100_000), (200, 8000), (1000, 10)])
+def test_a_request_without_measure_is_refused(lines: int, length: int) -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        line = half_open(server, b"GET / HTTP/1.1\r\n")
+        with contextlib.suppress(OSError):
+            line.sendall(lines * (b"X: " + length * b"a" + b"\r\n") + b"\r\n")
+            answer = line.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 4") and len(answer) < 1000
+        line.close()
+        until(lambda: not server.connections)
+        assert server.metrics.opened == 0 and get(server, "/healthz")[0] == 200
+
+
+def test_sessions_that_have_not_said_a_word_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmplan.control.server.server.SILENT_SECONDS", 0.0)
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=3)) as server:
+        known = open_session(server)
+        assert ask(known, observation(5))["cost"] == 1.0
+        silent = [open_session(server) for _ in range(2)]
+        others = [open_session(server) for _ in range(2)]
+        for one in silent:  # in the order in which they came
+            with pytest.raises(ConnectionClosedError) as closed:
+                one.recv(LONG)
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
+        for one in others:
+            assert ask(one, observation(5))["cost"] == 1.0
+        with pytest.raises(InvalidStatus):  # all that are left have work to do
+            open_session(server)
+        assert ask(known, observation(5))["cost"] == 2.0
+        assert server.metrics.sessions == len(server.conversations) == 3
+        assert server.metrics.ended["silent"] == 2
+        for one in (known, *others):
+            one.close()
+        until(lambda: server.metrics.sessions == 0)
+
+
+def test_a_session_has_time_to_say_its_first_word() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=1)) as server:
+        robot = open_session(server)
+        with pytest.raises(InvalidStatus):
+            open_session(server)
+        assert ask(robot, observation(5))["cost"] == 1.0
+        robot.close()
+
+
+def test_one_address_may_be_kept_from_taking_all_sessions() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), max_sessions=4, max_sessions_per_address=2)) as server:
+        mine = [open_session(server) for _ in range(2)]
+        with pytest.raises(InvalidStatus) as refused:
+            open_session(server)
+        assert refused.value.response.status_code == 503
+        other = open_session(server, sock=socket.create_connection(("127.0.0.1", server.port), LONG, ("127.0.0.2", 0)))
+        mine.pop().close()
+        until(lambda: server.metrics.sessions == 2)
+        mine.append(open_session(server))
+        for one in (*mine, other):
+            assert ask(one, observation(5))["cost"] == 1.0
+            one.close()
+
+
+def test_a_crowd_at_an_ipv6_address_is_a_crowd_too() -> None:
+    server = known_server(KnownPlanner(), goal=frame(1), max_sessions=2)
+    server.config = replace(server.config, host="::1")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running(server):
+        held = [socket.create_connection(("::1", server.port), timeout=LONG) for _ in range(40)]
+        until(lambda: len(server.handshakes) == 18 and server.metrics.refused["connections"] >= 22)
+        with connect(f"ws://[::1]:{server.port}", compression=None, proxy=None) as robot:
+            assert reply_of(robot.recv(LONG)) == METADATA
+            robot.send(b"\xc1")
+            assert "msgpack" in str(robot.recv(LONG))
+        for one in held:
+            one.close()
+
+
+def test_a_message_of_endless_fragments_ends_its_session() -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1), slow_seconds=1.0)) as server:
+        bystander, line = open_session(server), raw_session(server)
+        with contextlib.suppress(OSError):
+            line.sendall(b"\x02\x80" + bytes(4))  # the first of a binary message, empty
+            line.sendall(20_000 * (b"\x00\x80" + bytes(4)))
+        until(lambda: server.metrics.ended["size"] == 1)
+        assert ask(bystander, observation(5))["cost"] == 1.0
+        bystander.close()
+        line.close()
+
+
+def test_a_close_frame_with_a_reason_that_is_no_text_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with running(known_server(KnownPlanner(), goal=frame(1))) as server:
+        bystander, line = open_session(server), raw_session(server)
+        reason = b"\x03\xe8" + b"\xff\xfe\n forged"
+        line.sendall(b"\x88" + bytes([0x80 | len(reason)]) + bytes(4) + reason)
+        until(lambda: server.metrics.sessions == 1)
+        assert ask(bystander, observation(5))["cost"] == 1.0
+        bystander.close()
+        line.close()
+    assert "forged" not in caplog.text
 
 
 def test_metrics_are_prometheus_text() -> None:
@@ -571,42 +793,6 @@ def test_the_end_does_not_wait_for_ever() -> None:
         with pytest.raises(ConnectionClosed):
             robot.recv(LONG)
         planner.gate.set()
-
-
-# ------------------------------------------------------------------ TLS
-
-
-def test_tls(tmp_path: Path) -> None:
-    import ssl
-    from dataclasses import replace
-
-    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    command = [
-        "openssl",
-        *options.split(),
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-    ]
-    try:
-        subprocess.run([*map(str, command)], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("there is no openssl to make a certificate with")
-    planner = KnownPlanner()
-    server = known_server(planner, goal=frame(1))
-    server.config = replace(server.config, certificate=certificate, key=key)
-    with running(server):
-        url = f"wss://localhost:{server.port}"
-        context = ssl.create_default_context(cafile=str(certificate))
-        with connect(url, ssl=context, proxy=None, compression=None) as robot:
-            assert reply_of(robot.recv(LONG)) == METADATA
-            assert ask(robot, observation(5))["cost"] == 1.0
-        with pytest.raises(ssl.SSLError):
-            connect(url, proxy=None).__enter__()  # the certificate is nobody's that the system trusts
 
 
 # ------------------------------------------------------------------ many at once

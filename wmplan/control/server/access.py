@@ -28,7 +28,7 @@ class Door:
 
     Args:
         token: what has to be shown, None for nothing.
-        full: whether there is no room for another session.
+        full: whether there is no room for another session of that connection's address.
         unwell: why the server cannot plan, None where it can.
         metrics: the text for /metrics.
         refused: called with the reason whenever someone is refused.
@@ -37,7 +37,7 @@ class Door:
     def __init__(
         self,
         token: str | None,
-        full: Callable[[], bool],
+        full: Callable[[ServerConnection], bool],
         unwell: Callable[[], str | None],
         metrics: Callable[[], str],
         refused: Callable[[str], None],
@@ -58,7 +58,7 @@ class Door:
             return connection.respond(HTTPStatus.OK, self.metrics())
         if "Origin" in request.headers:  # a web page the user looks at must not drive the robot
             return self._refuse(connection, "origin", HTTPStatus.FORBIDDEN, "web pages are not served")
-        if self.full():
+        if self.full(connection):
             return self._refuse(connection, "full", HTTPStatus.SERVICE_UNAVAILABLE, "no room for another session")
         return None
 

@@ -20,7 +20,9 @@ class Bounds:
     """How much of the server one client, and all of them together, may take.
 
     Attributes:
-        max_sessions: robots at once; more are refused.
+        max_sessions: robots at once; more are refused, unless one of them has not said a word yet.
+        max_sessions_per_address: how many of them from one address; None for as many as there may be. An address is
+            an IPv4 address or a /64 network of IPv6.
         max_message_bytes: a larger message closes the session that sent it.
         max_rate: messages a second that a session may send; what comes faster is left waiting.
         idle_seconds: a session that sends no whole message for so long is closed.
@@ -31,6 +33,7 @@ class Bounds:
     """
 
     max_sessions: int = 16
+    max_sessions_per_address: int | None = None
     max_message_bytes: int = 4 * 2**20
     max_rate: float = 100.0
     idle_seconds: float = 300.0
@@ -41,8 +44,8 @@ class Bounds:
 
     def __post_init__(self) -> None:
         convert_fields(self, "bounds")
-        for name in ("max_sessions", "max_message_bytes", "max_batch"):
-            if getattr(self, name) < 1:
+        for name in ("max_sessions", "max_sessions_per_address", "max_message_bytes", "max_batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 1")
         for name in ("max_rate", "idle_seconds", "slow_seconds"):
             if not 0 < getattr(self, name) < math.inf:

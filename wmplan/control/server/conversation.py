@@ -13,6 +13,7 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from wmplan.control.quotes import close_reason, one_line, whole_traceback
 from wmplan.control.request import Goal
 from wmplan.control.server.config import ServerConfig
 from wmplan.control.server.messages import Infer, MessageError, Reset, SetGoal, Shapes, read_message
@@ -25,7 +26,7 @@ from wmplan.control.wire import WireError, pack, unpack
 log = logging.getLogger(__name__)
 
 MAX_WRONG = 20  # wrong messages in a row
-INVALID, POLICY, INTERNAL, AWAY = 1007, 1008, 1011, 1001  # close codes of RFC 6455
+AWAY, INVALID, POLICY, INTERNAL, TRY_LATER = 1001, 1007, 1008, 1011, 1013  # close codes of RFC 6455 and its registry
 
 
 class EndSession(Exception):
@@ -34,12 +35,12 @@ class EndSession(Exception):
     Attributes:
         reason: a word for the metrics.
         code: for the closing handshake.
-        text: what the client is told.
+        text: what the client is told, and the log: one line, however much of the client's message is quoted in it.
     """
 
     def __init__(self, reason: str, code: int, text: str) -> None:
         super().__init__(text)
-        self.reason, self.code, self.text = reason, code, text
+        self.reason, self.code, self.text = reason, code, one_line(text)
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,20 @@ class Conversation:
 
     Attributes:
         busy: whether a message is being answered.
+        since: when the session began, by the monotonic clock.
+        is_silent: whether no message has come yet.
     """
 
     def __init__(self, served: Served, connection: ServerConnection) -> None:
         self.served, self.connection = served, connection
         self.busy = self.ending = False
+        self.since, self.is_silent = time.monotonic(), True
         self.session: Session | None = None
         self.goal_frame: Any = None  # the newest goal's frame, where there is one camera
         self.plan_seconds, self.infer_seconds = Series(), Series()
         self.wrong = 0
         self.task: asyncio.Task[Any] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def abort(self) -> None:
         """Give up what is under way, and drop the client."""
@@ -89,6 +94,12 @@ class Conversation:
         """Answer what is under way, and then close."""
         self.ending = True
 
+    def give_way(self) -> None:
+        """Close for another client, no message having come yet."""
+        self.ending = True
+        text = "a session that has sent no message makes room for another"
+        self._closing = asyncio.get_running_loop().create_task(self.connection.close(TRY_LATER, text))
+
     async def run(self) -> None:
         """Talk until the end. What a client does wrong is answered or ends the session, and raises nothing."""
         self.task = asyncio.current_task()
@@ -98,7 +109,7 @@ class Conversation:
             await self._send(pack(dict(self.served.metadata)))
             while not self.ending:
                 data = await self._receive()
-                self.busy, began = True, time.monotonic()
+                self.busy, self.is_silent, began = True, False, time.monotonic()
                 await self._send(await self._answer(data, began, total_ms))
                 total_ms = 1e3 * (time.monotonic() - began)
                 self.busy = False
@@ -107,14 +118,14 @@ class Conversation:
             await self.connection.close(AWAY, "the server ends")
         except EndSession as end:
             self.served.metrics.ended[end.reason] += 1
-            log.info("session of %s ended: %s", _who(self.connection), end.text)
+            log.info("session of %s ended: %s", who(self.connection), end.text)
             if end.reason == "slow":
                 self.connection.transport.abort()
                 return
             try:
                 async with asyncio.timeout(config.bounds.slow_seconds):
                     await self.connection.send(end.text)
-                    await self.connection.close(end.code, end.text[:100])
+                    await self.connection.close(end.code, close_reason(end.text))
             except (TimeoutError, ConnectionClosed):
                 self.connection.transport.abort()
         except ConnectionClosed as closed:
@@ -156,9 +167,9 @@ class Conversation:
             if self.wrong >= MAX_WRONG:
                 text = f"{MAX_WRONG} wrong messages in a row, the last: {error}"
                 raise EndSession("wrong", POLICY, text) from None
-            return " ".join(str(error).split())
+            return one_line(error)
         except Exception as error:
-            log.exception("a message of %s could not be answered", _who(self.connection))
+            log.error("a message of %s could not be answered\n%s", who(self.connection), whole_traceback(error))
             text = f"the server failed ({type(error).__name__}); its log says more"
             raise EndSession("failure", INTERNAL, text) from error
         self.wrong = 0
@@ -229,9 +240,14 @@ def _kind(message: Any) -> str:
 
 
 def _reason(code: int) -> str:
-    return {1001: "away", 1002: "protocol", 1007: "protocol", 1009: "size", 1011: "slow"}.get(code, "other")
+    return {1001: "away", 1002: "protocol", 1007: "protocol", 1009: "size", 1011: "slow", 1013: "silent"}.get(
+        code, "other"
+    )
 
 
-def _who(connection: ServerConnection) -> str:
+def who(connection: ServerConnection) -> str:
+    """The client's address, for the log."""
     address = connection.remote_address
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
+    if not isinstance(address, tuple):
+        return "a client"
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.control.quotes import short
 from wmplan.control.request import PlanRequest
 
 MAX_EXECUTED = 1000  # robot steps
@@ -93,7 +94,7 @@ def read_message(message: Any, shapes: Shapes) -> Message:
     if kind == "statistics":
         _no_others(message, ("wmplan",))
         return AskStatistics()
-    raise MessageError(f"wmplan is {_short(kind)}, it has to be set_goal, reset or statistics")
+    raise MessageError(f"wmplan is {short(kind)}, it has to be set_goal, reset or statistics")
 
 
 def _infer(message: Mapping[str, Any], shapes: Shapes) -> Infer:
@@ -120,7 +121,7 @@ def _infer(message: Mapping[str, Any], shapes: Shapes) -> Infer:
 def _no_others(message: Mapping[Any, Any], known: tuple[str, ...], where: str = "") -> None:
     for key in message:
         if key not in known:
-            raise MessageError(f"{where}there is no key {_short(key)}; known are {', '.join(known)}")
+            raise MessageError(f"{where}there is no key {short(key)}; known are {', '.join(known)}")
 
 
 def _observation(message: Mapping[str, Any], shapes: Shapes, where: str = "") -> dict[str, NDArray[Any]]:
@@ -139,13 +140,13 @@ def _observation(message: Mapping[str, Any], shapes: Shapes, where: str = "") ->
 def _frame(value: Any, shapes: Shapes, name: str) -> NDArray[np.uint8]:
     wanted = (*shapes.image_size, 3)
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != wanted:
-        raise MessageError(f"{name} is {_short(value)}, it has to be a uint8 array of shape {wanted}")
+        raise MessageError(f"{name} is {short(value)}, it has to be a uint8 array of shape {wanted}")
     return value.copy()  # so that nothing else of the message stays in memory
 
 
 def _floats(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.shape != shape:
-        raise MessageError(f"{name} is {_short(value)}, it has to be an array of numbers of shape {shape}")
+        raise MessageError(f"{name} is {short(value)}, it has to be an array of numbers of shape {shape}")
     with np.errstate(over="ignore"):
         table = value.astype(np.float32)
     if not np.isfinite(table).all():
@@ -165,7 +166,7 @@ def _steps(value: Any, name: str, most: int, shapes: Shapes) -> NDArray[np.float
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise MessageError(f"{name} is {_short(value)}, it has to be a number")
+        raise MessageError(f"{name} is {short(value)}, it has to be a number")
     number = float(value)
     if not 0 <= number < math.inf:
         raise MessageError(f"{name} is {number}, it has to be at least 0 and finite")
@@ -174,17 +175,5 @@ def _number(value: Any, name: str) -> float:
 
 def _whole(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise MessageError(f"{name} is {_short(value)}, it has to be a whole number from 0 to 2^63 - 1")
+        raise MessageError(f"{name} is {short(value)}, it has to be a whole number from 0 to 2^63 - 1")
     return int(value)
-
-
-def _short(value: Any) -> str:
-    """What was given, in few words, whatever it is."""
-    if isinstance(value, np.ndarray):
-        return f"a {value.dtype} array of shape {value.shape}"
-    if value is None:
-        return "missing"
-    if isinstance(value, str | bytes | int | float | np.generic):
-        text = repr(value[:40] if isinstance(value, str | bytes) else value)
-        return text if len(text) <= 80 else f"{text[:80]}..."
-    return f"a {type(value).__name__}"

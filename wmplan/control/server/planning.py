@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from wmplan.control.quotes import one_line
 from wmplan.control.request import Goal, PlanReply, PlanRequest
 
 log = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ class PlanningThread:
             if len(jobs) == 1:
                 jobs[0].answer(None, error)
                 return
-            log.warning("a batch of %d failed, so each is planned alone: %s", len(jobs), error)
+            log.warning("a batch of %d failed, so each is planned alone: %s", len(jobs), one_line(error))
             for job, request in zip(jobs, requests, strict=True):
                 _settle(job, partial(self._alone, job.session, request))
             return

@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 import logging
 import signal
+import ssl
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from wmplan.control.quotes import whole_traceback
 from wmplan.control.request import Goal
 from wmplan.control.server.access import Door
 from wmplan.control.server.config import ServerConfig
-from wmplan.control.server.conversation import AWAY, Conversation, Served
+from wmplan.control.server.connection import Connection
+from wmplan.control.server.conversation import AWAY, TRY_LATER, Conversation, Served, who
+from wmplan.control.server.handshakes import Handshakes, network_of
 from wmplan.control.server.messages import Shapes
 from wmplan.control.server.metrics import ServerMetrics
 from wmplan.control.server.planning import PlanBatch, PlanningThread, Session
@@ -24,9 +29,10 @@ from wmplan.errors import UserError
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 5.0
+SPARE_HANDSHAKES = 16  # that one address may have under way beside as many as there may be sessions
+ADDRESSES = 4  # that may have as many under way as one address may
+SILENT_SECONDS = 10.0  # without its first message, after which a session makes room where there is none
 STUCK_SECONDS = 30.0  # of planning without an end, after which /healthz says so
-SPARE_CONNECTIONS = 32  # beside the sessions': health checks, metrics, handshakes under way
-TRY_LATER = 1013
 
 
 class PolicyServer:
@@ -63,7 +69,11 @@ class PolicyServer:
         self.planning = PlanningThread(plan_batch, config.bounds.gather_ms, config.bounds.max_batch)
         self.served = Served(metadata, shapes, make_session, self.planning, self.metrics, config, goal)
         self.conversations: set[Conversation] = set()
-        self.connections: set[ServerConnection] = set()
+        self.connections: set[Connection] = set()
+        of_one = config.bounds.max_sessions + SPARE_HANDSHAKES
+        self.handshakes: Handshakes[Connection] = Handshakes(of_one, ADDRESSES * of_one)
+        self.handshake_seconds = HANDSHAKE_SECONDS
+        self.tls: ssl.SSLContext | None = None
         self.port = config.port
         self._draining = False
         self._server: Server | None = None
@@ -77,20 +87,20 @@ class PolicyServer:
         """
         config, quiet = self.config, logging.getLogger(f"{__name__}.websockets")
         quiet.setLevel(logging.CRITICAL)  # what clients do wrong is counted, not logged line by line
+        self.tls = config.tls()
         door = Door(config.token, self._full, self.unwell, self.metrics_text, self._refused)
         self.planning.start()
         self._server = await serve(
             self._talk,
             config.host,
             config.port,
-            ssl=config.tls(),
             process_request=door,
-            create_connection=cast(Any, partial(_Counted, self)),
+            create_connection=cast(Any, partial(Connection, self)),
             compression=None,  # frames hardly shrink, and a small message cannot become a large one
             max_size=config.bounds.max_message_bytes,
             max_queue=1,
-            open_timeout=HANDSHAKE_SECONDS,
-            close_timeout=min(config.bounds.slow_seconds, HANDSHAKE_SECONDS),
+            open_timeout=self.handshake_seconds,
+            close_timeout=min(config.bounds.slow_seconds, self.handshake_seconds),
             ping_interval=config.bounds.slow_seconds,
             ping_timeout=config.bounds.slow_seconds,
             server_header=None,
@@ -115,7 +125,7 @@ class PolicyServer:
         for conversation in list(self.conversations):
             conversation.abort()
         for connection in list(self.connections):
-            connection.transport.abort()
+            connection.drop()
         await self._server.wait_closed()
         self.planning.stop(timeout=0.0 if self.planning.busy_seconds else 1.0)
 
@@ -147,14 +157,47 @@ class PolicyServer:
         """What is counted and timed, in Prometheus' text format."""
         return self.metrics.text(self.planning.planned, self.planning.batches)
 
-    def _full(self) -> bool:
-        return self.metrics.sessions >= self.config.bounds.max_sessions
+    # ------------------------------------------------------------------ connections and sessions
+
+    def accepted(self, connection: Connection) -> None:
+        """Count a connection, and drop the one that has to go for it."""
+        self.connections.add(connection)
+        dropped = self.handshakes.begin(connection, network_of(connection.peer))
+        if dropped is not None:
+            self._refused("connections")
+            dropped.drop()
+
+    def lost(self, connection: Connection) -> None:
+        """Count a connection no more."""
+        self.connections.discard(connection)
+        self.handshakes.end(connection)
+
+    def _full(self, connection: ServerConnection) -> bool:
+        """Whether there is no room for one more session of that address, even without those that say nothing."""
+        bounds, address = self.config.bounds, network_of(connection.remote_address)
+        if bounds.max_sessions_per_address is not None:
+            mine = [one for one in self.conversations if network_of(one.connection.remote_address) == address]
+            if len(mine) >= bounds.max_sessions_per_address and not self._make_room(mine):
+                return True
+        return self.metrics.sessions >= bounds.max_sessions and not self._make_room(list(self.conversations))
+
+    def _make_room(self, conversations: list[Conversation]) -> bool:
+        """End the one of these sessions that has been open for longest without a word, if there is any."""
+        latest = time.monotonic() - SILENT_SECONDS
+        silent = [one for one in conversations if one.is_silent and one.since < latest]
+        if not silent:
+            return False
+        oldest = min(silent, key=lambda one: one.since)
+        self._leave(oldest)
+        oldest.give_way()
+        return True
 
     def _refused(self, reason: str) -> None:
         self.metrics.refused[reason] += 1
 
     async def _talk(self, connection: ServerConnection) -> None:
-        if self._full():  # several were let in at once
+        self.handshakes.end(cast(Connection, connection))
+        if self._full(connection):  # several were let in at once
             self._refused("full")
             await connection.close(TRY_LATER, "no room for another session")
             return
@@ -164,25 +207,13 @@ class PolicyServer:
         self.metrics.opened += 1
         try:
             await conversation.run()
+        except Exception as error:  # a bug of ours: websockets tells the client no more than that there was one
+            log.error("the session of %s failed\n%s", who(connection), whole_traceback(error))
+            raise
         finally:
+            self._leave(conversation)
+
+    def _leave(self, conversation: Conversation) -> None:
+        if conversation in self.conversations:
             self.conversations.discard(conversation)
             self.metrics.sessions -= 1
-
-
-class _Counted(ServerConnection):
-    """A connection that is dropped at once where there are too many, before it has said anything."""
-
-    def __init__(self, owner: PolicyServer, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.owner = owner
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.owner.connections.add(self)
-        if len(self.owner.connections) > self.owner.config.bounds.max_sessions + SPARE_CONNECTIONS:
-            self.owner.metrics.refused["connections"] += 1
-            self.transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.owner.connections.discard(self)
-        super().connection_lost(error)
