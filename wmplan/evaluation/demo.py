@@ -20,6 +20,7 @@ from wmplan.durable import write_durably, write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.charts import card
 from wmplan.evaluation.diagnosis import readable
+from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, generate_instances
 from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.plan_picture import PlanView, image_tag, plan_picture
@@ -104,6 +105,7 @@ def run_demo(
     task = task_id or task_of(loaded, model)
     env = make_environment(task, {"image_size": tuple(loaded.spec.image_size)})
     try:
+        require_fit(loaded, model, env, task)
         instance = generate_instances(env, Protocol(budget=budget), 1, seed)[0]
         instance.start(env)
         introduce(loaded, model, env, budget, say)

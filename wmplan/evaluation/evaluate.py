@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from wmplan.control.preset import planning_settings
 from wmplan.control.receding import Schedule
 from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
+from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
 from wmplan.evaluation.journal import Journal, Record, key
 from wmplan.evaluation.machine import date, machine, versions
@@ -92,10 +93,14 @@ def evaluate(
     workers = None if workers is None else whole_number(workers, "workers", 1)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
-    setup = _setup(model, task, folder, planner, objective, schedule, protocol, seed, environment, action_block, device)
-    identity = _identity(setup)
+    bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)
+    loaded = load_model(bare)
+    setup = _setup(bare, loaded, planner, objective, schedule, environment)
+    identity = _identity(setup, loaded)
 
     env = make_environment(task, setup.environment)
+    if loaded is not None and "planner" in chosen:
+        require_fit(loaded, type(loaded).__name__ if loaded is model else str(model), env, task, protocol.proprio)
     rules = list(env.task.rules(env.goal, env.goal))
     decided_by = protocol.decided_by(rules)
     make_folder(folder / "episodes")
@@ -149,47 +154,34 @@ def _rows(rows: Sequence[str] | str, model: object) -> list[str]:
 
 
 def _setup(
-    model: str | Path | WorldModel | None,
-    task: str,
-    folder: Path,
+    bare: Setup,
+    model: WorldModel | None,
     planner: Mapping[str, Any] | None,
     objective: Mapping[str, Any] | None,
     schedule: Mapping[str, Any] | None,
-    protocol: Protocol,
-    seed: int,
     environment: Mapping[str, Any] | None,
-    action_block: int,
-    device: str | None,
 ) -> Setup:
     """The setup with what the model says filled in, and every setting checked before anything runs."""
-    bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)
-    loaded = load_model(bare)
-    planning = planning_settings(loaded, planner, objective, schedule)
+    planning = planning_settings(model, planner, objective, schedule)
     config = make_config(**planning["planner"])
     build(Schedule, planning["schedule"], "schedule")
-    options = dict(environment or {})
-    if loaded is not None:
-        make_objective(planning["objective"], loaded)
-        options = {"image_size": list(loaded.spec.image_size), **options}
-        action_block = loaded.spec.action_block
-    return Setup(
-        task,
-        options,
-        model,
-        device,
-        {"name": planning["planner"]["name"], **asdict(config)},
-        planning["objective"],
-        planning["schedule"],
-        action_block,
-        protocol,
-        seed,
-        folder,
+    options, action_block = dict(environment or {}), bare.action_block
+    if model is not None:
+        make_objective(planning["objective"], model)
+        options = {"image_size": list(model.spec.image_size), **options}
+        action_block = model.spec.action_block
+    return replace(
+        bare,
+        environment=options,
+        planner={"name": planning["planner"]["name"], **asdict(config)},
+        objective=planning["objective"],
+        schedule=planning["schedule"],
+        action_block=action_block,
     )
 
 
-def _identity(setup: Setup) -> dict[str, Any] | None:
+def _identity(setup: Setup, model: WorldModel | None) -> dict[str, Any] | None:
     """Which model it is."""
-    model = load_model(setup)
     if model is None:
         return None
     if isinstance(setup.model, WorldModel):

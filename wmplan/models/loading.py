@@ -46,12 +46,27 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     with readable(path):
         if path.exists():
-            return path
+            return model_of_run(path)
         if path.is_symlink():
             raise CheckpointError(f"{path} is a symbolic link that leads nowhere")
     shipped = f"the shipped models are {', '.join(names)}" if names else "no models are shipped"
     hint = f" ({did_you_mean(name, names)})" if names else ""
     raise CheckpointError(f"there is no model and no folder or file {name!r}; {shipped}{hint}")
+
+
+def model_of_run(path: Path) -> Path:
+    """The model in the folder of a training run; any other path as it is.
+
+    Raises:
+        CheckpointError: if the run has not written its model yet.
+    """
+    if (path / CONFIG).exists():
+        return path
+    if (path / "model" / CONFIG).exists():
+        return path / "model"
+    if (path / "train.json").exists():
+        raise CheckpointError(f"{path} holds a training run that has not written {path / 'model'} yet: finish it first")
+    return path
 
 
 def sha256(name_or_path: str | Path) -> str:

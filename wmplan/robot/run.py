@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from wmplan.control.limits import Limits
 from wmplan.durable import write_json
+from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances
 from wmplan.evaluation.machine import machine, versions
 from wmplan.evaluation.statistics import percentiles, wilson
@@ -90,6 +91,7 @@ def open_robot(config: RobotConfig) -> tuple[RobotEnvironment, PlannerLink]:
     torch.set_num_threads(1)  # the robot's own thread needs a core
     model = load(config.model, config.device)
     env = make_robot_environment(config.task, {"image_size": list(model.spec.image_size)})
+    require_fit(model, config.model, env, config.task)
     check_rate(model.spec.control_rate, env)
     session = PlanningSession(model, config.planner or None, config.objective or None, config.schedule or None)
     make = simulated if config.clock == "simulated" else local
