@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from wmplan.control import Controller, Limits, NonFiniteActionError, make_controller, planning_settings
+from wmplan.control.workspace import Workspace
 from wmplan.models.base import ModelSpec, WorldModel
+from wmplan.planning.base import Plan
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.distances import LatentDistance
 
@@ -286,14 +288,67 @@ def test_a_wrong_observation_is_named_and_changes_nothing(observation: dict[str,
     np.testing.assert_array_equal(run(disturbed=True), run(disturbed=False))
 
 
+class Broken(CEM):
+    """Its plans are not finite from their second robot step on."""
+
+    def plan(self, *given: Any, **options: Any) -> Plan:
+        plan = super().plan(*given, **options)
+        plan.actions[:, 0, 2:] = torch.nan
+        return plan
+
+
 def test_an_action_that_is_not_finite_never_leaves() -> None:
-    pilot = controller(PointWorld())
+    model = PointWorld()
+    pilot = Controller(
+        model, Broken(CEMConfig(num_elites=8, horizon=3), *model.spec.block_bounds(), action_block=BLOCK)
+    )
     pilot.reset(goal((0.4, 0.2)))
     pilot.act(Point().observe())
-    assert pilot.last_plan is not None
-    pilot.last_plan.actions[:] = torch.nan
     with pytest.raises(NonFiniteActionError):
         pilot.act(Point().observe())
+
+
+def test_who_scales_the_last_plan_in_place_changes_nothing() -> None:
+    runs = []
+    for scale in (1.0, 100.0):
+        pilot, world = controller(PointWorld(history=2), samples=16, iterations=2), Point()
+        pilot.reset(goal((0.5, 0.1)), seeds=0)
+        actions = []
+        for _ in range(12):
+            actions.append(drive(pilot, world, 1))
+            assert pilot.last_plan is not None
+            pilot.last_plan.actions.mul_(scale)
+        runs.append(np.stack(actions))
+    np.testing.assert_array_equal(*runs)
+
+
+class InPlace(PointWorld):
+    """The same, written by someone who normalises in place."""
+
+    def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
+        latents = super().encode(frames, proprio)
+        if proprio is not None:
+            proprio.fill_(torch.nan)
+        return latents
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        predicted = super().rollout(context, actions, past_actions)
+        for given in (context, actions, past_actions):
+            if given is not None:
+                given.fill_(torch.nan)
+        return predicted
+
+
+@pytest.mark.parametrize("correction", [0.0, 1.0])
+def test_a_model_may_write_into_what_it_is_given(correction: float) -> None:
+    limits = Limits((-0.1, -0.1), (0.1, 0.1), workspace=Workspace((-0.3, -0.3), (0.3, 0.3), (0, 1), (0, 1), 1.0))
+    options = {"limits": limits, "arrive_in": 12, "correction": correction}
+    runs = []
+    for kind in (PointWorld, InPlace):
+        pilot, world = controller(kind(history=3), **options), Point()
+        pilot.reset(goal((0.5, 0.1)), seeds=0)
+        runs.append(drive(pilot, world, 25))
+    np.testing.assert_array_equal(*runs)
 
 
 def test_act_before_reset_says_so() -> None:

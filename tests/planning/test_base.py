@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmplan.planning import CEM, PLANNERS, CEMConfig, Cost, make_planner, shift_plan
+from wmplan.planning import CEM, PLANNERS, CEMConfig, Cost, Penalty, Plan, Rejection, make_planner, shift_plan
 from wmplan.planning.config import PARAMETERIZATIONS
 from wmplan.planning.warm_start import fit_horizon
 
@@ -254,6 +256,85 @@ def test_the_horizon_may_change_between_plans() -> None:
                 horizon,
                 4,
             )
+
+
+# ---------------------------------------------------------------------- memory of its own
+
+
+def both_plans(planner, cost: Cost, between=lambda plan: None, **options: object) -> list[Tensor]:
+    """The actions of a plan and of the one after it, and what the second began with."""
+    planner.reset([3, 4])
+    nominal = torch.full((2, 3, 4), 0.1)
+    first = planner.plan(cost, nominal=nominal, **options)
+    actions = first.actions.clone()
+    nominal.fill_(0.4)
+    between(first)
+    second = planner.plan(cost, elapsed=1, record=True, **options)
+    return [actions, second.actions, *second.diagnostics["candidates"]]
+
+
+@pytest.mark.parametrize("kind", PARAMETERIZATIONS)
+@pytest.mark.parametrize("name", sorted(PLANNERS))
+def test_a_plan_changed_by_its_caller_changes_no_search(name: str, kind: str) -> None:
+    def scale(plan: Plan) -> None:
+        for tensor in (plan.actions, plan.cost, *plan.diagnostics.values()):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                tensor.mul_(100)
+        for tensor in plan.diagnostics.get("candidates", []):
+            tensor.mul_(100)
+
+    cost = towards(torch.tensor([0.3, -0.2, 0.1, 0.4]))
+    planner = few(name, parameterization=kind)
+    expected = both_plans(planner, cost)
+    for found, wanted in zip(both_plans(planner, cost, scale), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_bounds_changed_by_their_owner_change_no_planner() -> None:
+    for low, high in ((torch.full((4,), -0.5), torch.full((4,), 0.5)), (np.full(4, -0.5, "f4"), np.full(4, 0.5, "f4"))):
+        planner = make_planner("cem", low, high, action_block=2, **FEW["cem"])
+        low[:], high[:] = 7.0, 8.0
+        assert planner.low.tolist() == [-0.5] * 4 and planner.high.tolist() == [0.5] * 4
+
+
+class Destructive:
+    """A function of candidates that works in place, and leaves nothing of what it was given."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        given = candidates.clone()
+        candidates.mul_(0).add_(9)
+        return self.function(given)
+
+
+@pytest.mark.parametrize("kind", ["free", "held", "spline-cubic"])
+@pytest.mark.parametrize("name", sorted(PLANNERS))
+def test_functions_may_write_into_the_candidates_they_are_given(name: str, kind: str) -> None:
+    """Costs, penalties and rejections: all see the candidates as they are, and so does the search."""
+    cost = towards(torch.tensor([0.3, -0.2, 0.1, 0.4]))
+    functions = [lambda a: a[..., 0].sum(2), lambda a: a[..., 1].abs().amax(2), lambda a: a[:, :, 0, 2] - 0.1]
+    found = []
+    for wrap in (lambda function: function, Destructive):
+        penalty, other, rejection = map(wrap, functions)
+        constraints = [Penalty(penalty, 0.1), Rejection(rejection), Penalty(other, 0.2)]
+        found.append(both_plans(few(name, parameterization=kind), wrap(cost), constraints=constraints))
+    for mine, wanted in zip(*found, strict=True):
+        assert torch.equal(mine, wanted)
+
+
+@pytest.mark.parametrize("name", sorted(set(PLANNERS) - {"gradient", "hybrid"}))
+def test_a_cost_may_return_one_buffer_again_and_again(name: str) -> None:
+    plain = towards(torch.tensor([0.3, -0.2, 0.1, 0.4]))
+    buffers: dict[torch.Size, Tensor] = {}
+
+    def cost(candidates: Tensor) -> Tensor:
+        costs = plain(candidates)
+        return buffers.setdefault(costs.shape, torch.empty_like(costs)).copy_(costs)
+
+    for mine, wanted in zip(both_plans(few(name), cost), both_plans(few(name), plain), strict=True):
+        assert torch.equal(mine, wanted)
 
 
 # ---------------------------------------------------------------------- deadline, diagnostics

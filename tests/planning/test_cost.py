@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from wmplan.models.base import Frames, ModelSpec, WorldModel
-from wmplan.planning import CEM, CEMConfig, Gradient, GradientConfig, LatentCost, LatentDistance, Penalty, Rejection
+from wmplan.planning import (
+    CEM,
+    ActionPenalty,
+    CEMConfig,
+    Gradient,
+    GradientConfig,
+    LatentCost,
+    LatentDistance,
+    Penalty,
+    Rejection,
+    WeightedSum,
+)
 
 
 class Adder(WorldModel):
@@ -184,6 +196,82 @@ def test_constraints_on_latents_are_penalties_and_rejections() -> None:
             ((path[-1] - goal).square().mean() + 0.1 * plan.actions.square().sum()).item(), rel=1e-4
         )
     assert path[-1, 1] > 0.2  # the other way is free
+
+
+class Spoiler:
+    """Calls a function, and then leaves nothing of what it was given."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.last_only = getattr(function, "last_only", False)
+
+    def __call__(self, *given: Any) -> Tensor:
+        value = self.function(*given).clone()
+        for tensor in given:
+            if isinstance(tensor, Tensor):
+                tensor.fill_(torch.nan)
+        return value
+
+
+class SpoilingAdder(Adder):
+    def rollout(self, *given: Any) -> Tensor:
+        return Spoiler(super().rollout)(*given)
+
+
+class SpoilingLastAdder(LastAdder):
+    def rollout(self, *given: Any) -> Tensor:
+        return Spoiler(super().rollout)(*given)
+
+    def rollout_last(self, *given: Any) -> Tensor:
+        return Spoiler(super().rollout_last)(*given)
+
+
+class SpoilingRobotStepAdder(RobotStepAdder):
+    def rollout(self, *given: Any) -> Tensor:
+        return Spoiler(super().rollout)(*given)
+
+    def rollout_at(self, *given: Any) -> Tensor:
+        return Spoiler(super().rollout_at)(*given)
+
+
+class Starting(Spoiler):
+    """An objective that is asked where the plan starts."""
+
+    def for_start(self, current: Tensor, goal: Tensor) -> Spoiler:
+        current.fill_(torch.nan), goal.fill_(torch.nan)
+        return Spoiler(self.function)
+
+
+@pytest.mark.parametrize("kinds", [(Adder, SpoilingAdder), (LastAdder, SpoilingLastAdder)])
+@pytest.mark.parametrize("steps", ["last", "sum"])
+@pytest.mark.parametrize("arrival", [None, 2])
+@pytest.mark.parametrize("limited", [True, False])
+def test_models_objectives_and_constraints_may_write_into_what_they_are_given(
+    kinds: Any, steps: str, arrival: int | None, limited: bool
+) -> None:
+    near = [lambda z, a: z[..., 0].abs().sum(2), lambda z, a: (z.abs().amax((2, 3)) - 1) + a[:, :, 0, 0]]
+    found = []
+    for kind, wrap, objective in zip(kinds, (lambda f: f, Spoiler), (lambda f: f, Starting), strict=True):
+        constraints = [Penalty(wrap(near[0]), 0.3, "latents"), Rejection(wrap(near[1]), "latents")] * limited
+        own = objective(
+            WeightedSum([(1.0, LatentDistance("l1", steps)), (0.5, ActionPenalty((-1.0,) * 2, (1.0,) * 2))])
+        )
+        given = [tensor.clone() for tensor in (CONTEXT, GOAL, PAST)]
+        cost = LatentCost(kind(), own, *given, 500, constraints, correction=0.5, arrival=arrival)
+        for tensor in given:
+            tensor.fill_(torch.nan)  # whoever made them may use their memory again
+        found.append([cost.evaluate(CANDIDATES), cost.evaluate(CANDIDATES)])  # every iteration of a search
+    for mine, plain in zip(*found, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=0, atol=0)
+
+
+def test_a_model_read_between_its_steps_may_write_into_what_it_is_given() -> None:
+    found = []
+    for kind, objective in ((RobotStepAdder, LatentDistance()), (SpoilingRobotStepAdder, Starting(LatentDistance()))):
+        given = [CONTEXT[..., :1], GOAL[:, :1], PAST]
+        cost = LatentCost(kind(), objective, *given, correction=0.5, arrival=1.5)
+        found.append(torch.stack([cost(CANDIDATES), cost(CANDIDATES)]))
+    assert torch.equal(*found)
 
 
 def test_the_differentiable_cost_reaches_the_candidates_and_no_one_elses_gradients() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from wmplan.control.receding import Schedule
 from wmplan.models.base import WorldModel
 from wmplan.planning.combinations import start
+from wmplan.planning.cost import copies
 from wmplan.planning.distances import Objective
 
 MARGIN = 2.0
@@ -45,8 +46,8 @@ class Reach:
         if schedule.arrive_in is None:
             return None
         actions = _strongest_actions(model, schedule.min_horizon, goal)
-        ends = model.rollout(goal[:, None], actions)  # (B, 2 a, min_horizon, *latent)
-        measure = start(objective, goal, goal)
+        ends = model.rollout(goal[:, None].clone(), actions)  # (B, 2 a, min_horizon, *latent)
+        measure = start(objective, *copies(goal, goal))
         step, plan = (_distances(model, measure, ends[:, :, at], goal).amax(1) for at in (0, -1))
         return cls(step, plan)
 
@@ -111,7 +112,7 @@ def continued(
     """
     if reach is None:
         return list(approaches)
-    here, measure = context[:, -1], start(objective, goal, goal)
+    here, measure = context[:, -1], start(objective, *copies(goal, goal))
     left = _distances(model, measure, here[:, None], goal)[:, 0].tolist()
     moved = [False] * len(left)
     if past_actions is not None and any(one.elapsed for one in approaches):
@@ -132,7 +133,7 @@ def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tenso
         done: what was executed between them, (B, A).
     """
     actions = torch.cat([done[:, None, None], _strongest_actions(model, 1, before)], 1)
-    ends = model.rollout(before[:, None], actions)[:, :, -1]  # (B, 1 + 2 a, *latent)
+    ends = model.rollout(before[:, None].clone(), actions)[:, :, -1]  # (B, 1 + 2 a, *latent)
     off = _distances(model, measure, here[:, None], ends[:, 0])[:, 0]
     return off > MARGIN * _distances(model, measure, ends[:, 1:], before).amax(1)
 
@@ -140,7 +141,7 @@ def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tenso
 def _distances(model: WorldModel, measure: Objective, latents: Tensor, to: Tensor) -> Tensor:
     """How much more latents (B, S, *latent) cost than `to` (B, *latent) itself where that is the goal: (B, S)."""
     ends = torch.cat([latents, to[:, None]], 1)[:, :, None]
-    costs = measure(ends, to, ends.new_zeros(*ends.shape[:3], model.spec.block_dim))
+    costs = measure(ends, to.clone(), ends.new_zeros(*ends.shape[:3], model.spec.block_dim))
     return costs[:, :-1] - costs[:, -1:]
 
 

@@ -30,6 +30,10 @@ class Seen:
 def read_observation(observation: Observation, model: WorldModel, device: torch.device) -> tuple[Seen, bool]:
     """An observation as tensors with a batch axis, and whether it came with one.
 
+    They are in memory of their own, and the caller may use its arrays again: cameras and vectorised environments do,
+    and a frame may be encoded only later. Arrays may be views in any order, and read-only. Frames have to be uint8:
+    what numbers of another type mean (from 0 to 1, to 255, to 65535) would be a guess.
+
     Raises:
         ValueError: at a missing camera, a frame of the wrong size or type, or robot state that is not finite.
     """
@@ -45,12 +49,17 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
 
     frames, batched = {}, False
     for name in spec.cameras:
-        frame = torch.as_tensor(np.asarray(observation[name]))
-        batched = frame.ndim == 4
-        if frame.ndim not in (3, 4):
-            raise ValueError(f"{name} has shape {tuple(frame.shape)}, it has to be (H, W, 3) or (B, H, W, 3)")
-        frame = (frame if batched else frame[None])[:, None]  # (B, 1, H, W, 3)
-        model.check_frames(frame)
+        given = np.asarray(observation[name])
+        if given.dtype != np.uint8:
+            raise ValueError(f"{name} is {given.dtype}, it has to be uint8: RGB from 0 to 255")
+        if given.ndim not in (3, 4):
+            raise ValueError(f"{name} has shape {given.shape}, it has to be (H, W, 3) or (B, H, W, 3)")
+        batched = given.ndim == 4
+        frame = torch.from_numpy(np.array(given if batched else given[None], order="C"))[:, None]  # (B, 1, H, W, 3)
+        try:
+            model.check_frames(frame)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
         frames[name] = frame.to(device)
     batch = len(frames[spec.cameras[0]])
     if any(len(frame) != batch for frame in frames.values()):
@@ -58,17 +67,26 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
 
     proprio = None
     if spec.proprio_dim and observation.get("proprio") is not None:
-        proprio = torch.as_tensor(np.asarray(observation["proprio"], np.float32)).to(device)
+        proprio = _numbers("proprio", observation["proprio"]).to(device)
         proprio = (proprio if batched else proprio[None])[:, None]  # (B, 1, P)
         model.check_proprio(proprio, batch, 1)
     return Seen(frames if len(frames) > 1 else frames[spec.cameras[0]], proprio), batched
+
+
+def _numbers(name: str, given: Any) -> Tensor:
+    """Numbers of any type as float32, in memory of their own; what is too large for that is infinite."""
+    numbers = np.asarray(given)
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is {numbers.dtype}, it has to be an array of numbers")
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.array(numbers, np.float32, order="C"))
 
 
 def encode(model: WorldModel, seen: Seen) -> Tensor:
     """The latents (B, *latent), computed once."""
     if seen.latent is None:
         with torch.inference_mode():
-            seen.latent = model.encode(seen.frames, seen.proprio)[:, 0]
+            seen.latent = model.encode(seen.frames, None if seen.proprio is None else seen.proprio.clone())[:, 0]
     return seen.latent
 
 
@@ -102,7 +120,7 @@ class History:
 
     def add_action(self, actions: Tensor) -> None:
         """What the robots do next, of shape (B, a): the action that was sent, after all limits."""
-        self.executed.append(actions)
+        self.executed.append(actions.clone())
         self.awaits_action = False
 
     def context(self) -> tuple[Tensor, Tensor | None]:

@@ -101,8 +101,7 @@ class RecedingHorizon:
         """Whether this robot step needs a new plan."""
         if self.plan is None:
             return True
-        planned = self.plan.actions.shape[1] * self.action_block
-        return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, planned)
+        return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, self._followed.shape[1])
 
     def replan(self, cost: Cost, constraints: Sequence[Constraint] = (), horizon: int | None = None) -> Plan:
         """Search from here; the planner starts at its last plan, shifted by the time that passed.
@@ -114,15 +113,15 @@ class RecedingHorizon:
             horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
         elapsed = None if self.plan is None else self.since_plan
         self.plan = self.planner.plan(cost, horizon=horizon, elapsed=elapsed, constraints=constraints)
-        self.since_plan = 0
+        steps = self.plan.actions.reshape(len(self.plan.actions), -1, self.action_dim)  # (B, robot steps, a)
+        self._followed, self.since_plan = steps.clone(), 0  # its own: whoever reads the plan may scale it in place
         return self.plan
 
     def next_actions(self) -> Tensor:
         """The actions of this robot step, of shape (B, a); time then moves on."""
         if self.plan is None:
             raise RuntimeError("there is no plan yet: call replan() first")
-        batch = self.plan.actions.shape[0]
-        actions = self.plan.actions.reshape(batch, -1, self.action_dim)[:, self.since_plan]
+        actions = self._followed[:, self.since_plan]
         self.since_plan += 1
         self.elapsed += 1
         return actions

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wmplan.control.arrival import Approach, Reach, continued
 from wmplan.control.frame_history import FrameHistory, Moment, encode_together
-from wmplan.control.history import Seen, encode, read_observation
+from wmplan.control.history import encode, read_observation
 from wmplan.control.limits import Limits
 from wmplan.control.preset import planner_from, planning_settings
 from wmplan.control.receding import Schedule
@@ -173,7 +173,7 @@ class PlanningSession:
             raise ValueError(f"committed has {len(committed)} robot steps, a plan has {longest} and has to end later")
         if not self._history.frames:
             executed = executed[:0]
-        history = self._history.extended(_copy(seen), torch.from_numpy(executed).to(self.device))
+        history = self._history.extended(seen, torch.from_numpy(executed).to(self.device))
         approach = Approach() if self._approach is None else self._approach.later(len(executed))
         last = self._warm.shifted(len(executed), spec.action_dim)
         before = history.context(spec.action_block) if getattr(self.model, "error_scale", None) is not None else []
@@ -329,9 +329,3 @@ def _surprise(one: _Prepared) -> float | None:
     past = one.history.executed(steps, back=block)[None] if steps else None
     value = surprise(one.session.model, context, one.history.executed(block), one.context[-1].latent, past)
     return None if value is None else float(value[0])
-
-
-def _copy(seen: Seen) -> Seen:
-    """The same in memory of its own: the caller may use its arrays again before the frame is encoded."""
-    frames = seen.frames.clone() if isinstance(seen.frames, Tensor) else {k: v.clone() for k, v in seen.frames.items()}
-    return Seen(frames, None if seen.proprio is None else seen.proprio.clone())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from wmplan.models.base import WorldModel
+from wmplan.planning.cost import copies
 
 FLOOR = 1e-3
 """Smallest scale that a latent's entry is measured in, as a fraction of the mean over all."""
@@ -43,5 +44,5 @@ def surprise(
     if scale is None:
         return None
     with torch.inference_mode():
-        predicted = model.rollout(context, actions[:, None, None], past_actions)[:, 0, 0]  # (B, *latent)
+        predicted = model.rollout(*copies(context, actions[:, None, None], past_actions))[:, 0, 0]  # (B, *latent)
         return standardised_error(predicted - observed, scale)

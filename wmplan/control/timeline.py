@@ -58,7 +58,7 @@ class Timeline:
 
     def sent(self, action: Action) -> None:
         """The action was sent in the robot step before `next`; one step may get several."""
-        self._sent.setdefault(self.next - 1, []).append(action)
+        self._sent.setdefault(self.next - 1, []).append(action.copy())  # whoever sends it may scale it in place
 
     def begin(self, steps: int) -> int:
         """Another robot step begins, `steps` after the one before; in those skipped the robot went on as it was."""

@@ -106,8 +106,9 @@ class Planner(ABC):
         if not isinstance(config, self.config_class):
             raise ValueError(f"config is a {type(config).__name__}, it has to be a {self.config_class.__name__}")
         self.config, self.device = config, torch.device(device)
-        self.low = torch.as_tensor(low, dtype=torch.float32).to(self.device)
-        self.high = torch.as_tensor(high, dtype=torch.float32).to(self.device)
+        self.low, self.high = (  # in memory of their own
+            torch.as_tensor(bound, dtype=torch.float32).to(self.device, copy=True) for bound in (low, high)
+        )
         if self.low.ndim != 1 or self.low.shape != self.high.shape or not len(self.low):
             raise ValueError(
                 f"low and high have shapes {tuple(self.low.shape)} and {tuple(self.high.shape)}, they have to be (A,)"
@@ -254,7 +255,7 @@ class Planner(ABC):
         }
         if deadline_ms is not None:
             diagnostics["overrun_ms"] = max(0.0, spent - deadline_ms)
-        return Plan(actions, judge.best_cost, diagnostics)
+        return Plan(actions.clone(), judge.best_cost, diagnostics)  # the next search starts from the actions
 
     def _require_memory(self, batch: int, horizon: int) -> None:
         require_memory(self.config, batch, horizon, self.action_block, self.action_dim, self.device)

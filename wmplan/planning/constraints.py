@@ -121,7 +121,7 @@ def apply(
 ) -> tuple[Tensor, Tensor | None]:
     """Costs (B, S) with penalties added, and by how much hard constraints are broken (B, S); None without any."""
     for constraint in constraints:
-        value = constraint.function(*arguments)
+        value = constraint.function(*(argument.clone() for argument in arguments))  # it may write into them
         if value.shape != costs.shape:
             raise ValueError(
                 f"a constraint's function gave shape {tuple(value.shape)}, it has to be (B, S) = {tuple(costs.shape)}"

@@ -28,6 +28,15 @@ def memory_bound(device: torch.device) -> int:
     return available_memory() // 4
 
 
+def copies(*tensors: Tensor | None) -> list[Any]:
+    """The same in memory of their own, for a function that is not ours.
+
+    A model that normalises its actions in place, or an objective its latents, would else change the plans that are
+    searched, or what the next iteration starts from.
+    """
+    return [None if tensor is None else tensor.clone() for tensor in tensors]
+
+
 @torch.no_grad()
 def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Tensor:
     """The newest frame's latent less what the frames before it predict, (B, *latent), within three usual deviations.
@@ -37,7 +46,8 @@ def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Te
         past_actions: executed between the context's frames, (B, T - 1, A).
     """
     before = past_actions[:, :-1] if past_actions.shape[1] > 1 else None
-    error = context[:, -1] - model.rollout(context[:, :-1], past_actions[:, None, -1:], before)[:, 0, 0]
+    predicted = model.rollout(*copies(context[:, :-1], past_actions[:, None, -1:], before))[:, 0, 0]
+    error = context[:, -1] - predicted
     usual = getattr(model, "error_scale", None)
     return error if usual is None else error.clamp(-3 * usual, 3 * usual)
 
@@ -102,13 +112,14 @@ class LatentCost:
             raise ValueError(f"arrival is {arrival}, it has to be a model step, at least {soonest:g}")
         if any(constraint.on != "latents" for constraint in constraints):
             raise ValueError("a constraint on actions was given to LatentCost: give it to plan()")
-        self.model, self.context, self.goal, self.past_actions = model, context, goal, past_actions
+        self.model = model
+        self.context, self.goal, self.past_actions = copies(context, goal, past_actions)
         self.constraints = tuple(constraints)
         self.offset: Tensor | None = None  # (B, 1, 1, *latent), added to what is predicted
         if correction and past_actions is not None:
             self.offset = correction * newest_error(model, context, past_actions)[:, None, None]
         with torch.no_grad():
-            self.objective = start(objective, context[:, -1], goal)
+            self.objective = start(objective, *copies(context[:, -1], goal))
         self.between = between
         self.earliest: int | None = None  # in model steps, or in robot steps where it may lie between these
         if arrival is not None and self.objective.last_only:
@@ -127,12 +138,12 @@ class LatentCost:
 
     def predict(self, candidates: Tensor) -> Tensor:
         """Predicted latents (B, S, H, *latent), or (B, S, 1, *latent) where only the last are read."""
-        last: Any = getattr(self.model, "rollout_last", None)
+        given, last = copies(self.context, candidates, self.past_actions), getattr(self.model, "rollout_last", None)
         ends_on_arrival = self.between or self.earliest is None or self.earliest >= candidates.shape[2]
         if self.last_only and last is not None and ends_on_arrival:
-            predicted = last(self.context, candidates, self.past_actions)
+            predicted = last(*given)
         else:
-            predicted = self.model.rollout(self.context, candidates, self.past_actions)
+            predicted = self.model.rollout(*given)
         return predicted if self.offset is None else predicted + self.offset
 
     def evaluate(self, candidates: Tensor, differentiable: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -143,10 +154,10 @@ class LatentCost:
                 if self.between and self.earliest is not None:
                     parts.append(self.kept(part))
                     continue
-                predicted = self.predict(part)
-                costs = self.objective(predicted, self.goal, part)
-                for end in range(self.earliest or part.shape[2], part.shape[2]):
-                    kept = self.objective(predicted[:, :, :end], self.goal, part[:, :, :end])
+                predicted, horizon = self.predict(part), part.shape[2]
+                costs = self.judge(predicted, part)
+                for end in range(self.earliest or horizon, horizon):
+                    kept = self.judge(predicted[:, :, :end], part[:, :, :end])
                     costs = costs + torch.where(self.arrival <= end, kept, 0.0)
                 costs, violation = apply(self.constraints, costs, predicted, part)
                 parts.append(costs)
@@ -155,19 +166,30 @@ class LatentCost:
             costs = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             return costs, torch.cat(broken, dim=1) if broken else None
 
+    def judge(self, predicted: Tensor, candidates: Tensor) -> Tensor:
+        """Costs (B, S) of predicted latents (B, S, H, *latent) of candidates (B, S, H, A).
+
+        Latents are large, and copied only where constraints read them, too: what is judged at one arrival is not read
+        at another.
+        """
+        if self.earliest is not None:
+            predicted = predicted[:, :, -1:]
+        own = predicted.clone() if self.constraints else predicted
+        return self.objective(own, *copies(self.goal, candidates))
+
     def kept(self, candidates: Tensor) -> Tensor:
         """Costs (B, S) as a mean over the robot steps from each row's arrival to the end of the candidates."""
         assert self.earliest is not None
         end = candidates.shape[2] * self.model.spec.action_block
         steps = range(min(self.earliest, end), end + 1)
         read: Any = self.model.rollout_at  # type: ignore[union-attr, operator]
-        predicted = read(self.context, candidates, self.past_actions, steps)  # (B, S, len(steps), *latent)
+        predicted = read(*copies(self.context, candidates, self.past_actions), steps)  # (B, S, len(steps), *latent)
         if self.offset is not None:
             predicted = predicted + self.offset
         total, count = torch.zeros_like(candidates[:, :, 0, 0]), torch.zeros_like(self.arrival)
         for index, step in enumerate(steps):
             counts = self.arrival.clamp(max=end) <= step  # (B, 1)
-            costs = self.objective(predicted[:, :, index : index + 1], self.goal, candidates)
+            costs = self.judge(predicted[:, :, index : index + 1], candidates)
             total, count = total + torch.where(counts, costs, 0.0), count + counts
         return total / count
 

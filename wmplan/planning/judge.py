@@ -107,15 +107,14 @@ class Judge:
         """Finite-or-inf costs and violations, (B, S) each."""
         begun = time.perf_counter()
         violation = None
+        given = actions.clone()  # a cost may write into it, and the search goes on from the actions
         if hasattr(self.cost, "evaluate"):
-            costs, violation = self.cost.evaluate(actions, differentiable=torch.is_grad_enabled())
+            costs, violation = self.cost.evaluate(given, differentiable=torch.is_grad_enabled())
         else:
-            costs = self.cost(actions)
+            costs = self.cost(given)
         if not isinstance(costs, Tensor) or costs.shape != actions.shape[:2]:
-            given = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
-            raise ValueError(
-                f"the cost gave {given}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)"
-            )
+            what = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
+            raise ValueError(f"the cost gave {what}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)")
         if costs.is_complex():
             raise ValueError("the cost gave complex numbers, they have to be real")
         costs = as_floats(costs, actions.device)
