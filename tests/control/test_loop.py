@@ -244,6 +244,17 @@ def test_a_plan_for_an_earlier_goal_is_never_followed(simulate: Any, answer: Any
     assert asked > 5 and set(sim.states[40:]) == {"FOLLOW"}
 
 
+def test_another_goal_may_be_of_another_camera(simulate: Any) -> None:
+    sim = simulate(config=PLAIN)
+    sim.reset()
+    for _ in range(5):
+        sim.tick()
+    sim.loop.set_goal({"wrist": np.ones((2, 2, 3), np.uint8)}, sim.now)
+    for number in range(5):
+        sim.tick({"wrist": np.full((2, 2, 3), number, np.uint8), "proprio": np.zeros(2)})
+    assert sim.loop.statistics.counter("rejected") == 0 and sim.states[-1] == "FOLLOW"
+
+
 def test_reset_during_planning_drops_the_plan_and_the_past(simulate: Any, answer: Any) -> None:
     sim = simulate(config=PLAIN, answer=lambda now: answer(0.25))
     sim.reset(seed=1)

@@ -32,7 +32,7 @@ def test_causes_are_told_in_the_order_of_the_path() -> None:
         ({"age": -1e9}, "(clock): captured 1e+09 s in the future"),
         ({"observation": {"pixels": FRAME / 255}}, "(shape): 'pixels' is float64"),
         ({"observation": {"pixels": FRAME[:2]}}, "(shape)"),
-        ({"observation": {"camera": FRAME}}, "(missing): it has no 'pixels'"),
+        ({"observation": {"camera": FRAME}}, "(missing): it has no 'pixels', only 'camera'"),
         ({"observation": {"pixels": FRAME, "proprio": [np.nan]}}, "(non_finite)"),
         ({"age": 52000.0}, "(stale): captured 5.2e+04 s ago, max_age is 0.5; is captured_at of"),
         ({"observation": None}, "(missing): there is none"),
@@ -132,7 +132,19 @@ def test_leaving_a_plan_is_a_warning(simulate: Any, answer: Any, caplog: Any) ->
         for _ in range(40):
             sim.tick()
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [("INFO", "HOLD -> FOLLOW"), ("WARNING", "FOLLOW -> HOLD: the plan has ended")]
+    words = "FOLLOW -> HOLD: the plan has ended; the planner has been at work for 2.0 s"
+    assert told == [("INFO", "HOLD -> FOLLOW"), ("WARNING", words)]
+
+
+def test_a_planner_that_is_slow_is_the_reason(simulate: Any, answer: Any) -> None:
+    sim = simulate(config=replace(PLAIN, hold_seconds=1.0), answer=lambda now: answer(0.03 if now < 1 else 4.05))
+    sim.reset()
+    for _ in range(35):
+        sim.tick()
+    assert sim.loop.state == "HOLD" and "the planner has been at work for 2.4 s" in sim.loop.reason
+    for _ in range(10):
+        sim.tick()
+    assert sim.loop.state == "SAFE_STOP" and sim.loop.reason.startswith("hold_too_long: the planner has been at work")
 
 
 def test_times_of_another_clock_are_named(simulate: Any) -> None:

@@ -34,6 +34,7 @@ LONGEST_GAP = 100
 """Robot steps without a plan after which what the planner knows of the past is dropped."""
 MOVING = 0.1  # of half an action's range: the robot then has to look different after a while
 FASTEST = 1e6  # control ticks in a second, and seconds of the longest robot step
+LONG_WORK = 1.0  # seconds of a planner's job that are told
 SAID_EVERY = 10.0  # seconds at least between two warnings of refused observations
 
 
@@ -82,7 +83,7 @@ class ControlLoop:
         self.state: State = "HOLD"
         self.reason: str | None = None
         self.has_goal = False
-        self.working = False  # whether the planner is at a job
+        self._work_began: float | None = None  # when the planner began the job that it is at
         self._why = Reason("there is no goal yet")
         self._moving = np.maximum(MOVING * self.gate.span / 2, self.gate.slack)
         self._commands: deque[Command] = deque()
@@ -227,6 +228,8 @@ class ControlLoop:
                     self.statistics.count("early")
                     self._tell()
                     return self.gate.last[0].copy()
+            at_work = 0.0 if self._work_began is None else now - self._work_began
+            self._why.work = f"the planner has been at work for {at_work:.1f} s" if at_work >= LONG_WORK else None
             before = self.gate.violations.copy()
             planned = self.timeline.planned(self.timeline.next - 1)
             if planned is not None and self.config.follow_seconds is not None:
@@ -269,6 +272,8 @@ class ControlLoop:
             self._hold_since = now
         patience = self.config.hold_seconds if self._has_plan else self.config.first_seconds
         if self.has_goal and now - self._hold_since >= patience:
+            if not self._has_plan:
+                self._why.work = None  # the label says so
             label = "hold_too_long" if self._has_plan else "no_first_plan"
             self.stop(label, now, "; ".join(self._why.causes()) or None)
 
@@ -310,6 +315,11 @@ class ControlLoop:
         return self._has_plan
 
     @property
+    def working(self) -> bool:
+        """Whether the planner is at a job."""
+        return self._work_began is not None
+
+    @property
     def awaits_plan(self) -> bool:
         """Whether the planner has something to do, or does it."""
         has_frame = self._mailbox is not None and self.state != "SAFE_STOP"
@@ -332,7 +342,7 @@ class ControlLoop:
         with self.lock:
             if not self.has_job(now):
                 return None
-            self.working = True
+            self._work_began = now
             if self._commands:
                 return self._commands[0]
             assert self._mailbox is not None
@@ -369,7 +379,7 @@ class ControlLoop:
     def told(self, command: Command) -> None:
         """The planner took a command."""
         with self.lock:
-            self.working, self._why.goal = False, None
+            self._work_began, self._why.goal = None, None
             if self._commands and self._commands[0] is command:
                 self._commands.popleft()
             self._tell()
@@ -388,7 +398,7 @@ class ControlLoop:
     def _deliver(self, job: PlanJob, plan: CheckedPlan | BaseException, now: float) -> None:
         refused = f"the newest plan was refused: {plan}" if isinstance(plan, BaseException) else None
         with self.lock:
-            self.working = False
+            self._work_began = None
             if job.life == self._life:
                 self._anchor = job.frame.step
                 self.timeline.forget_before(self._anchor)
@@ -460,7 +470,7 @@ class ControlLoop:
         """The planner raised: it is counted and told, and tried again, a command after a pause."""
         told = described(error)
         with self.lock:
-            self.working = False
+            self._work_began = None
             self.statistics.error(error)
             if isinstance(job, Command):
                 self._retry_at = now + self.config.retry_seconds

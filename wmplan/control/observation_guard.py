@@ -113,7 +113,10 @@ class ObservationGuard:
     def _frame(self, given: Mapping[Any, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         value, frame = _read(given, name, _array)
         if value is None:
-            raise ObservationRefusedError("missing", f"it has no {name!r}")
+            there = (
+                f", only {', '.join(repr(key) for key in islice(given, 5))}" if type(given) is dict and given else ""
+            )
+            raise ObservationRefusedError("missing", f"it has no {name!r}{there}"[:200])
         if frame is None or frame.shape != shape or frame.dtype != np.uint8:
             found = f"a {type(value).__name__}" if frame is None else f"{frame.dtype} of shape {frame.shape}"
             words = f"{name!r} is {found}, it has to be uint8 of shape {shape}, as in the goal"
@@ -156,7 +159,8 @@ class ObservationGuard:
         return at
 
     def _check_repeated(self, frames: Mapping[str, NDArray[np.uint8]], moves: bool) -> None:
-        if self._frames and all(np.array_equal(frame, self._frames[name]) for name, frame in frames.items()):
+        same = self._frames.keys() == frames.keys() and bool(frames)  # another goal may have other cameras
+        if same and all(np.array_equal(frame, self._frames[name]) for name, frame in frames.items()):
             self._repeats += int(moves)
         else:
             self._repeats = 0

@@ -14,6 +14,7 @@ class Reason:
         observation: why the newest observation was refused.
         goal: why the planner did not take the goal or the reset.
         plan: why the newest plan was refused, or what the planner raised instead.
+        work: that the planner has been at one job for long.
         rate: that act() is called at another rate than was told.
     """
 
@@ -21,11 +22,12 @@ class Reason:
     observation: str | None = None
     goal: str | None = None
     plan: str | None = None
+    work: str | None = None
     rate: str | None = None
 
     def causes(self) -> list[str]:
         """What may have led to the lack of a plan, in the order of its path."""
-        return [cause for cause in (self.rate, self.observation, self.goal, self.plan) if cause is not None]
+        return [cause for cause in (self.rate, self.observation, self.goal, self.plan, self.work) if cause is not None]
 
     def __str__(self) -> str:
         return "; ".join([*([] if self.state is None else [self.state]), *self.causes()])

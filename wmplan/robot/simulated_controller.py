@@ -98,7 +98,6 @@ class SimulatedController:
             job = self.loop.next_job(self.clock())
             if job is None:
                 return
-            self.loop.working = True
             self.call.elapsed = 0.0
             finish = self._do(job)
             if self.call.elapsed > 0:
@@ -106,11 +105,9 @@ class SimulatedController:
                 self.clock.at(self._ends, partial(self._finish, finish))
                 self.call.elapsed = 0.0
                 return
-            self.loop.working = False
             finish()
 
     def _finish(self, finish: Callable[[], None]) -> None:
-        self.loop.working = False
         finish()
         self._work()
 
