@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import wmplan
-from wmplan.models.checkpoint import CheckpointError
+from wmplan.models.errors import CheckpointError
 from wmplan.models.loading import SHIPPED, resolve, sha256
 
 
