@@ -33,6 +33,9 @@ def way_to_rest(action: Array, change: Array, largest: Array | None, acceleratio
     side = np.where(action != 0, np.sign(action), np.sign(change))
     first, slope = side * action, side * change  # first is at least zero
     too_fast = slope + acceleration < -fastest(first, acceleration)
+    if not too_fast.any():
+        end = side * (first + _rest(first, slope, largest, acceleration))
+        return end, end
     steps = np.where(too_fast, _steps_to_zero(first, slope, acceleration), 0.0)
     turn = first + _ramp(first, slope, acceleration, np.maximum(steps - 1, 0.0))
     crossed = first + _ramp(first, slope, acceleration, steps)
