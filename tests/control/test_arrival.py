@@ -181,10 +181,17 @@ class Robot:
     Args:
         act: from an observation to the robot step's action.
         lengths: model steps of the plans so far, which the loop fills.
+        aim_again: sets the same goal once more.
     """
 
-    def __init__(self, act: Callable[[dict[str, np.ndarray]], np.ndarray], lengths: list[int]) -> None:
+    def __init__(
+        self,
+        act: Callable[[dict[str, np.ndarray]], np.ndarray],
+        lengths: list[int],
+        aim_again: Callable[[], Any] = lambda: None,
+    ) -> None:
         self.act, self.lengths, self.place = act, lengths, np.zeros(2, np.float32)
+        self.aim_again = aim_again
 
     def run(self, steps: int) -> list[int]:
         """The lengths of the plans made in so many robot steps."""
@@ -209,10 +216,10 @@ def controller() -> Iterator[Robot]:
             lengths.append(pilot.last_plan.actions.shape[1])
         return action
 
-    yield Robot(act, lengths)
+    yield Robot(act, lengths, lambda: pilot.reset(observation(GOAL), seeds=0))
 
 
-def by_chunks(ask: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Robot:
+def by_chunks(ask: Callable[[dict[str, np.ndarray]], np.ndarray], aim_again: Callable[[], Any]) -> Robot:
     """A robot whose client asks for a plan, follows BLOCK steps of it and says nothing else."""
     lengths: list[int] = []
     chunk: list[np.ndarray] = []
@@ -224,7 +231,7 @@ def by_chunks(ask: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Robot:
             chunk.extend(plan[:BLOCK])
         return chunk.pop(0)
 
-    return Robot(act, lengths)
+    return Robot(act, lengths, aim_again)
 
 
 def make_session() -> PlanningSession:
@@ -235,7 +242,7 @@ def make_session() -> PlanningSession:
 def session() -> Iterator[Robot]:
     own = make_session()
     own.set_goal(observation(GOAL))
-    yield by_chunks(lambda seen: own.plan(PlanRequest(seen)).actions)
+    yield by_chunks(lambda seen: own.plan(PlanRequest(seen)).actions, lambda: own.set_goal(observation(GOAL)))
 
 
 @contextmanager
@@ -246,7 +253,8 @@ def served(sent_along: bool) -> Iterator[Robot]:
     own = PolicyServer(metadata, shapes, make_session, plan_batch, ServerConfig(port=0), observation(GOAL))
     more = {"goal": observation(GOAL)["pixels"]} if sent_along else {}
     with running(own) as server, PolicyClient(f"ws://127.0.0.1:{server.port}", timeout=60.0) as client:
-        yield by_chunks(lambda seen: np.array(client.infer({**seen, **more})["actions"]))
+        aim_again = (lambda: client.reset(0)) if sent_along else (lambda: client.set_goal(observation(GOAL)))
+        yield by_chunks(lambda seen: np.array(client.infer({**seen, **more})["actions"]), aim_again)
 
 
 class Told:
@@ -276,7 +284,7 @@ def realtime() -> Iterator[Robot]:
         clock.sleep_until(clock() + 0.1)
         return loop.act(seen, clock())
 
-    yield Robot(act, lengths)
+    yield Robot(act, lengths, lambda: loop.reset(observation(GOAL), 0))
 
 
 LOOPS = {
@@ -299,6 +307,13 @@ def test_a_robot_at_its_goal_is_held_there_by_short_plans(robot: Robot) -> None:
     assert robot.run(ARRIVE_IN) == SHRINKING and robot.off < 0.05
     for _ in range(6):
         assert robot.run(ARRIVE_IN) == [1] * 5 and robot.off < 0.05
+
+
+def test_a_goal_that_is_set_again_counts_anew_though_it_is_the_same(robot: Robot) -> None:
+    for after in (10, 40):
+        robot.run(after)
+        robot.aim_again()
+        assert robot.run(ARRIVE_IN + BLOCK) == [*SHRINKING, 1] and robot.off < 0.05
 
 
 @pytest.mark.parametrize("after", [10, 20, 30, 75])
@@ -357,7 +372,7 @@ def test_robots_of_a_batch_keep_to_their_goals_while_another_sets_out_again() ->
 def test_without_a_past_to_compare_with_a_missed_goal_is_still_noticed() -> None:
     own = PlanningSession(PointWorld(history=1), PLANNER, OBJECTIVE, SCHEDULE)
     own.set_goal(observation(GOAL))
-    robot = by_chunks(lambda seen: own.plan(PlanRequest(seen)).actions)
+    robot = by_chunks(lambda seen: own.plan(PlanRequest(seen)).actions, lambda: None)
     robot.run(ARRIVE_IN + 2 * BLOCK)
     robot.place = np.float32([-0.8, 0.9])
     assert robot.run(ARRIVE_IN) == SHRINKING and robot.off < 0.1

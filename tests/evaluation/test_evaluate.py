@@ -134,6 +134,8 @@ def test_a_run_is_continued_and_extended_without_playing_again(model: Any, tmp_p
 
     def note(record: dict[str, Any]) -> None:
         played.append((record["row"], record["planner_seed"], record["instance"]))
+        record["rules"].clear()  # what it is told is its own
+        record.clear()
 
     evaluate(model, TASK, tmp_path, rows=["replay"], on_episode=note, **{**settings, "episodes": 2})
     assert len(played) == 2

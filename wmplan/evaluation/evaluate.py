@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -117,7 +118,7 @@ def evaluate(
             for record in run_units(setup, instances, left, used) if left else ():
                 journal.append(record)
                 if on_episode is not None:
-                    on_episode(record)
+                    on_episode(copy.deepcopy(record))  # whoever is told may change it
                 bar.update()
         records = [journal.records[unit.row, unit.planner_seed, unit.instance] for unit in units]
 
