@@ -25,6 +25,22 @@ def test_results() -> None:
     assert "7 held-out instances, seed 3" in lines[-1]
 
 
+def test_results_say_how_soon_the_planner_succeeds() -> None:
+    rule = {
+        "success": 0.9,
+        "success_ci95": [0.8, 0.95],
+        "success_at_end": 0.5,
+        "success_by": {"25": 0.4, "50": 0.9},
+        "median_steps": 26.5,
+    }
+    row = {"rules": {"public": rule}, "gap_closed": 0.25, "plan_ms": {"p50": 31.4}}
+    result = {"rows": {"planner": row}, "episodes": 7, "seed": 3, "protocol": {"offset": 25, "budget": 50}}
+    said = "planner, public: 40 % by step 25, 90 % by step 50; half of its successes by step 26"
+    assert said in results_table(result).splitlines()
+    rule["median_steps"] = None  # it never succeeded
+    assert len(results_table(result).splitlines()) == 3
+
+
 def test_tasks_are_described_from_their_environments() -> None:
     text = list_tasks()
     push, arm = text[text.index("pusht  (") :], text[: text.index("pusht  (")]

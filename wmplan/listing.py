@@ -47,7 +47,18 @@ def results_table(result: Mapping[str, Any]) -> str:
         f"{result['episodes']} held-out instances, seed {result['seed']}: goal {protocol['offset']} robot steps ahead, "
         f"{protocol['budget']} steps to get there; success in % with its 95 % interval"
     )
-    return f"{table(head, rows)}\n{said}"
+    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), said])
+
+
+def _in_time(row: Mapping[str, Any] | None) -> list[str]:
+    """How soon the planner succeeds, by the first rule; nothing of results that do not say it."""
+    if row is None:
+        return []
+    rule, figures = next(iter(row["rules"].items()))
+    if figures.get("median_steps") is None:
+        return []
+    shares = ", ".join(f"{_percent(share)} % by step {end}" for end, share in figures["success_by"].items())
+    return [f"planner, {rule}: {shares}; half of its successes by step {figures['median_steps']:.0f}"]
 
 
 def list_models() -> str:

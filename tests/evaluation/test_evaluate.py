@@ -101,6 +101,7 @@ def test_figures_of_a_row_are_those_of_its_episodes(finished: tuple[Path, dict[s
         assert row["success"] == pytest.approx(np.mean([one["success"] for one in own]))
         assert row["gap_closed"] == pytest.approx(np.mean([one["gap_closed"] for one in own]))
         assert row["env_steps"] == 16 * len(own)
+        assert row["rules"]["public"]["success_by"]["16"] == row["success"]
     env.close()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wmplan.errors import UserError
-from wmplan.evaluation.results import load_results, write_results
+from wmplan.evaluation.results import load_results, times_to_goal, write_results
 
 RESULT: dict[str, Any] = {
     "schema": 1,
@@ -53,3 +53,14 @@ def test_what_is_no_result_is_one_line(content: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(UserError, match=r"results\.json"):
         load_results(tmp_path)
+
+
+def test_successes_are_counted_by_deadline() -> None:
+    found = times_to_goal([25, 26, None, 1, 50, None, 40, 41], 50)
+    assert found["success_by"] == {"25": 2 / 8, "30": 3 / 8, "40": 4 / 8, "50": 6 / 8}
+    assert found["median_steps"] == 33.0  # of 1, 25, 26, 40, 41, 50
+    assert times_to_goal([None, None], 10) == {
+        "success_by": {"5": 0.0, "6": 0.0, "8": 0.0, "10": 0.0},
+        "median_steps": None,
+    }
+    assert list(times_to_goal([1], 1)["success_by"]) == ["1"]

@@ -135,7 +135,7 @@ def evaluate(
         "date": date(),
         "machine": machine(used),
         "versions": versions(),
-        "rows": {row: aggregate([one for one in records if one["row"] == row]) for row in chosen},
+        "rows": {row: aggregate([one for one in records if one["row"] == row], protocol.budget) for row in chosen},
         "per_episode": sorted(records, key=lambda one: (chosen.index(one["row"]), *key(one)[1:])),
     }
     write_results(folder / "results.json", result)

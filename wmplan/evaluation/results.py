@@ -16,9 +16,15 @@ from wmplan.errors import UserError
 from wmplan.evaluation.journal import Record
 from wmplan.evaluation.statistics import PairedTest, effective_trials, mcnemar, percentiles, wilson
 
+DEADLINES = (0.5, 0.6, 0.8, 1.0)  # shares of the budget by which successes are counted
 
-def aggregate(records: Sequence[Record]) -> dict[str, Any]:
-    """The figures of one row from its records, every instance under every stream."""
+
+def aggregate(records: Sequence[Record], budget: int) -> dict[str, Any]:
+    """The figures of one row from its records, every instance under every stream.
+
+    Args:
+        budget: robot steps that each episode had.
+    """
     streams = sorted({one["planner_seed"] for one in records})
     success, at_end = _table(records, "success"), _table(records, "success_at_end")
     by_rule = {rule: [{**one, **one["rules"][rule]} for one in records] for rule in records[0]["rules"]}
@@ -31,7 +37,11 @@ def aggregate(records: Sequence[Record]) -> dict[str, Any]:
         "plan_ms": percentiles([ms for one in records for ms in one["plan_ms"]]),
         "env_steps": sum(one["env_steps"] for one in records),
         "rules": {
-            rule: {**_rate("success", _table(own, "success")), **_rate("success_at_end", _table(own, "success_at_end"))}
+            rule: {
+                **_rate("success", _table(own, "success")),
+                **_rate("success_at_end", _table(own, "success_at_end")),
+                **times_to_goal([one["success_step"] for one in own], budget),
+            }
             for rule, own in by_rule.items()
         },
         "streams": [
@@ -42,6 +52,24 @@ def aggregate(records: Sequence[Record]) -> dict[str, Any]:
             }
             for column, stream in enumerate(streams)
         ],
+    }
+
+
+def times_to_goal(steps: Sequence[int | None], budget: int) -> dict[str, Any]:
+    """Success by deadline, and the median time of the successes.
+
+    Args:
+        steps: robot steps after which each episode first succeeded; None for never.
+        budget: robot steps that each had.
+
+    Returns:
+        `success_by`: share that succeeded within some numbers of robot steps; `median_steps`: None without a success.
+    """
+    reached = [step for step in steps if step is not None]
+    deadlines = sorted({max(1, round(share * budget)) for share in DEADLINES})
+    return {
+        "success_by": {str(end): sum(step <= end for step in reached) / len(steps) for end in deadlines},
+        "median_steps": float(np.median(reached)) if reached else None,
     }
 
 
