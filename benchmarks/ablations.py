@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import wmplan
-from wmplan.durable import write_durably, write_json
+from wmplan.atomic_io import write_durably, write_json
 from wmplan.evaluation import compare
 from wmplan.models import WorldModel, save
 from wmplan.settings.compose import compose

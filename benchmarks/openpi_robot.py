@@ -21,11 +21,11 @@ from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from realtime import serving
 from tqdm import tqdm
 
-from wmplan.durable import write_json
+from wmplan.atomic_io import write_json
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances
+from wmplan.evaluation.intervals import mcnemar, wilson
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.statistics import mcnemar, wilson
 from wmplan.evaluation.worker import Unit, unit_seed
 
 

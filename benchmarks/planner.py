@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import wmplan
+from wmplan.atomic_io import write_durably, write_json
 from wmplan.bench.machine import machine
 from wmplan.bench.measure import count_flops, matmul_gflops, percentiles
 from wmplan.bench.models import LEWM, make_model
 from wmplan.bench.plain import plain_cem
 from wmplan.bench.problem import Problem, make_problem
 from wmplan.bench.run import planner_overhead
-from wmplan.control.preset import make_controller
-from wmplan.durable import write_durably, write_json
-from wmplan.planning.make import make_planner
+from wmplan.control.make import make_controller
+from wmplan.planning.registry import make_planner
 from wmplan.settings.compose import compose
 
 Run = Callable[[], object]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from wmplan.bench.plain import MaskedMemory
-from wmplan.models.public.lewm import LeWM
-from wmplan.models.public.pose import integrate
-from wmplan.models.public.vjepa2_ac import VJepa2AC
+from wmplan.models.released.lewm import LeWM
+from wmplan.models.released.pose import integrate
+from wmplan.models.released.vjepa2_ac import VJepa2AC
 
 LEWM = {
     "image_size": 224,

@@ -26,12 +26,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wmplan.control.realtime_config import RealtimeConfig
+from wmplan.control.realtime.config import RealtimeConfig
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.listing import table
-from wmplan.robot.camera import CameraConfig
-from wmplan.robot.config import RobotConfig
-from wmplan.robot.run import run_robot, settings_of
+from wmplan.robot_sim.camera import CameraConfig
+from wmplan.robot_sim.config import RobotConfig
+from wmplan.robot_sim.run import run_robot, settings_of
 from wmplan.settings.compose import compose
 
 MISSED = 0.01  # of the deadlines, at most

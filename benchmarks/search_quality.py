@@ -27,11 +27,11 @@ import wmplan
 from wmplan.control import make_controller
 from wmplan.control.controller import Controller
 from wmplan.data.registered import make_environment
-from wmplan.evaluation.episodes import play
 from wmplan.evaluation.instances import generate_instances
+from wmplan.evaluation.policies import PlannerRow
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.rows import PlannerRow
-from wmplan.planning.base import Cost, Plan, Planner
+from wmplan.evaluation.rollout import play
+from wmplan.planning.planner import Cost, Plan, Planner
 from wmplan.settings.compose import compose
 
 SMALL = "planner=realtime planner.num_samples=32 planner.num_iterations=9 planner.num_elites=4 planner.decay=1"

@@ -20,8 +20,8 @@ from threading import Barrier
 
 import numpy as np
 
-from wmplan.control.client import PolicyClient
-from wmplan.control.request import PlanRequest
+from wmplan.control.backend import PlanRequest
+from wmplan.serving.client import PolicyClient
 
 REQUIRED = 2.0
 WARM_UP = 3  # plans of every session before the clock runs

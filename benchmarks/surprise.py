@@ -18,8 +18,8 @@ from typing import Any
 import gymnasium
 from tqdm import tqdm
 
-from wmplan.control.preset import make_controller
-from wmplan.durable import write_json
+from wmplan.atomic_io import write_json
+from wmplan.control.make import make_controller
 from wmplan.evaluation.disturbances import DISTURBANCES, Disturbance
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.headless import cannot_draw
+from wmplan.gl_backend import cannot_draw
 
 try:
     import mujoco

@@ -86,7 +86,7 @@ def test_a_disk_that_refuses_gets_one_line_and_the_old_file_stays(
     def refuse(descriptor: int) -> None:
         raise OSError(number, "so it is")
 
-    monkeypatch.setattr("wmplan.durable.os.fsync", refuse)
+    monkeypatch.setattr("wmplan.atomic_io.os.fsync", refuse)
     with pytest.raises(UserError, match=f"file could not be written: so it is; .*{says}"):
         write_checked(path, lambda file: file.write(b"new"), MADE_FROM)
     assert check(path) == MADE_FROM and path.read_bytes().startswith(b"old")

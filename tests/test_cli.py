@@ -324,10 +324,10 @@ def test_defaults_are_those_of_the_code() -> None:
     import inspect
 
     from wmplan.data.collect import CollectConfig
-    from wmplan.evaluation.diagnose import DiagnoseConfig
+    from wmplan.diagnosis.diagnose import DiagnoseConfig
     from wmplan.evaluation.evaluate import evaluate
     from wmplan.evaluation.protocol import Protocol
-    from wmplan.models.public.importer import ImportOptions
+    from wmplan.models.released.importer import ImportOptions
     from wmplan.settings.build import build
 
     settings = compose("collect", ["out=x", "task=pusht"])

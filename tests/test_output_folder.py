@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from wmplan import cli
+from wmplan.demo import run_demo
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate
-from wmplan.evaluation.demo import run_demo
 from wmplan.evaluation.journal import Journal, encode
 from wmplan.output_folder import check_folder, make_folder
-from wmplan.robot.config import RobotConfig
-from wmplan.robot.run import check_results_folder, run_robot, settings_of
+from wmplan.robot_sim.config import RobotConfig
+from wmplan.robot_sim.run import check_results_folder, run_robot, settings_of
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from wmplan import deprecated
+
 if TYPE_CHECKING:
     from wmplan import control, data, evaluation, models, planning, training
     from wmplan.control import Controller, Limits
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from wmplan.planning import Plan, Planner
 
 __version__ = "0.1.0"
+
+deprecated.install()
 
 __all__ = [
     "Controller",

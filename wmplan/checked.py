@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wmplan.durable import write_durably, write_json
+from wmplan.atomic_io import write_durably, write_json
 from wmplan.errors import UserError
 
 LENGTH = 9  # bytes at the end: eight digits and a newline

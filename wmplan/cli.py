@@ -14,7 +14,7 @@ from typing import Any
 import wmplan
 from wmplan.errors import UserError
 from wmplan.failures import user_message
-from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.suggest import did_you_mean
 
 Settings = dict[str, Any]
 Run = Callable[[Settings], int | None]
@@ -76,7 +76,7 @@ def command(name: str, **options: Any) -> Callable[[Run], Run]:
 # ------------------------------------------------------------------ the commands
 
 
-@command("demo", target="wmplan.evaluation.demo:run_demo")
+@command("demo", target="wmplan.demo:run_demo")
 def demo(settings: Settings) -> None:
     """Plan to a goal image with a shipped model, on one held-out instance, and tell what happens.
 
@@ -86,7 +86,7 @@ def demo(settings: Settings) -> None:
       wmplan demo
       wmplan demo model=arm_reach out=demo_arm seed=3
     """
-    from wmplan.evaluation.demo import run_demo
+    from wmplan.demo import run_demo
     from wmplan.settings.build import build
 
     build(run_demo, settings)
@@ -110,7 +110,7 @@ def evaluate(settings: Settings) -> None:
     from wmplan.settings.build import build
 
     print(results_table(build(run, {**settings, "task": settings["task"]["id"]})))
-    from wmplan.evaluation.report import write_report  # loads the plotting
+    from wmplan.report.page import write_report  # loads the plotting
 
     print(f"report: {write_report(settings['out'])}")
 
@@ -178,7 +178,7 @@ def train(settings: Settings) -> None:
     print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
 
 
-@command("diagnose", target="wmplan.evaluation.diagnose:DiagnoseConfig", positional="dir", text=("dir",))
+@command("diagnose", target="wmplan.diagnosis.diagnose:DiagnoseConfig", positional="dir", text=("dir",))
 def diagnose(settings: Settings) -> None:
     """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
 
@@ -187,8 +187,8 @@ def diagnose(settings: Settings) -> None:
     Example:
       wmplan diagnose results/pusht max_instances=10
     """
-    from wmplan.evaluation.diagnose import DiagnoseConfig
-    from wmplan.evaluation.diagnose import diagnose as run
+    from wmplan.diagnosis.diagnose import DiagnoseConfig
+    from wmplan.diagnosis.diagnose import diagnose as run
     from wmplan.settings.build import build
 
     folder = settings.pop("dir")
@@ -197,7 +197,7 @@ def diagnose(settings: Settings) -> None:
 
 @command(
     "import",
-    target="wmplan.models.public.importer:ImportOptions",
+    target="wmplan.models.released.importer:ImportOptions",
     free=("architecture",),
     positional="file",
     text=("file", "out"),
@@ -211,18 +211,18 @@ def import_model(settings: Settings) -> None:
       wmplan import lewm_pusht.ckpt out=models/lewm action_low=[-1,-1] action_high=[1,1] control_rate=10
       wmplan import vjepa2_ac.pt out=models/vjepa2_ac control_rate=4
     """
-    from wmplan.models.public.importer import import_checkpoint
+    from wmplan.models.released.importer import import_checkpoint
 
     file, out = settings.pop("file"), settings.pop("out")
     folder = import_checkpoint(file, out, settings)
     print(f"{folder}: load it with wmplan.load({str(folder)!r}), or wmplan eval model={folder}")
 
 
-@command("serve", target="wmplan.control.server.serve:serve", free=("planner", "objective"))
+@command("serve", target="wmplan.serving.serve:serve", free=("planner", "objective"))
 def serve(settings: Settings) -> None:
     """Serve a model to robots over a websocket, in the protocol of openpi's policy servers.
 
-    Clients: wmplan.control.client.PolicyClient, wmplan robot, and openpi's own client. Beside it there are /healthz
+    Clients: wmplan.serving.client.PolicyClient, wmplan robot, and openpi's own client. Beside it there are /healthz
     and /metrics. SIGTERM and Ctrl-C end it once the replies under way are sent.
 
     Examples:
@@ -230,13 +230,13 @@ def serve(settings: Settings) -> None:
       wmplan serve model=runs/pusht/model planner=realtime goal=goal.png
       WMPLAN_TOKEN=... wmplan serve host=0.0.0.0 certificate=server.pem key=server.key
     """
-    from wmplan.control.server.serve import serve as run
+    from wmplan.serving.serve import serve as run
     from wmplan.settings.build import build
 
     build(run, settings)
 
 
-@command("robot", target="wmplan.robot.config:RobotConfig", free=("planner", "objective"))
+@command("robot", target="wmplan.robot_sim.config:RobotConfig", free=("planner", "objective"))
 def robot(settings: Settings) -> None:
     """Run a simulated robot in wall-clock time, driven by a served planner, and break things on request.
 
@@ -249,8 +249,8 @@ def robot(settings: Settings) -> None:
       wmplan robot camera.latency_ms=100 'faults.given=[{kind: knock, at: 1}, {kind: server_killed, at: 2, seconds: 1}]'
       wmplan robot url=null clock=simulated faults.random=3 episodes=20
     """
-    from wmplan.robot.config import RobotConfig
-    from wmplan.robot.run import results_text, run_robot
+    from wmplan.robot_sim.config import RobotConfig
+    from wmplan.robot_sim.run import results_text, run_robot
     from wmplan.settings.build import build
 
     result = run_robot(build(RobotConfig, {**settings, "task": settings["task"]["id"]}))
@@ -420,7 +420,7 @@ def explain_parts(name: str, overrides: Sequence[str]) -> Iterator[str]:
     free, settings = COMMANDS[name].free, compose(name, overrides, COMMANDS[name].free)
     if "planner" in free:
         from wmplan.planning.config import PlannerConfig
-        from wmplan.planning.make import PLANNERS
+        from wmplan.planning.registry import PLANNERS
 
         chosen = settings["planner"].get("name")
         config = PLANNERS[chosen][1] if chosen in PLANNERS else PlannerConfig

@@ -84,7 +84,7 @@ def look_at_solver() -> Iterator[Finding]:
 def look_at_drawing() -> Iterator[Finding]:
     """A frame drawn in a process of its own, so that a driver that crashes is a line of the report too."""
     try:
-        from wmplan.headless import INSTALL
+        from wmplan.gl_backend import INSTALL
     except RuntimeError as error:  # it names the packages to install
         yield Finding("drawing", str(error), False, needed=True)
         return

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
-from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.suggest import did_you_mean
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from wmplan.bench.problem import make_problem
 from wmplan.bench.report import table, write
 from wmplan.bench.run import run_case
 from wmplan.cli import main
-from wmplan.models.public.dino_wm import DinoWM
+from wmplan.models.released.dino_wm import DinoWM
 
 SMALL_DINO = {
     "enc_dim": 24, "num_patches": 4, "num_hist": 3, "action_dim": 4, "raw_action_dim": 2, "action_emb_dim": 6,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmplan.control.limits import Limits
-from wmplan.control.loop import Command, ControlLoop, PlanJob
-from wmplan.control.realtime_config import RealtimeConfig
-from wmplan.control.request import PlanReply, PlanRequest
+from wmplan.control.backend import PlanReply, PlanRequest
+from wmplan.control.realtime.config import RealtimeConfig
+from wmplan.control.realtime.state_machine import Command, ControlLoop, PlanJob
+from wmplan.control.safety.limits import Limits
 
 GOAL = {"pixels": np.zeros((4, 4, 3), np.uint8)}
 WIDE = Limits((-1.0, -1.0), (1.0, 1.0))

@@ -23,17 +23,17 @@ from torch import Tensor
 import wmplan
 from wmplan.control import Limits, PlanningSession, PlanRequest, RealtimeConfig, make_controller, plan_batch
 from wmplan.control.arrival import Approach, Reach, continued, was_moved
-from wmplan.control.client import PolicyClient
-from wmplan.control.receding import Schedule
-from wmplan.control.server import PolicyServer, ServerConfig
-from wmplan.control.server.metadata import make_metadata, read_shapes
+from wmplan.control.schedule import Schedule
 from wmplan.models.base import ModelSpec, WorldModel
-from wmplan.planning.distances import ActionPenalty, LatentDistance
-from wmplan.planning.objectives import WeightedSum
-from wmplan.robot.simulated_clock import SimulatedClock
-from wmplan.robot.simulated_controller import SimulatedController
+from wmplan.planning.objectives.distances import ActionPenalty, LatentDistance
+from wmplan.planning.objectives.registry import WeightedSum
+from wmplan.robot_sim.simulated_clock import SimulatedClock
+from wmplan.robot_sim.simulated_controller import SimulatedController
+from wmplan.serving import PolicyServer, ServerConfig
+from wmplan.serving.client import PolicyClient
+from wmplan.serving.metadata import make_metadata, read_shapes
 
-sys.path.insert(0, str(Path(__file__).parent / "server"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 from serving import running
 
 BLOCK, BOUND, SIZE = 5, 0.1, 8

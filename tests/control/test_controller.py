@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from wmplan.control import Controller, Limits, NonFiniteActionError, make_controller, planning_settings
-from wmplan.control.workspace import Workspace
+from wmplan.control.safety.workspace import Workspace
 from wmplan.models.base import ModelSpec, WorldModel
-from wmplan.planning.base import Plan
 from wmplan.planning.cem import CEM, CEMConfig
-from wmplan.planning.distances import LatentDistance
+from wmplan.planning.objectives.distances import LatentDistance
+from wmplan.planning.planner import Plan
 
 BLOCK, SIZE = 5, 8
 

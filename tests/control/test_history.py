@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmplan.control import Limits, PlanningSession, PlanRequest, RealtimeConfig, make_controller, plan_batch
-from wmplan.control.client import PolicyClient, PolicyError
 from wmplan.control.history import read_observation
-from wmplan.control.server import PolicyServer, ServerConfig
-from wmplan.control.server.metadata import make_metadata, read_shapes
 from wmplan.models.base import ModelSpec, WorldModel
-from wmplan.robot.simulated_clock import SimulatedClock
-from wmplan.robot.simulated_controller import SimulatedController
+from wmplan.robot_sim.simulated_clock import SimulatedClock
+from wmplan.robot_sim.simulated_controller import SimulatedController
+from wmplan.serving import PolicyServer, ServerConfig
+from wmplan.serving.client import PolicyClient, PolicyError
+from wmplan.serving.metadata import make_metadata, read_shapes
 
 sys.path.insert(0, str(Path(__file__).parent / "server"))
 from serving import running

@@ -454,7 +454,7 @@ def test_what_is_not_finite_is_not_saved(model, tmp_path):
 
 
 def test_another_labs_checkpoint_goes_to_who_knows_it(tmp_path, model, monkeypatch):
-    import wmplan.models.public as public
+    import wmplan.models.released as public
 
     (tmp_path / "theirs.ckpt").write_bytes(b"something else")
     monkeypatch.setattr(public, "recognise", lambda path: model if path.name == "theirs.ckpt" else None, raising=False)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from wmplan.planning import CEM, ICEM, MPPI, CEMConfig, ICEMConfig, MPPIConfig
-from wmplan.planning.base import Planner, Search
-from wmplan.planning.sampler import elite_moments
+from wmplan.planning.gaussian import elite_moments
+from wmplan.planning.planner import Planner, Search
 
 
 def learn(planner: Planner, candidates: Tensor, costs: Tensor) -> Search:

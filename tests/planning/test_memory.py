@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from wmplan import cli
 from wmplan.errors import UserError
 from wmplan.planning import make_planner, memory
-from wmplan.planning.make import PLANNERS
+from wmplan.planning.registry import PLANNERS
 
 BOUND = torch.ones(10)
 

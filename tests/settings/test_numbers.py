@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 
 from wmplan.bench import BenchConfig
 from wmplan.control import Limits, RealtimeConfig
-from wmplan.control.receding import Schedule
-from wmplan.control.server.config import Bounds
-from wmplan.control.workspace import Workspace
+from wmplan.control.safety.workspace import Workspace
+from wmplan.control.schedule import Schedule
 from wmplan.data.collect import CollectConfig
+from wmplan.diagnosis.diagnose import DiagnoseConfig
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol
-from wmplan.evaluation.diagnose import DiagnoseConfig
 from wmplan.models import JEPAConfig, ModelSpec
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.icem import ICEMConfig
 from wmplan.planning.mppi import MPPIConfig
-from wmplan.robot.config import RobotConfig
+from wmplan.robot_sim.config import RobotConfig
+from wmplan.serving.config import Bounds
 from wmplan.settings.numbers import as_float, as_int, finite_number, plain, whole_number, whole_numbers
 from wmplan.training.config import StageConfig, TrainConfig
 

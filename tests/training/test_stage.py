@@ -161,7 +161,7 @@ def test_a_full_disk_gets_one_line_and_the_last_save_stays(tmp_path: Path, monke
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr("wmplan.durable.os.fsync", full)
+        patch.setattr("wmplan.atomic_io.os.fsync", full)
         with pytest.raises(UserError, match=r"tiny.checkpoint.pt could not be written: No space left .*make room"):
             stage.run()
     again = make_stage(tmp_path, save_every=4)

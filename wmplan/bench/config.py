@@ -9,8 +9,8 @@ from pathlib import Path
 from wmplan.bench.models import MODELS
 from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
-from wmplan.settings.nearest import did_you_mean
 from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.settings.suggest import did_you_mean
 
 DTYPES = ("auto", "float32", "bfloat16")
 

@@ -54,14 +54,14 @@ def keypoint() -> WorldModel:
 
 def lewm() -> WorldModel:
     """LeWM as released: an encoder of 5 million parameters and a predictor of 10.8 million."""
-    from wmplan.models.public.lewm import LeWM
+    from wmplan.models.released.lewm import LeWM
 
     return LeWM.build(LEWM)
 
 
 def dino_wm() -> WorldModel:
     """DINO-WM's predictor over 196 patch tokens a frame; its frozen encoder is not part of it."""
-    from wmplan.models.public.dino_wm import DinoWM
+    from wmplan.models.released.dino_wm import DinoWM
 
     return DinoWM.build(DINO_WM)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from wmplan.bench.problem import Problem
 from wmplan.models.base import WorldModel
 from wmplan.models.jepa import JEPA
-from wmplan.models.public.dino_wm import DinoWM
-from wmplan.models.public.frame_causal import FrameCausalModel, Memory
-from wmplan.models.public.lewm import LeWM
+from wmplan.models.released.dino_wm import DinoWM
+from wmplan.models.released.frame_causal import FrameCausalModel, Memory
+from wmplan.models.released.lewm import LeWM
 
 
 class MaskedMemory(Memory):

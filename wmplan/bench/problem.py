@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import LatentCost
-from wmplan.planning.objectives import LatentDistance
+from wmplan.planning.objectives.registry import LatentDistance
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wmplan.durable import write_durably, write_json
+from wmplan.atomic_io import write_durably, write_json
 
 Json = dict[str, Any]
 COLUMNS = (

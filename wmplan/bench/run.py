@@ -18,8 +18,8 @@ from wmplan.bench.plain import plain_cem
 from wmplan.bench.problem import make_problem
 from wmplan.device import find_device
 from wmplan.models.base import WorldModel
-from wmplan.models.public.lewm import LeWM
-from wmplan.planning.make import make_planner
+from wmplan.models.released.lewm import LeWM
+from wmplan.planning.registry import make_planner
 
 Json = dict[str, Any]
 SCHEMA = 1

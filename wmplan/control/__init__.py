@@ -7,36 +7,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wmplan.control.backend import Backend, PlanReply, PlanRequest
     from wmplan.control.controller import Controller
-    from wmplan.control.gate import LimitsGate, NonFiniteActionError
-    from wmplan.control.limits import Limits
-    from wmplan.control.preset import make_controller, planning_settings
-    from wmplan.control.realtime import RealtimeController
-    from wmplan.control.realtime_config import RealtimeConfig
-    from wmplan.control.receding import RecedingHorizon, Schedule
-    from wmplan.control.request import Backend, PlanReply, PlanRequest
+    from wmplan.control.make import make_controller, planning_settings
+    from wmplan.control.realtime.config import RealtimeConfig
+    from wmplan.control.realtime.controller import RealtimeController
+    from wmplan.control.realtime.telemetry import Statistics
+    from wmplan.control.safety.limits import Limits
+    from wmplan.control.safety.safety_filter import LimitsGate, NonFiniteActionError
+    from wmplan.control.safety.workspace import Workspace
+    from wmplan.control.schedule import RecedingHorizon, Schedule
     from wmplan.control.session import PlanningSession, plan_batch
-    from wmplan.control.statistics import Statistics
-    from wmplan.control.workspace import Workspace
 
 _HOME = {
-    "Backend": "request",
+    "Backend": "backend",
     "Controller": "controller",
-    "Limits": "limits",
-    "LimitsGate": "gate",
-    "NonFiniteActionError": "gate",
-    "PlanReply": "request",
-    "PlanRequest": "request",
+    "Limits": "safety.limits",
+    "LimitsGate": "safety.safety_filter",
+    "NonFiniteActionError": "safety.safety_filter",
+    "PlanReply": "backend",
+    "PlanRequest": "backend",
     "PlanningSession": "session",
-    "RealtimeConfig": "realtime_config",
-    "RealtimeController": "realtime",
-    "RecedingHorizon": "receding",
-    "Schedule": "receding",
-    "Statistics": "statistics",
-    "Workspace": "workspace",
-    "make_controller": "preset",
+    "RealtimeConfig": "realtime.config",
+    "RealtimeController": "realtime.controller",
+    "RecedingHorizon": "schedule",
+    "Schedule": "schedule",
+    "Statistics": "realtime.telemetry",
+    "Workspace": "safety.workspace",
+    "make_controller": "make",
     "plan_batch": "session",
-    "planning_settings": "preset",
+    "planning_settings": "make",
 }
 
 __all__ = [

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wmplan.control.receding import Schedule
+from wmplan.control.schedule import Schedule
 from wmplan.models.base import WorldModel
-from wmplan.planning.combinations import start
 from wmplan.planning.cost import copies
-from wmplan.planning.distances import Objective
+from wmplan.planning.objectives.combinations import start
+from wmplan.planning.objectives.distances import Objective
 
 MARGIN = 2.0
 """Times its reach that a robot has to be off before something else moved it: no prediction is exact."""

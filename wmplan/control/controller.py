@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from wmplan.control.arrival import Approach, Reach, continued
-from wmplan.control.gate import LimitsGate
 from wmplan.control.history import History, Observation, encode, read_observation
-from wmplan.control.limits import Limits
-from wmplan.control.receding import RecedingHorizon, Schedule
+from wmplan.control.safety.limits import Limits
+from wmplan.control.safety.safety_filter import LimitsGate
+from wmplan.control.schedule import RecedingHorizon, Schedule
 from wmplan.models.base import WorldModel
-from wmplan.planning.base import Plan, Planner
 from wmplan.planning.constraints import RateLimit
 from wmplan.planning.cost import LatentCost, reads_between_model_steps
-from wmplan.planning.objectives import LatentDistance, Objective
+from wmplan.planning.objectives.registry import LatentDistance, Objective
+from wmplan.planning.planner import Plan, Planner
 from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
 

@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmplan.control.arrival import Approach, Reach, continued
+from wmplan.control.backend import Goal, PlanReply, PlanRequest
 from wmplan.control.frame_history import FrameHistory, Moment, encode_together
 from wmplan.control.history import encode, read_observation
-from wmplan.control.limits import Limits
-from wmplan.control.preset import planner_from, planning_settings
-from wmplan.control.receding import Schedule
-from wmplan.control.request import Goal, PlanReply, PlanRequest
+from wmplan.control.make import planner_from, planning_settings
+from wmplan.control.safety.limits import Limits
+from wmplan.control.schedule import Schedule
 from wmplan.control.surprise import surprise
 from wmplan.models.base import WorldModel
-from wmplan.planning.base import environment_generators
 from wmplan.planning.constraints import FrozenPrefix, Projection, RateLimit
 from wmplan.planning.cost import LatentCost, reads_between_model_steps
-from wmplan.planning.objectives import make_objective
+from wmplan.planning.objectives.registry import make_objective
+from wmplan.planning.planner import environment_generators
 from wmplan.planning.warm_start import WarmStart
 from wmplan.settings.build import build
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from wmplan.atomic_io import remove_leftovers
 from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
@@ -22,7 +23,6 @@ from wmplan.data.shard import Shard
 from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
-from wmplan.durable import remove_leftovers
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.settings.build import convert_fields

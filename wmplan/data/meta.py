@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wmplan.atomic_io import write_durably
 from wmplan.checked import json_hash
-from wmplan.durable import write_durably
 from wmplan.errors import UserError
 from wmplan.settings.build import build
 

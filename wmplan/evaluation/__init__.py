@@ -42,12 +42,12 @@ per_episode.jsonl
 """
 
 from wmplan.data.registered import make_environment
-from wmplan.evaluation.episodes import draw_frames, draw_goal, load_episode, restore
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances, load_instances
+from wmplan.evaluation.intervals import mcnemar, percentiles, wilson
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import compare, load_results
-from wmplan.evaluation.statistics import mcnemar, percentiles, wilson
+from wmplan.evaluation.rollout import draw_frames, draw_goal, load_episode, restore
 
 __all__ = [
     "Instance",

@@ -11,24 +11,24 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wmplan.control.preset import planning_settings
-from wmplan.control.receding import Schedule
+from wmplan.control.make import planning_settings
+from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
 from wmplan.evaluation.journal import Journal, Record, key
 from wmplan.evaluation.machine import date, machine, versions
+from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import aggregate, write_results
-from wmplan.evaluation.rows import ALL_ROWS, DEFAULT_ROWS
-from wmplan.evaluation.runner import number_of_workers, run_units
 from wmplan.evaluation.worker import Setup, Unit, load_model
+from wmplan.evaluation.workers import number_of_workers, run_units
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.output_folder import check_folder, make_folder
-from wmplan.planning.make import make_config
-from wmplan.planning.objectives import make_objective
+from wmplan.planning.objectives.registry import make_objective
+from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
 

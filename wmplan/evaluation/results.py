@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.durable import write_durably
+from wmplan.atomic_io import write_durably
 from wmplan.errors import UserError
+from wmplan.evaluation.intervals import PairedTest, effective_trials, mcnemar, percentiles, wilson
 from wmplan.evaluation.journal import Record
-from wmplan.evaluation.statistics import PairedTest, effective_trials, mcnemar, percentiles, wilson
 
 DEADLINES = (0.5, 0.6, 0.8, 1.0)  # shares of the budget by which successes are counted
 

@@ -15,7 +15,7 @@ from wmplan.control.surprise import surprise
 from wmplan.data.episode import episode_rng
 from wmplan.evaluation.disturbances import Disturbance, DisturbedEnvironment
 from wmplan.evaluation.instances import Instance
-from wmplan.evaluation.statistics import wilson
+from wmplan.evaluation.intervals import wilson
 from wmplan.models.base import WorldModel
 
 DISTURBED = 3  # stream of the seeds of disturbances, beside those of episodes

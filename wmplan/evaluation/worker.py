@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmplan.control.preset import make_controller
-from wmplan.control.receding import RecedingHorizon, Schedule
+from wmplan.control.make import make_controller
+from wmplan.control.schedule import RecedingHorizon, Schedule
 from wmplan.data.registered import make_environment
-from wmplan.evaluation.episodes import judge, play, save_episode
 from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.policies import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.rows import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
+from wmplan.evaluation.rollout import judge, play, save_episode
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
-from wmplan.planning.make import make_planner
+from wmplan.planning.registry import make_planner
 from wmplan.settings.build import build
 
 PLAYING = 2  # spawn key of the seeds of planners, beside those of collection and of held-out episodes

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wmplan.models import public
+from wmplan.models import released
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.models.checkpoint import Checkpoint, require_finite
 from wmplan.models.errors import CheckpointError
@@ -51,7 +51,7 @@ def build_model(architecture: Mapping[str, Any], spec: ModelSpec) -> WorldModel:
     kind = options.pop("kind", "jepa")
     if kind == "jepa":
         return JEPA(build(JEPAConfig, options, "architecture"), spec)
-    model = public.build(architecture, spec)
+    model = released.build(architecture, spec)
     if model is None:
         raise CheckpointError(f"architecture.kind is {kind!r}, this version of wmplan does not know it")
     return model

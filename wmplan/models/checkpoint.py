@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmplan.durable import write_durably
+from wmplan.atomic_io import write_durably
 from wmplan.models.errors import CheckpointError
 from wmplan.models.reading import MOST_BYTES, read_bounded, read_json, readable, require_regular
 from wmplan.models.weights_file import FileChanged, WeightsFile, with_own_hash

@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmplan.models import public
+from wmplan.models import released
 from wmplan.models.checkpoint import CONFIG, WEIGHTS, is_ours, open_checkpoint
 from wmplan.models.errors import CheckpointError
-from wmplan.models.public.hub import is_hub, local_path
-from wmplan.models.public.release import describe_unknown, weights_file
 from wmplan.models.reading import readable
+from wmplan.models.released.hub import is_hub, local_path
+from wmplan.models.released.release import describe_unknown, weights_file
 from wmplan.models.weights_file import file_sha256
-from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
     """
     path = resolve(name_or_path)
     with readable(path):
-        model = load_ours(path) if is_ours(path) else public.recognise(path)
+        model = load_ours(path) if is_ours(path) else released.recognise(path)
         if model is None:
             raise CheckpointError(describe_foreign(path))
     import torch

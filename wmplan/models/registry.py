@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from wmplan.errors import UserError
 from wmplan.settings.build import convert_options
-from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.suggest import did_you_mean
 
 T = TypeVar("T")
 

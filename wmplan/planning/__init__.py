@@ -1,15 +1,17 @@
 """Planners: searches over action sequences that see nothing but a function from candidates to costs."""
 
-from wmplan.planning.base import Cost, Plan, Planner, environment_generators
+import importlib
+import warnings
+from typing import Any
+
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.constraints import FrozenPrefix, Penalty, RateLimit, Rejection
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.hybrid import Hybrid, HybridConfig
 from wmplan.planning.icem import ICEM, ICEMConfig
-from wmplan.planning.make import PLANNERS, make_config, make_planner
 from wmplan.planning.mppi import MPPI, MPPIConfig
-from wmplan.planning.objectives import (
+from wmplan.planning.objectives.registry import (
     ActionPenalty,
     CriticDistance,
     LatentDistance,
@@ -19,8 +21,9 @@ from wmplan.planning.objectives import (
     WeightedSum,
     make_objective,
 )
-from wmplan.planning.oracle import OracleCost
+from wmplan.planning.planner import Cost, Plan, Planner, environment_generators
 from wmplan.planning.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from wmplan.planning.registry import PLANNERS, make_config, make_planner
 from wmplan.planning.warm_start import WarmStart, shift_plan
 
 __all__ = [
@@ -41,7 +44,6 @@ __all__ = [
     "MPPI",
     "MPPIConfig",
     "Objective",
-    "OracleCost",
     "PLANNERS",
     "Penalty",
     "Plan",
@@ -60,3 +62,13 @@ __all__ = [
     "make_planner",
     "shift_plan",
 ]
+
+MOVED = {"OracleCost": "wmplan.evaluation.oracle"}
+"""Names that were here; they work with a warning for one version."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MOVED:
+        raise AttributeError(f"module 'wmplan.planning' has no attribute {name!r}")
+    warnings.warn(f"{name} is now in {MOVED[name]}", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(MOVED[name]), name)

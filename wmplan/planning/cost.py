@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from wmplan.machine import available_memory
-from wmplan.planning.combinations import start
 from wmplan.planning.constraints import Penalty, Rejection, apply
-from wmplan.planning.distances import Objective
+from wmplan.planning.objectives.combinations import start
+from wmplan.planning.objectives.distances import Objective
 
 if TYPE_CHECKING:
     from wmplan.models.base import WorldModel

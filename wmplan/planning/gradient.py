@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wmplan.planning.base import Planner, Search
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.noise import coloured_noise
+from wmplan.planning.planner import Planner, Search
 
 
 @dataclass(frozen=True)

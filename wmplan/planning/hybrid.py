@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wmplan.planning.base import Search
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.icem import ICEM, ICEMConfig
+from wmplan.planning.planner import Search
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wmplan.planning.base import Search
 from wmplan.planning.config import SamplerConfig
-from wmplan.planning.sampler import Sampler, elite_moments
+from wmplan.planning.gaussian import Sampler, elite_moments
+from wmplan.planning.planner import Search
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from wmplan.planning.base import Search
 from wmplan.planning.config import SamplerConfig
-from wmplan.planning.sampler import Sampler
+from wmplan.planning.gaussian import Sampler
+from wmplan.planning.planner import Search
 
 
 @dataclass(frozen=True)

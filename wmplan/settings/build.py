@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
-from wmplan.settings.nearest import did_you_mean
 from wmplan.settings.numbers import as_float, as_int, plain
+from wmplan.settings.suggest import did_you_mean
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wmplan.errors import UserError
-from wmplan.settings.nearest import did_you_mean
+from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
 CONFIGS = "wmplan.configs"

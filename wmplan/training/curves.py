@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wmplan.durable import write_durably
+from wmplan.atomic_io import write_durably
 
 PANELS = {  # what is drawn together, by the names of the figures
     "loss": ("loss",),

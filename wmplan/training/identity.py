@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wmplan.atomic_io import remove_leftovers
 from wmplan.checked import DamagedFileError, check, json_hash, read_json_checked, write_json_checked
-from wmplan.durable import remove_leftovers
 from wmplan.errors import UserError
 from wmplan.settings.difference import differences, require_same
 from wmplan.training.config import TrainConfig

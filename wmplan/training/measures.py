@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmplan.evaluation.probe import StateProbe, state_errors
 from wmplan.models import JEPA
+from wmplan.models.state_probe import StateProbe, state_errors
 
 
 @torch.no_grad()

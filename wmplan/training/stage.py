@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from wmplan.atomic_io import write_durably
 from wmplan.checked import check, write_checked
-from wmplan.durable import write_durably
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.training.identity import require_made_from
 from wmplan.training.muon import Muon

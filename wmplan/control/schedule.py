@@ -1,0 +1,127 @@
+"""Receding-horizon planning: when to plan, how far to look, where to start the search, which action is due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wmplan.planning.constraints import Constraint
+from wmplan.planning.planner import Cost, Plan, Planner
+from wmplan.settings.build import convert_fields
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a controller plans, how far it looks and how it corrects the model.
+
+    Times are in robot steps, except where it says model steps.
+
+    Attributes:
+        receding_horizon: robot steps between two plans; None for one model step.
+        arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
+            as the time comes near. Where the model can only be read at model steps, it ends up to a model step earlier,
+            and never less than a model step ahead. They count from a reset or a new goal, and anew where
+            wmplan.control.arrival says so. None for the planner's own horizon all the time.
+        min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
+        correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
+    """
+
+    receding_horizon: int | None = None
+    arrive_in: int | None = None
+    min_horizon: int = 1
+    correction: float = 0.0
+
+    def __post_init__(self) -> None:
+        convert_fields(self, "schedule")
+        if not 0 <= self.correction <= 1:
+            raise ValueError(f"correction is {self.correction!r}, it has to be from 0 to 1")
+        for name in ("receding_horizon", "arrive_in", "min_horizon"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
+
+    def check(self, longest: int, action_block: int) -> None:
+        """Raise a ValueError unless it suits plans of up to `longest` model steps."""
+        if self.min_horizon > longest:
+            raise ValueError(f"min_horizon is {self.min_horizon}, the planner's horizon is {longest}")
+        if (self.receding_horizon or 0) > longest * action_block:
+            raise ValueError(
+                f"receding_horizon is {self.receding_horizon}, a plan has {longest} x {action_block} robot steps"
+            )
+
+    def arrival(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> float:
+        """Model steps, at most `longest`, from here to where the goal should be reached, after `elapsed` robot steps.
+
+        Args:
+            between: whether it may lie between model steps. A robot that is late is then to arrive by its next plan: a
+                plan that always ended a model step ahead would, made anew more often, put the arrival off for ever.
+        """
+        if self.arrive_in is None:
+            return longest
+        left = self.arrive_in - elapsed
+        if between:
+            soonest = min(self.receding_horizon or action_block, action_block)
+            return min(max(left, soonest) / action_block, longest)
+        return min(max(left // action_block, self.min_horizon), longest)  # rather early than late
+
+    def horizon(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> int:
+        """Model steps to look ahead, at most `longest`; see arrival()."""
+        return max(math.ceil(self.arrival(elapsed, action_block, longest, between)), self.min_horizon)
+
+    def is_late(self, elapsed: int, action_block: int) -> bool:
+        """Whether the goal should have been reached a model step ago or earlier: what is less is no delay."""
+        return self.arrive_in is not None and elapsed >= self.arrive_in + action_block
+
+
+class RecedingHorizon:
+    """Plans, and hands the plan out one robot step at a time.
+
+    Attributes:
+        plan: the plan being followed, None before the first.
+        elapsed: robot steps since reset().
+    """
+
+    def __init__(self, planner: Planner, action_dim: int, action_block: int, schedule: Schedule) -> None:
+        schedule.check(planner.config.horizon, action_block)
+        self.planner, self.schedule = planner, schedule
+        self.action_dim, self.action_block = action_dim, action_block
+        self.plan: Plan | None = None
+        self.elapsed = self.since_plan = 0
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin again, with one seed a robot."""
+        self.planner.reset(seeds)
+        self.plan, self.elapsed, self.since_plan = None, 0, 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this robot step needs a new plan."""
+        if self.plan is None:
+            return True
+        return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, self._followed.shape[1])
+
+    def replan(self, cost: Cost, constraints: Sequence[Constraint] = (), horizon: int | None = None) -> Plan:
+        """Search from here; the planner starts at its last plan, shifted by the time that passed.
+
+        Args:
+            horizon: model steps, in place of those that the schedule has at this time.
+        """
+        if horizon is None:
+            horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
+        elapsed = None if self.plan is None else self.since_plan
+        self.plan = self.planner.plan(cost, horizon=horizon, elapsed=elapsed, constraints=constraints)
+        steps = self.plan.actions.reshape(len(self.plan.actions), -1, self.action_dim)  # (B, robot steps, a)
+        self._followed, self.since_plan = steps.clone(), 0  # its own: whoever reads the plan may scale it in place
+        return self.plan
+
+    def next_actions(self) -> Tensor:
+        """The actions of this robot step, of shape (B, a); time then moves on."""
+        if self.plan is None:
+            raise RuntimeError("there is no plan yet: call replan() first")
+        actions = self._followed[:, self.since_plan]
+        self.since_plan += 1
+        self.elapsed += 1
+        return actions

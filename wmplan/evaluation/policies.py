@@ -1,0 +1,132 @@
+"""Who plays the instances: the planner, and those it has to be compared with."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.control.controller import Controller
+from wmplan.control.safety.limits import Limits
+from wmplan.control.safety.safety_filter import LimitsGate
+from wmplan.control.schedule import RecedingHorizon
+from wmplan.data.environment import PlanningEnvironment
+from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.oracle import OracleCost
+from wmplan.evaluation.protocol import Protocol
+from wmplan.planning.planner import Plan
+
+DEFAULT_ROWS = ("planner", "noop", "random", "replay")
+ALL_ROWS = (*DEFAULT_ROWS, "oracle")
+
+
+class Row(ABC):
+    """Plays one instance after another.
+
+    Attributes:
+        new_plan: the plan that the newest act() made, None where it made none.
+        plan_ms: how long that took, from observation to action.
+    """
+
+    name: ClassVar[str]
+    seeded: ClassVar[bool] = False
+    """Whether it draws random numbers, so that playing an instance again means something."""
+
+    new_plan: Plan | None = None
+    plan_ms: float = 0.0
+
+    def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
+        """Prepare for an instance whose start the environment stands at."""
+        self.env, self.instance, self.step = env, instance, 0
+
+    def act(self) -> NDArray[np.float32]:
+        """The action of this robot step, of shape (a,)."""
+        action = self.choose()
+        self.step += 1
+        return action
+
+    def choose(self) -> NDArray[np.float32]:
+        """What act() gives at robot step `self.step`."""
+        return np.zeros_like(np.float32(self.env.task.action_low))
+
+
+class NoopRow(Row):
+    """Does nothing."""
+
+    name = "noop"
+
+
+class RandomRow(Row):
+    """A fresh uniform action at every robot step."""
+
+    name, seeded = "random", True
+
+    def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
+        super().begin(env, instance, seed)
+        self.rng = np.random.default_rng(seed)
+
+    def choose(self) -> NDArray[np.float32]:
+        return self.rng.uniform(self.env.task.action_low, self.env.task.action_high).astype(np.float32)
+
+
+class ReplayRow(Row):
+    """What the collection policy did, then nothing: below 100 % success something is wrong with states or rules."""
+
+    name = "replay"
+
+    def choose(self) -> NDArray[np.float32]:
+        if self.step < len(self.instance.actions):
+            return self.instance.actions[self.step]
+        return super().choose()
+
+
+class PlannerRow(Row):
+    """The controller with a world model, which sees the frames and the goal's image.
+
+    Args:
+        protocol: what it gets to see of the robot's state, now and at the goal.
+    """
+
+    name, seeded = "planner", True
+
+    def __init__(self, controller: Controller, protocol: Protocol) -> None:
+        self.controller, self.protocol = controller, protocol
+
+    def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
+        super().begin(env, instance, seed)
+        goal = env.goal_observation()
+        shown = goal if self.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
+        self.controller.reset(shown, seeds=[seed], at_rest=True)
+
+    def choose(self) -> NDArray[np.float32]:
+        observation = self.env.observe()
+        action = self.controller.act(observation if self.protocol.proprio else {"pixels": observation["pixels"]})
+        self.new_plan = self.controller.last_plan if self.controller.planned else None
+        self.plan_ms = self.controller.plan_ms
+        return action
+
+
+class OracleRow(Row):
+    """The same search at the same times, over the true simulator with the task's own distance as cost."""
+
+    name, seeded = "oracle", True
+
+    def __init__(self, receding: RecedingHorizon) -> None:
+        self.receding = receding
+
+    def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
+        super().begin(env, instance, seed)
+        self.cost = OracleCost([env])
+        self.gate = LimitsGate(Limits(tuple(env.task.action_low), tuple(env.task.action_high)))
+        self.receding.reset([seed])
+
+    def choose(self) -> NDArray[np.float32]:
+        self.new_plan = None
+        if self.receding.due:
+            began = time.perf_counter()
+            self.new_plan = self.receding.replan(self.cost)
+            self.plan_ms = 1000 * (time.perf_counter() - began)
+        return self.gate(self.receding.next_actions().cpu().numpy())[0]

@@ -1,0 +1,1 @@
+"""Objectives: costs of predicted latents against the goal's."""

@@ -1,0 +1,92 @@
+"""Objectives made of others: a weighted sum, and a switch by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmplan.planning.objectives.distances import Objective
+
+
+def start(objective: Objective, current: Tensor, goal: Tensor) -> Objective:
+    """The objective of one plan that starts at the latents `current` (B, *latent)."""
+    begin: Any = getattr(objective, "for_start", None)
+    return objective if begin is None else begin(current, goal)
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """Sum of weight times objective, over `terms`."""
+
+    terms: Sequence[tuple[float, Objective]]
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("terms is empty, a weighted sum needs at least one objective")
+
+    @property
+    def last_only(self) -> bool:
+        """Whether no term reads more than the last step."""
+        return all(objective.last_only for _, objective in self.terms)
+
+    def for_start(self, current: Tensor, goal: Tensor) -> WeightedSum:
+        """The same sum for one plan."""
+        return WeightedSum([(weight, start(objective, current, goal)) for weight, objective in self.terms])
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        return torch.stack([weight * objective(predicted, goal, actions) for weight, objective in self.terms]).sum(0)
+
+
+@dataclass(frozen=True)
+class SwitchByDistance:
+    """One objective near the goal and another far from it, chosen once a plan, for each environment.
+
+    All candidates of a plan are judged by the same objective: costs of two could not be compared.
+
+    Attributes:
+        near, far: the objectives.
+        threshold: `near` is used where `measure` of the present latent is below it.
+        measure: the distance that decides; `far` if None.
+    """
+
+    near: Objective
+    far: Objective
+    threshold: float
+    measure: Objective | None = None
+
+    @property
+    def last_only(self) -> bool:
+        """Whether neither reads more than the last step."""
+        return self.near.last_only and self.far.last_only
+
+    def for_start(self, current: Tensor, goal: Tensor) -> Objective:
+        """The objective of one plan."""
+        here = current[:, None, None]  # (B, 1, 1, *latent): the present as a future of one step
+        distance = (self.measure or self.far)(here, goal, here.new_zeros(len(here), 1, 1, 1))[:, 0]
+        return _Switched(start(self.near, current, goal), start(self.far, current, goal), distance < self.threshold)
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        raise ValueError("SwitchByDistance has to know where the plan starts: call what for_start(current, goal) gives")
+
+
+@dataclass(frozen=True)
+class _Switched:
+    near: Objective
+    far: Objective
+    is_near: Tensor  # (B,)
+
+    @property
+    def last_only(self) -> bool:
+        return self.near.last_only and self.far.last_only
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        if bool(self.is_near.all()):
+            return self.near(predicted, goal, actions)
+        if not bool(self.is_near.any()):
+            return self.far(predicted, goal, actions)
+        near, far = self.near(predicted, goal, actions), self.far(predicted, goal, actions)
+        return torch.where(self.is_near[:, None], near, far)

@@ -1,0 +1,131 @@
+"""What makes a predicted future good, by name: objectives from configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum
+from wmplan.planning.objectives.distances import (
+    ActionPenalty,
+    CriticDistance,
+    LatentDistance,
+    Objective,
+    ProprioDistance,
+)
+from wmplan.settings.build import convert
+from wmplan.settings.numbers import finite_number
+
+if TYPE_CHECKING:
+    from wmplan.models.base import WorldModel
+
+__all__ = [
+    "ActionPenalty",
+    "CriticDistance",
+    "LatentDistance",
+    "Objective",
+    "ProprioDistance",
+    "SwitchByDistance",
+    "WeightedSum",
+    "make_objective",
+]
+
+
+def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
+    """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
+
+    Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by, seen}, `critic` {steps},
+    `action` {effort, change}, `native` {the settings of an imported model's own}, and `switch` {threshold,
+    near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again. A term of weight 0 is left
+    out.
+
+    Raises:
+        ValueError: if a term or a setting is unknown, or the model lacks what it needs.
+    """
+    terms: list[tuple[float, Objective]] = []
+    for name, given in convert(config, Mapping[str, Any], "objective").items():
+        if name not in TERMS:
+            raise ValueError(f"there is no objective {name!r}; there are {', '.join(TERMS)}")
+        settings = dict(convert(given, Mapping[str, Any] | None, f"objective.{name}") or {})
+        weight = finite_number(settings.pop("weight", 1.0), f"objective.{name}.weight")
+        if weight:
+            try:
+                terms.append((weight, TERMS[name](model, **settings)))
+            except TypeError as error:
+                raise ValueError(f"objective {name}: {str(error).split('() ', 1)[-1]}") from error
+    if not terms:
+        raise ValueError(f"the objective has no term with a weight; there are {', '.join(TERMS)}")
+    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1.0 else WeightedSum(terms)
+
+
+def _latent(
+    model: WorldModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
+) -> Objective:
+    whitening: Tensor | None = None
+    if whitened:
+        whitening = getattr(model, "whitening", None)
+        if whitening is None:
+            raise ValueError("objective latent: whitened is true, and the model has no whitening")
+    size = model.spec.latent_shape[-1] - model.spec.proprio_dim if visual_only and model.spec.proprio_dim else None
+    if whitening is not None and size is not None:
+        raise ValueError(
+            "objective latent: whitened and visual_only together are not defined, the whitening mixes both"
+        )
+    return LatentDistance(kind, steps, whitening, size)
+
+
+def _proprio(
+    model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
+) -> Objective:
+    if not model.spec.proprio_dim:
+        raise ValueError("objective proprio: the model has no proprioception in its latent")
+    read = None
+    if seen:
+        read = getattr(model, "read_proprio", None)
+        if read is None:
+            raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
+    weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
+    return ProprioDistance(model.spec.proprio_dim, steps, weights, read)
+
+
+def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
+    critic = getattr(model, "critic", None)
+    if critic is None:
+        raise ValueError("objective critic: the model was trained without a critic")
+    return CriticDistance(critic, steps)
+
+
+def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> Objective:
+    return ActionPenalty(model.spec.action_low, model.spec.action_high, effort, change)
+
+
+def _native(model: WorldModel, **settings: Any) -> Objective:
+    own = getattr(model, "native_objective", None)
+    if own is None:
+        raise ValueError("objective native: the model brings no objective of its own")
+    return own(**settings)
+
+
+def _switch(
+    model: WorldModel,
+    *,
+    threshold: float,
+    near: Mapping[str, Any],
+    far: Mapping[str, Any],
+    measure: Mapping[str, Any] | None = None,
+) -> Objective:
+    limit = finite_number(threshold, "objective.switch.threshold")
+    by = None if measure is None else make_objective(measure, model)
+    return SwitchByDistance(make_objective(near, model), make_objective(far, model), limit, by)
+
+
+TERMS: dict[str, Callable[..., Objective]] = {
+    "latent": _latent,
+    "proprio": _proprio,
+    "critic": _critic,
+    "action": _action,
+    "native": _native,
+    "switch": _switch,
+}

@@ -1,0 +1,51 @@
+"""Films of the episodes of a result folder, failures first, made from the states that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from wmplan.data.registered import make_environment
+from wmplan.evaluation.rollout import draw_frames, draw_goal, load_episode
+from wmplan.report.videos import episode_film, write_mp4
+
+Record = Mapping[str, Any]
+
+
+def choose_films(records: Sequence[Record], count: int, row: str = "planner") -> list[Record]:
+    """Up to `count` episodes of a row: failures before successes, but a third for the successes where there are any."""
+    own = [one for one in records if one["row"] == row]
+    failed = [one for one in own if not one["success"]]
+    succeeded = [one for one in own if one["success"]]
+    failures = min(len(failed), max(count - len(succeeded), count - count // 3))
+    return [*failed[:failures], *succeeded[: count - failures]]
+
+
+def film_path(record: Record) -> str:
+    """Where an episode's film is, relative to the result folder."""
+    return str(Path(record["file"]).with_suffix(".mp4").as_posix())
+
+
+def make_films(folder: Path, results: Mapping[str, Any], records: Sequence[Record]) -> list[Path]:
+    """The films of episodes; those that are newer than their episode are not made again."""
+    settings, paths, missing = results["settings"], [], []
+    for record in records:
+        paths.append(folder / film_path(record))
+        kept = paths[-1].exists() and paths[-1].stat().st_mtime >= (folder / record["file"]).stat().st_mtime
+        if not kept:
+            missing.append((record, paths[-1]))
+    if not missing:
+        return paths
+    env = make_environment(settings["task"], settings["environment"])
+    try:
+        for record, path in tqdm(missing, desc="films", unit="film", disable=None):
+            episode = load_episode(folder / record["file"])
+            frames = draw_frames(env, episode, env.image_size)
+            goal = draw_goal(env, episode, env.image_size)
+            write_mp4(path, episode_film(list(frames), goal, success_step=record["success_step"]), env.control_rate)
+    finally:
+        env.close()
+    return paths

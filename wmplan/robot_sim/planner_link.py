@@ -1,0 +1,139 @@
+"""What drives the robot in a run: a controller over a served planner, one of this process, or one in simulated time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wmplan.control.backend import Backend
+from wmplan.control.safety.limits import Limits
+from wmplan.errors import UserError
+from wmplan.robot_sim.clock import Clock, WallClock
+from wmplan.robot_sim.config import RobotConfig
+from wmplan.robot_sim.environment import RobotEnvironment
+from wmplan.robot_sim.faults import FaultSchedule
+from wmplan.robot_sim.local_faults import FaultyBackend, TimedBackend
+from wmplan.robot_sim.simulated_clock import SimulatedClock
+from wmplan.robot_sim.simulated_controller import CallTime, SimulatedController
+from wmplan.robot_sim.wire_faults import NETWORK_KINDS, FaultyWire
+
+Moment = Callable[[], float]
+
+
+@dataclass
+class PlannerLink:
+    """The controller and what goes with it.
+
+    Attributes:
+        controller: RealtimeController or SimulatedController.
+        clock: the one that it goes by.
+        name: of what plans.
+        begin: lets faults happen, and time count, from an origin on.
+        rest: lets nothing go wrong until begin() again.
+        close: ends it.
+    """
+
+    controller: Any
+    clock: Clock
+    name: str
+    begin: Callable[[FaultSchedule, float], None]
+    rest: Callable[[], None]
+    close: Callable[[], None]
+
+
+def served(config: RobotConfig, client: Any, wire: FaultyWire | None, limits: Limits, step_rate: float) -> PlannerLink:
+    """Planning behind a connection."""
+    from wmplan.control.realtime.controller import RealtimeController
+
+    clock = WallClock()
+    controller = RealtimeController(client, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock)
+
+    def begin(faults: FaultSchedule, origin: float) -> None:
+        if wire is not None:
+            wire.begin(faults, lambda: clock() - origin)
+
+    def rest() -> None:
+        if wire is not None:
+            wire.rest()
+
+    def close() -> None:
+        controller.stop()
+        client.close()
+        if wire is not None:
+            wire.close()
+
+    name = f"{client.metadata.get('model')} at {config.url}"
+    return PlannerLink(controller, clock, name, begin, rest, close)
+
+
+def local(config: RobotConfig, backend: Backend, name: str, limits: Limits, step_rate: float) -> PlannerLink:
+    """Planning in this process, on a thread of its own."""
+    from wmplan.control.realtime.controller import RealtimeController
+
+    clock, faulty = WallClock(), FaultyBackend(backend, time.sleep)
+    controller = RealtimeController(faulty, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock)
+
+    def begin(faults: FaultSchedule, origin: float) -> None:
+        faulty.begin(faults, lambda: clock() - origin)
+
+    return PlannerLink(controller, clock, name, begin, faulty.rest, controller.stop)
+
+
+def simulated(config: RobotConfig, backend: Backend, name: str, limits: Limits, step_rate: float) -> PlannerLink:
+    """Planning in simulated time."""
+    clock, made = SimulatedClock(), []
+
+    def make_backend(call: CallTime) -> Backend:
+        made.append(FaultyBackend(TimedBackend(backend, call.wait, config.plan_ms / 1000), call.wait))
+        return made[0]
+
+    controller = SimulatedController(make_backend, limits, config.rate, config.realtime, clock, step_rate)
+
+    def begin(faults: FaultSchedule, origin: float) -> None:
+        made[0].begin(faults, lambda: controller.call() - origin)
+        controller.start()
+
+    return PlannerLink(controller, clock, name, begin, made[0].rest, controller.stop)
+
+
+def connect(config: RobotConfig) -> tuple[Any, FaultyWire | None]:
+    """A client of the server, over a network that fails where faults ask for it.
+
+    Raises:
+        UserError: if there is no server, or it does not let this client in.
+    """
+    from wmplan.serving.client import PolicyClient, PolicyError
+    from wmplan.serving.token import read_token
+
+    assert config.url is not None
+    wire = FaultyWire(config.url) if config.faults.may_be(NETWORK_KINDS) else None
+    url = config.url if wire is None else wire.url
+    try:
+        token = read_token(config.token_file)
+        return PolicyClient(url, token, timeout=config.timeout, ca_file=config.ca_file), wire
+    except PolicyError as error:
+        if wire is not None:
+            wire.close()
+        raise UserError(f"{error}; start a server with: wmplan serve") from error
+
+
+def check_served(metadata: dict[str, Any], env: RobotEnvironment) -> None:
+    """See to it that what is served is a planner for this robot.
+
+    Raises:
+        UserError: if it is not.
+    """
+    action_dim = len(env.task.action_low)
+    if metadata["action_dim"] != action_dim:
+        raise UserError(
+            f"the served model has actions of {metadata['action_dim']} numbers, the task's have {action_dim}"
+        )
+    check_rate(metadata["control_rate"], env)
+
+
+def check_rate(rate: float, env: RobotEnvironment) -> None:
+    """See to it that a model's robot steps are the task's."""
+    if abs(rate - env.control_rate) > 1e-6 * env.control_rate:
+        raise UserError(f"the model has {rate:g} robot steps a second, the task {env.control_rate:g}")

@@ -1,0 +1,40 @@
+"""What a client is told of the model that plans for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wmplan.serving.messages import Shapes
+
+if TYPE_CHECKING:
+    from wmplan.models.base import ModelSpec
+
+PROTOCOL = "wmplan/1"
+
+
+def read_shapes(spec: ModelSpec, horizon: int) -> Shapes:
+    """What a model takes, its plans being `horizon` model steps long."""
+    return Shapes(spec.cameras, spec.image_size, spec.proprio_dim, spec.action_dim, horizon * spec.action_block)
+
+
+def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, receding_horizon: int) -> dict[str, Any]:
+    """The first message of a session.
+
+    `action_horizon` is how many robot steps of each reply are to be executed, `horizon` how many a plan has at most;
+    actions and proprio are in the robot's own units, and a robot step lasts 1 / control_rate seconds.
+    """
+    return {
+        "protocol": PROTOCOL,
+        "action_horizon": receding_horizon,
+        "action_low": list(map(float, spec.action_low)),
+        "action_high": list(map(float, spec.action_high)),
+        "action_dim": spec.action_dim,
+        "control_rate": float(spec.control_rate),
+        "horizon": horizon * spec.action_block,
+        "image_size": list(spec.image_size),
+        "cameras": list(spec.cameras),
+        "proprio_dim": spec.proprio_dim,
+        "model": card.get("name"),
+        "task": card.get("task"),
+    }

@@ -1,0 +1,123 @@
+"""What `wmplan serve` runs: a model is loaded, tried once, and served until the process is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wmplan.control.backend import PlanRequest
+from wmplan.control.goal_image import read_goal_image
+from wmplan.control.session import PlanningSession, plan_batch
+from wmplan.errors import UserError
+from wmplan.models import WorldModel, load
+from wmplan.serving.config import Bounds, ServerConfig, is_loopback
+from wmplan.serving.metadata import make_metadata, read_shapes
+from wmplan.serving.server import PolicyServer
+from wmplan.serving.token import read_token
+
+log = logging.getLogger(__name__)
+
+
+def serve(
+    *,
+    model: str,
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    goal: Path | None = None,
+    seed: int = 0,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    bounds: Bounds | None = None,
+    device: str | None = None,
+) -> None:
+    """Serve a model until SIGTERM or Ctrl-C.
+
+    Args:
+        model: a shipped model, a folder or file, or hf://org/name.
+        planner: how to search.
+        objective: what a plan costs.
+        schedule: when to plan and how far to look.
+        goal: a picture of what the camera should see, for clients that set no goal of their own; None for no goal.
+        seed: of every session's random numbers, until its client sets another.
+        host: address to listen at; any but this machine's own (127.0.0.1, ::1, localhost) needs a token.
+        port: TCP port; 0 lets the system choose a free one.
+        token_file: a file, readable for you alone, with the token that clients have to show; None for the one in the
+            environment variable WMPLAN_TOKEN, if it is set.
+        certificate: for wss://, the certificate chain in PEM form.
+        key: its key in PEM form, None if it is in the certificate's file.
+        bounds: how much clients may take.
+        device: for the model; None for what the machine has.
+
+    Raises:
+        UserError: naming the setting that is wrong.
+        OSError: if the address cannot be listened at.
+    """
+    config = ServerConfig(host, port, read_token(token_file), certificate, key, bounds or Bounds())
+    config.tls()  # before the model is loaded
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    world = load(model, device)
+    server = make_server(world, config, planner, objective, schedule, goal, seed)
+    if config.token and not config.certificate and not is_loopback(host):
+        log.warning("without a certificate, the token and the frames cross the network in the clear")
+    asyncio.run(server.run(lambda one: print(_banner(one, world), flush=True)))
+
+
+def make_server(
+    model: WorldModel,
+    config: ServerConfig,
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+    goal: Path | None = None,
+    seed: int = 0,
+) -> PolicyServer:
+    """A server of `model`, with the settings of make_controller(). The model has been tried once when it returns.
+
+    Raises:
+        ValueError: naming the setting that is wrong.
+    """
+    spec, card = model.spec, model.card
+
+    def make_session() -> PlanningSession:
+        return PlanningSession(model, planner, objective, schedule, seed=seed)
+
+    frame = None
+    if goal is not None:
+        if len(spec.cameras) > 1:
+            raise UserError(f"goal: the model sees {', '.join(spec.cameras)}: its clients have to set the goal")
+        frame = read_goal_image(goal, spec.image_size)
+    session = make_session()
+    try_out(session)
+    horizon = session.planner.config.horizon
+    metadata = make_metadata(spec, card, horizon, session.receding_horizon)
+    return PolicyServer(metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame)
+
+
+def try_out(session: PlanningSession) -> None:
+    """Plan once, so that no robot has to wait for what is slow at first, and a wrong setting is said at once."""
+    spec = session.model.spec
+    frames = {name: np.zeros((*spec.image_size, 3), np.uint8) for name in spec.cameras}
+    session.set_goal(frames)
+    session.plan(PlanRequest({**frames, "proprio": np.zeros(spec.proprio_dim, np.float32)}))
+
+
+def _banner(server: PolicyServer, model: WorldModel) -> str:
+    config = server.config
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    name = model.card.get("name") or type(model).__name__
+    secured = "a token is needed" if config.token else "no token"
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    return (
+        f"serving {name} at {config.scheme}://{host}:{server.port} ({secured}), "
+        f"planning on {device} with {torch.get_num_threads()} threads; Ctrl-C ends it"
+    )
