@@ -46,6 +46,27 @@ def test_the_plain_loop_predicts_the_same(name, frames, small_dino):
     assert (ours - plain).abs().max() <= 1e-4 * plain.abs().max()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", ["lewm", "dino_wm"])
+def test_the_plain_loop_computes_in_the_models_type(name, dtype, small_dino):
+    model = make_model(name).to(dtype)
+    problem = make_problem(model, 2, 2)
+    low, high = model.spec.block_bounds()
+    actions = low + (high - low) * torch.rand(2, 3, 3, len(low), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = model.rollout(problem.context, actions, problem.past_actions)
+        plain = plain_rollout(problem, actions)
+    assert plain.dtype == ours.dtype == model.latent_dtype
+    assert (ours - plain).abs().max() <= (0.2 if dtype == torch.bfloat16 else 0.03) * plain.abs().max()
+
+
+def test_every_model_is_measured_in_bfloat16(monkeypatch, small_dino, capsys):
+    one = (Case("keypoint", "icem", 2, 8, 2, 2), Case("lewm", "mppi", 1, 4, 2, 1), Case("dino_wm", "cem", 2, 4, 2, 1))
+    monkeypatch.setattr(config, "BASE", one)
+    assert main(["bench", "dtype=bfloat16", "seconds=0.001", "threads=1"]) == 0
+    assert "models compute in bfloat16" in capsys.readouterr().out
+
+
 def lewm_flops(horizon):
     """Of one candidate from one frame, two operations a multiplication: see lewm_rollout for what is left out."""
     width, inner, hidden, depth, window = 192, 1024, 2048, 6, 3

@@ -29,19 +29,22 @@ class MaskedMemory(Memory):
 
 
 def plain_step(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:
-    """The latent (n, *latent) after windows of latents (n, f, *latent), each beside its normalised action (n, f, A)."""
+    """The latent (n, *latent) after windows of latents (n, f, *latent), each beside its normalised action (n, f, A).
+
+    As the models do, it computes in the type of the weights and keeps latents in float32 at least.
+    """
     if isinstance(model, JEPA):
         out: Tensor = model.predictor(latents, actions)
         return out
     assert isinstance(model, FrameCausalModel)
     conditions, memory = model.condition(actions), MaskedMemory(model.frame_tokens, keep=False)
     if isinstance(model, LeWM):
-        every = model.predictor(latents, conditions, 0, memory, newest_only=False)
+        every = model.predictor(latents.to(model.dtype), conditions, 0, memory, newest_only=False)
         projected: Tensor = model.pred_proj(every.flatten(0, 1)).unflatten(0, latents.shape[:2])
-        return projected[:, -1]
+        return projected[:, -1].to(model.latent_dtype)
     assert isinstance(model, DinoWM)
     tokens: Tensor = model.predictor(model.join(latents, conditions), 0, memory, newest_only=False)
-    return tokens[:, -1, :, : model.visual_dim + model.proprio_emb_dim]
+    return tokens[:, -1, :, : model.visual_dim + model.proprio_emb_dim].to(model.latent_dtype)
 
 
 @torch.inference_mode()
