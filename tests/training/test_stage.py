@@ -105,6 +105,29 @@ def test_a_signal_saves_the_step_under_way_and_the_rest_is_the_same(tmp_path: Pa
     assert again.batches.number == 12  # none was seen twice
 
 
+@pytest.mark.parametrize("moment", ["show", "save", "evaluate"])
+def test_a_signal_at_any_moment_of_a_step_leaves_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    sent = []
+
+    def asked(*arguments: Any) -> Any:
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return done(*arguments)
+
+    done = getattr(Stage, moment, lambda *arguments: {})
+    if moment != "evaluate":
+        monkeypatch.setattr(Stage, moment, asked)
+    cut = make_stage(tmp_path, save_every=4, evaluate=asked if moment == "evaluate" else None)
+    with pytest.raises(Interrupted) as stop:
+        cut.run()
+    monkeypatch.undo()
+    again = make_stage(tmp_path, save_every=4)
+    again.restore()
+    assert str(stop.value) == f"stage tiny is saved at step {again.step} of 12, the same command goes on there"
+
+
 def test_a_signal_at_the_last_step_says_that_the_stage_is_finished(tmp_path: Path) -> None:
     cut = make_stage(tmp_path, {12: lambda: os.kill(os.getpid(), signal.SIGINT)})
     with pytest.raises(Interrupted, match="tiny is finished and saved"):

@@ -82,13 +82,13 @@ def encode_all(
             stop = int(ends[index])
             latents[done:stop] = encode(index)
             bar.update(stop - done)
-            done = stop
-            if interruption.signal or time.monotonic() - since >= SAVE_SECONDS:
+            done, asked = stop, interruption.signal
+            if asked or time.monotonic() - since >= SAVE_SECONDS:
                 save()
                 saved, since = done, time.monotonic()
-            if interruption.signal:
+            if asked:
                 raise Interrupted(
                     f"the latents of {index + 1} of {len(store)} episodes are saved, the same command goes on there",
-                    interruption.signal,
+                    asked,
                 )
     return latents

@@ -125,13 +125,13 @@ class Stage:
         with bar, Interruption() as interruption:
             for batch in self.batches:
                 figures: dict[str, Any] = self.one_step(batch)
-                now = time.monotonic()
+                now, asked = time.monotonic(), interruption.signal
                 self.seconds = now - started
                 bar.update()
                 if self.step % self.save_every == 0 or self.step == self.steps:
                     figures |= self.report(figures)
                     saved, unseen = time.monotonic(), False
-                elif interruption.signal or now - saved >= SAVE_SECONDS:
+                elif asked or now - saved >= SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()
                 if now - shown >= 1.0 or self.step == 1:
@@ -140,8 +140,8 @@ class Stage:
                 if unseen and self.seconds >= FIRST_FIGURES_SECONDS:
                     self.show(figures)
                     unseen = False
-                if interruption.signal:
-                    raise Interrupted(self.position(), interruption.signal)
+                if asked:
+                    raise Interrupted(self.position(), asked)
                 if self.step == self.steps:
                     break
 
@@ -149,6 +149,8 @@ class Stage:
         """Where the same command goes on; empty before that is known."""
         if self.saved_step is None:
             return ""
+        if self.saved_step == 0:
+            return f"nothing of stage {self.name} is saved yet, the same command begins it anew"
         if self.saved_step == self.steps:
             return f"stage {self.name} is finished and saved, the same command goes on after it"
         return f"stage {self.name} is saved at step {self.saved_step} of {self.steps}, the same command goes on there"
