@@ -22,7 +22,7 @@ from torch import Tensor
 
 import wmplan
 from wmplan.control import Limits, PlanningSession, PlanRequest, RealtimeConfig, make_controller, plan_batch
-from wmplan.control.arrival import Approach, Reach, continued, was_moved
+from wmplan.control.arrival import Approach, continued, was_moved
 from wmplan.control.schedule import Schedule
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.planning.objectives.distances import ActionPenalty, LatentDistance
@@ -101,10 +101,10 @@ LATE = 10 + BLOCK  # robot steps, with an arrival after 10
 def late(model: PointWorld, objective: Any, way: list[Any], goal: Any, steps: int = 1) -> int:
     """What is over of the time of a robot that set out, came by and now stands still at places, when it is late."""
     schedule, aim = Schedule(arrive_in=10, min_horizon=steps), latent(model, goal)
-    reach, one = Reach.around(model, objective, schedule, aim), Approach()
+    one = Approach()
     for place, elapsed in zip(way, [0, 10, LATE], strict=True):
         context = latent(model, place, place)[None]
-        (one,) = continued(model, objective, schedule, context, STILL, aim, reach, [replace(one, elapsed=elapsed)])
+        (one,) = continued(model, objective, schedule, context, STILL, aim, [replace(one, elapsed=elapsed)])
     return one.elapsed
 
 
@@ -148,9 +148,7 @@ def test_each_robot_has_a_time_of_its_own() -> None:
     so_far = [Approach(elapsed, 9.0, 0.0) for elapsed in (25, 10, 25, 24, 10)]
 
     def elapsed(context: Tensor, past: Tensor | None, schedule: Schedule) -> list[int]:
-        reach = Reach.around(model, objective, schedule, goal)
-        assert (reach is None) == (schedule.arrive_in is None)
-        return [one.elapsed for one in continued(model, objective, schedule, context, past, goal, reach, so_far)]
+        return [one.elapsed for one in continued(model, objective, schedule, context, past, goal, so_far)]
 
     assert elapsed(context, past, schedule) == [25, 10, 0, 24, 0]
     assert elapsed(context[:, 1:], None, schedule) == [25, 10, 0, 24, 10]  # one frame tells of no motion
@@ -162,9 +160,8 @@ def test_a_robot_that_is_still_under_way_was_not_moved() -> None:
     model, done = PointWorld(), torch.full((1, 1, 2 * BLOCK), BOUND)
     context, goal = latent(model, (0, 0), (REACH, REACH))[None], latent(model, (2, 2))
     schedule, so_far = Schedule(arrive_in=20), Approach(BLOCK, 8.0, 8.0)
-    reach = Reach.around(model, LatentDistance(), schedule, goal)
     for past, elapsed in ((done, BLOCK), (-done, 0)):
-        (one,) = continued(model, LatentDistance(), schedule, context, past, goal, reach, [so_far])
+        (one,) = continued(model, LatentDistance(), schedule, context, past, goal, [so_far])
         assert one.elapsed == elapsed
 
 
@@ -367,6 +364,26 @@ def test_robots_of_a_batch_keep_to_their_goals_while_another_sets_out_again() ->
             if step == ARRIVE_IN + BLOCK:
                 assert pilot.last_plan is not None and pilot.last_plan.actions.shape[1] == HORIZON
     np.testing.assert_allclose(places[1], GOAL, atol=0.1)
+
+
+class Strict(PointWorld):
+    """A goal may lack the robot's state, which then is no number; nothing is predicted from that."""
+
+    def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
+        if proprio is None:
+            return torch.full((*frames.shape[:2], 2), torch.nan)
+        return super().encode(frames, proprio)
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        assert torch.isfinite(context).all()
+        return super().rollout(context, actions, past_actions)
+
+
+def test_a_goal_of_which_not_all_is_known_is_taken() -> None:
+    own = PlanningSession(Strict(), PLANNER, OBJECTIVE, SCHEDULE)
+    own.set_goal(observation(GOAL)["pixels"])
+    robot = by_chunks(lambda seen: own.plan(PlanRequest(seen)).actions, lambda: None)
+    assert robot.run(ARRIVE_IN + 2 * BLOCK) == [*SHRINKING, 1, 1]
 
 
 def test_without_a_past_to_compare_with_a_missed_goal_is_still_noticed() -> None:

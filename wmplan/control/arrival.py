@@ -29,33 +29,15 @@ MARGIN = 2.0
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the strongest actions of B robots lead away from their goals.
+    """How far a robot's strongest actions lead away from where it was when it first headed for its goal.
 
     Attributes:
-        step: in one model step, (B,).
-        plan: in the shortest plan, of min_horizon model steps, (B,).
+        step: in one model step.
+        plan: in the shortest plan, of min_horizon model steps.
     """
 
-    step: Tensor
-    plan: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def around(cls, model: WorldModel, objective: Objective, schedule: Schedule, goal: Tensor) -> Reach | None:
-        """Around goals (B, *latent); None where there is no time to arrive."""
-        if schedule.arrive_in is None:
-            return None
-        actions = _strongest_actions(model, schedule.min_horizon, goal)
-        ends = model.rollout(goal[:, None].clone(), actions)  # (B, 2 a, min_horizon, *latent)
-        measure = start(objective, *copies(goal, goal))
-        step, plan = (_distances(model, measure, ends[:, :, at], goal).amax(1) for at in (0, -1))
-        return cls(step, plan)
-
-    @classmethod
-    def stacked(cls, parts: Sequence[Reach | None]) -> Reach | None:
-        """Of the robots of all parts, which have a time to arrive or have none."""
-        some = [part for part in parts if part is not None]
-        return cls(torch.cat([one.step for one in some]), torch.cat([one.plan for one in some])) if some else None
+    step: float
+    plan: float
 
 
 @dataclass(frozen=True)
@@ -66,28 +48,30 @@ class Approach:
         elapsed: robot steps.
         start: distance from the goal when it set out.
         nearest: the smallest since, at the frames that were planned from.
+        reach: None before the first frame.
     """
 
     elapsed: int = 0
     start: float = math.inf
     nearest: float = math.inf
+    reach: Reach | None = None
 
     def later(self, steps: int) -> Approach:
         """The same so many robot steps later."""
         return replace(self, elapsed=self.elapsed + steps)
 
-    def seen(self, distance: float, reach: float, was_moved: bool, is_late: bool) -> Approach:
+    def seen(self, distance: float, reach: Reach, was_moved: bool, is_late: bool) -> Approach:
         """With the distance from the goal that is seen now, which may show that the robot has to set out again.
 
         It has to where it was moved. Where it is late, it has to if it has been nearer by more than its reach, so that
         it was driven off; or if it is out of reach and came nearer by more than that, so that it is still under way.
         What did not bring it nearer is not tried once more: some goals cannot be reached.
         """
-        was_driven_off = distance > self.nearest + reach
-        is_under_way = distance > reach and self.start > self.nearest + reach
+        was_driven_off = distance > self.nearest + reach.plan
+        is_under_way = distance > reach.plan and self.start > self.nearest + reach.plan
         if not self.elapsed or was_moved or (is_late and (was_driven_off or is_under_way)):
-            return Approach(0, distance, distance)
-        return replace(self, nearest=min(self.nearest, distance))
+            return Approach(0, distance, distance, reach)
+        return replace(self, nearest=min(self.nearest, distance), reach=reach)
 
 
 @torch.no_grad()
@@ -98,7 +82,6 @@ def continued(
     context: Tensor,
     past_actions: Tensor | None,
     goal: Tensor,
-    reach: Reach | None,
     approaches: Sequence[Approach],
 ) -> list[Approach]:
     """The approaches of B robots with what is seen now.
@@ -107,22 +90,33 @@ def continued(
         context: latents of the last T frames, (B, T, *latent).
         past_actions: executed between them, (B, T - 1, A); None where T is 1.
         goal: latents of the goals, (B, *latent).
-        reach: around these; None where there is no time to arrive.
         approaches: up to this robot step.
     """
-    if reach is None:
+    if schedule.arrive_in is None:
         return list(approaches)
     here, measure = context[:, -1], start(objective, *copies(goal, goal))
+    reaches = [one.reach for one in approaches if one.reach is not None]
+    if len(reaches) < len(approaches):
+        fresh = reaches_around(model, measure, here, schedule.min_horizon)
+        reaches = [one.reach or new for one, new in zip(approaches, fresh, strict=True)]
     left = _distances(model, measure, here[:, None], goal)[:, 0].tolist()
     moved = [False] * len(left)
     if past_actions is not None and any(one.elapsed for one in approaches):
         before = context[:, -2]
-        is_far = _distances(model, measure, here[:, None], before)[:, 0] > reach.step
+        steps = here.new_tensor([reach.step for reach in reaches])
+        is_far = _distances(model, measure, here[:, None], before)[:, 0] > steps
         if bool(is_far.any()):  # a closer look, which costs a prediction
             moved = (is_far & was_moved(model, measure, before, past_actions[:, -1], here)).tolist()
     late = [schedule.is_late(one.elapsed, model.spec.action_block) for one in approaches]
-    rows = zip(approaches, left, reach.plan.tolist(), moved, late, strict=True)
+    rows = zip(approaches, left, reaches, moved, late, strict=True)
     return [one.seen(*what) for one, *what in rows]
+
+
+def reaches_around(model: WorldModel, measure: Objective, here: Tensor, shortest: int) -> list[Reach]:
+    """Of B robots at latents (B, *latent), where the shortest plan has so many model steps."""
+    ends = model.rollout(here[:, None].clone(), _strongest_actions(model, shortest, here))  # (B, 2 a, steps, *latent)
+    step, plan = (_distances(model, measure, ends[:, :, at], here).amax(1).tolist() for at in (0, -1))
+    return [Reach(*one) for one in zip(step, plan, strict=True)]
 
 
 def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tensor, here: Tensor) -> Tensor:

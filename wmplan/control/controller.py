@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmplan.control.arrival import Approach, Reach, continued
+from wmplan.control.arrival import Approach, continued
 from wmplan.control.history import History, Observation, encode, read_observation
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
@@ -66,7 +66,6 @@ class Controller:
         self.receding = RecedingHorizon(planner, spec.action_dim, spec.action_block, schedule)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.goal: torch.Tensor | None = None
-        self.reach: Reach | None = None  # around the goal
         self.approaches: list[Approach] = []
         self.last_cost: LatentCost | None = None
         self.planned, self.plan_ms = False, 0.0
@@ -104,7 +103,6 @@ class Controller:
             numbers = [numbers[0] + index for index in range(batch)]
         if len(numbers) != batch:
             raise ValueError(f"there are {len(numbers)} seeds for {batch} goals")
-        self.reach = Reach.around(self.model, self.objective, self.receding.schedule, goal_latent)
         self.goal, self.last_cost, self.approaches = goal_latent, None, [Approach()] * batch
         self.history.reset()
         self.gate.reset(batch, at_rest=at_rest)
@@ -144,7 +142,7 @@ class Controller:
         context, past = self.history.context()
         receding, schedule = self.receding, self.receding.schedule
         so_far = [one.later(receding.since_plan) for one in self.approaches]
-        approaches = continued(self.model, self.objective, schedule, context, past, self.goal, self.reach, so_far)
+        approaches = continued(self.model, self.objective, schedule, context, past, self.goal, so_far)
         longest, block = self.planner.config.horizon, self.model.spec.action_block
         between = reads_between_model_steps(self.model, self.objective)
         times = [(one.elapsed, block, longest, between) for one in approaches]

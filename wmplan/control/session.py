@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmplan.control.arrival import Approach, Reach, continued
+from wmplan.control.arrival import Approach, continued
 from wmplan.control.backend import Goal, PlanReply, PlanRequest
 from wmplan.control.frame_history import FrameHistory, Moment, encode_together
 from wmplan.control.history import encode, read_observation
@@ -116,7 +116,6 @@ class PlanningSession:
         self.settings: Hashable = (id(model), json.dumps(settings, sort_keys=True, default=repr), change)
         self.lock = threading.RLock()
         self.goal: Tensor | None = None
-        self.reach: Reach | None = None  # around the goal
         self._approach: Approach | None  # up to the newest frame; None before the first with this goal
         self.reset(seed)
 
@@ -135,9 +134,8 @@ class PlanningSession:
         if batched:
             raise ValueError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
         latent = encode(self.model, seen)
-        reach = Reach.around(self.model, self.objective, self.schedule, latent)
         with self.lock:
-            self.goal, self.reach, self._warm, self._approach = latent, reach, WarmStart(), None
+            self.goal, self._warm, self._approach = latent, WarmStart(), None
 
     def reset(self, seed: int = 0) -> None:
         """Forget what was seen and done; the goal stays, and is headed for as at first."""
@@ -256,9 +254,8 @@ def _continued(prepared: list[_Prepared]) -> list[_Prepared]:
     found: dict[int, _Prepared] = {}
     for group in _grouped(prepared, lambda one: one.inputs):
         first, (context, past, goal) = group[0].session, _inputs(group)
-        reach = Reach.stacked([one.session.reach for one in group])
         so_far = [one.approach for one in group]
-        approaches = continued(first.model, first.objective, first.schedule, context, past, goal, reach, so_far)
+        approaches = continued(first.model, first.objective, first.schedule, context, past, goal, so_far)
         found |= {id(one): replace(one, approach=now) for one, now in zip(group, approaches, strict=True)}
     return [found[id(one)] for one in prepared]
 
