@@ -103,6 +103,7 @@ def spoilt(name: str) -> Callable[[Columns], np.ndarray]:
     ("edit", "change", "says"),
     [
         (drop("proprio"), {}, "no column 'proprio'.*set proprio=false"),
+        (put("proprio", lambda c: c["proprio"][:, None, :]), {}, "column 'proprio' has the shape .*set proprio=false"),
         (drop("pixels"), {}, "no column 'pixels'"),
         (put("pixels", still), {}, "same picture: did the camera run"),
         (put("proprio", lambda c: np.ones_like(c["proprio"])), {}, "'proprio' is the same in every row: set proprio=f"),

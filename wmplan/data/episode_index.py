@@ -17,14 +17,17 @@ INDEX = ("ep_len", "ep_offset")
 LARGEST = 1 << 48  # rows
 
 
-def read_index(file: h5py.File, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of each episode and first row of each, of shape (E,); unordered, with gaps and empty ones as they are.
+def read_index(file: h5py.File, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Path]]:
+    """Rows of each episode and first row of each, of shape (E,), and the files they come from.
+
+    The order of the episodes, gaps between them and empty ones are as they are.
 
     Raises:
         DamagedError: where a check of the file does not hold.
         DataError: where the two are no index, naming the episode.
     """
-    lengths, offsets = (_whole_numbers(file, path, name) for name in INDEX)
+    stored = [_read(file, path, name) for name in INDEX]
+    lengths, offsets = (_whole_numbers(values, path, name) for name, (values, _) in zip(INDEX, stored, strict=True))
     if len(lengths) != len(offsets):
         raise DataError(f"{path}: ep_len has {len(lengths)} episodes and ep_offset {len(offsets)}, they have to agree")
     order = np.argsort(offsets, kind="stable")
@@ -37,11 +40,10 @@ def read_index(file: h5py.File, path: Path) -> tuple[NDArray[np.int64], NDArray[
             f"{path}: by ep_len and ep_offset the episodes {min(one, other)} and {max(one, other)} share the row "
             f"{offsets[other]}; a row has to be of one episode"
         )
-    return lengths, offsets
+    return lengths, offsets, [source for _, sources in stored for source in sources]
 
 
-def _whole_numbers(file: h5py.File, path: Path, name: str) -> NDArray[np.int64]:
-    values = np.asarray(_read(file, path, name))
+def _whole_numbers(values: NDArray[Any], path: Path, name: str) -> NDArray[np.int64]:
     if values.dtype.kind not in "iuf" or max((*values.shape, 1)) != max(values.size, 1):
         raise DataError(
             f"{path}: {name} holds {values.dtype} of shape {values.shape}, it has to be whole numbers, one an episode"
@@ -54,15 +56,15 @@ def _whole_numbers(file: h5py.File, path: Path, name: str) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _read(file: h5py.File, path: Path, name: str) -> Any:
+def _read(file: h5py.File, path: Path, name: str) -> tuple[NDArray[Any], list[Path]]:
     try:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
             raise DataError(f"{path}: {name} is a group, it has to be a dataset with a number an episode")
-        source_files(dataset)
+        sources = source_files(dataset)
         if unwritten_rows(dataset) is not None:
             raise DamagedError(f"{path}: {name} was never written")
-        return dataset[()]
+        return np.asarray(dataset[()]), sources
     except Unusable as why:
         raise DataError(f"{path}: {name} {why}") from None
     except (KeyError, OSError, RuntimeError, TypeError) as error:

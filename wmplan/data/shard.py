@@ -47,7 +47,7 @@ class Shard:
                 raise
 
     @cached_property
-    def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _index(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Path]]:
         return read_index(self._file, self.path)
 
     @property
@@ -71,7 +71,7 @@ class Shard:
         try:
             names = list(self._file)
         except (OSError, RuntimeError) as error:
-            raise DamagedError(f"{self.path} is damaged: its columns cannot be listed ({error})") from None
+            raise self._damaged("its columns cannot be listed", error) from None
         missing = [name for name in (*INDEX, "action") if name not in names]
         if missing:
             raise DataError(
@@ -81,7 +81,7 @@ class Shard:
         """(shape of a row, dtype) by name, of the columns that can be read."""
         self.unusable: dict[str, str] = {}
         """Why the others cannot, by name; goes on from "column 'NAME' "."""
-        self.files = [self.path]
+        self.files = list(dict.fromkeys([self.path, *self._index[2]]))
         """Every file that rows come from, this one first."""
         for name in sorted(set(names) - set(INDEX), key=lambda one: one != "action"):
             try:
@@ -95,7 +95,7 @@ class Shard:
                 self.unusable[name] = str(why)
                 continue
             except (OSError, RuntimeError) as error:
-                raise DamagedError(f"{self.path} is damaged: column {name!r} cannot be opened ({error})") from None
+                raise self._damaged(f"column {name!r} cannot be opened", error) from None
             self.columns[name] = (column.shape, column.dtype)
             self.files += [file for file in files if file not in self.files]
         self.columns = {name: self.columns[name] for name in names if name in self.columns}
@@ -110,7 +110,9 @@ class Shard:
         count, needed = len(column.dataset), int((self.offsets + self.lengths).max(initial=0))
         rows = len(self._column("action").dataset)
         if name in KNOWN and count < needed:
-            raise DataError(f"{self.path} is cut short: column {name!r} has {count} rows, its episodes need {needed}")
+            raise DamagedError(
+                f"{self.path} is cut short: column {name!r} has {count} rows, its episodes need {needed}"
+            )
         if name in KNOWN and count != rows:
             raise DataError(
                 f"{self.path}: column {name!r} has {count} rows and 'action' {rows}, they have to agree, or their rows "
@@ -134,9 +136,12 @@ class Shard:
         try:
             return np.asarray(self._column(name).dataset[start:stop])
         except (OSError, RuntimeError, ValueError) as error:
-            raise DamagedError(f"{self.path} is damaged: column {name!r} cannot be read ({error})") from None
+            raise self._damaged(f"column {name!r} cannot be read", error) from None
         except MemoryError:
             raise DataError(f"{self.path}: rows {start} to {stop} of column {name!r} do not fit into memory") from None
+
+    def _damaged(self, what: str, error: Exception) -> DamagedError:
+        return DamagedError(f"{self.path} is damaged: {what} ({error}); fetch it again, or delete and collect it again")
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Rows start to stop of a column; frames always as uint8 (rows, H, W, 3), quantities as floats (rows, N).

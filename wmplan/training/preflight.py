@@ -99,8 +99,9 @@ def check_columns(config: TrainConfig, store: EpisodeStore) -> Iterator[Finding]
     }.items():
         if name not in store.columns:
             if name != "proprio" or config.proprio:
-                there = ", ".join(sorted(store.columns))
-                yield Finding(f"there is no column {name!r} ({hint}); the columns are {there}", fatal=True)
+                why = store.unusable.get(name)
+                lacks = f"column {name!r} {why}" if why else f"there is no column {name!r}"
+                yield Finding(f"{lacks} ({hint}); the columns are {', '.join(sorted(store.columns))}", fatal=True)
             continue
         shape, dtype = store.columns[name]
         if name == "pixels" and (dtype != np.uint8 or len(shape) != 3 or shape[2] != 3):
