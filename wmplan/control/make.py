@@ -30,7 +30,7 @@ def planning_settings(
     planner of another name than the card's starts from its own defaults. An objective is taken whole, from one source.
     """
     card = dict((getattr(model, "card", None) or {}).get("planning") or {})
-    preset = dict(card.get("planner") or DEFAULT_PLANNER)
+    preset = {**DEFAULT_PLANNER, **(card.get("planner") or {})}
     wanted = {key: value for key, value in (planner or {}).items() if value is not None}
     if wanted.get("name", preset["name"]) != preset["name"]:
         preset = {}

@@ -22,6 +22,7 @@ from wmplan.models.errors import CheckpointError
 from wmplan.models.reading import MOST_BYTES, read_bounded, read_json, readable, require_regular
 from wmplan.models.weights_file import FileChanged, WeightsFile, with_own_hash
 from wmplan.models.wrappers import unwrap
+from wmplan.settings.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+PLANNING = ("planner", "objective", "schedule")
 NEXT_CONFIG = ".config.json.next"
 """The configuration of the weights that a save is about to put in place."""
 
@@ -189,6 +191,26 @@ def check_config(config: Any, source: Path) -> None:
     for section in ("architecture", "spec", "card"):
         if not isinstance(config.get(section), dict):
             raise CheckpointError(f"{source} lacks the section {section!r}")
+    check_planning(config["card"].get("planning"), source)
+
+
+def check_planning(planning: Any, source: Path) -> None:
+    """Raise a CheckpointError where controllers would look in vain for what a card says of planning.
+
+    The settings themselves are checked by what they are given to.
+    """
+    if planning is None:
+        return
+    if not isinstance(planning, dict):
+        raise CheckpointError(f"{source}: card.planning must be a mapping, got {planning!r}")
+    for name, section in planning.items():
+        if name not in PLANNING:
+            raise CheckpointError(f"{source}: card.planning has no {name!r}, {did_you_mean(name, PLANNING)}")
+        if not isinstance(section, dict | None):
+            raise CheckpointError(f"{source}: card.planning.{name} must be a mapping, got {section!r}")
+    planner = (planning.get("planner") or {}).get("name", "")
+    if not isinstance(planner, str):
+        raise CheckpointError(f"{source}: card.planning.planner.name must be a text, got {planner!r}")
 
 
 def require_same_model(config: Mapping[str, Any], weights: WeightsFile, source: Path) -> None:

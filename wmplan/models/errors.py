@@ -12,9 +12,9 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, is not one of ours, or does not fit its configuration. Its message is one line."""
 
     def __init__(self, message: str) -> None:
-        line = message[: MOST_SHOWN + 1]
-        line = "".join(letter if letter.isprintable() else " " for letter in line)
-        super().__init__(line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}...")
+        if len(message) > MOST_SHOWN:  # what is wrong stands at the end
+            message = f"{message[: MOST_SHOWN // 2]}...{message[-MOST_SHOWN // 2 :]}"
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
 
 
 def shorten(names: list[str], shown: int = 3) -> str:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from wmplan.models import CheckpointError, load
+from wmplan.models.loading import SHIPPED
 from wmplan.models.released.hub import check_download
 
 
@@ -55,3 +56,29 @@ def test_a_damaged_download_is_not_loaded(tmp_path: Path) -> None:
     blob.write_bytes(blob.read_bytes()[:-1] + b"!")
     with pytest.raises(CheckpointError, match="it is not what was downloaded"):
         load(file)
+
+
+@pytest.mark.parametrize("name", ["hf://org/name", "hf://org/name/weights.safetensors"])
+def test_names_on_the_hub_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A cache as the hub's library keeps it, read without the network."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repository, commit = tmp_path / "models--org--name", "0" * 40
+    for file in (SHIPPED / "pusht").glob("*.[js]*"):
+        link = cached(repository, file.name, file.read_bytes(), git=file.suffix == ".json")
+        (repository / "snapshots" / commit).mkdir(exist_ok=True)
+        link.rename(repository / "snapshots" / commit / file.name)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert torch.equal(
+        load(name, "cpu").state_dict()["predictor.out.weight"],
+        load("pusht", "cpu").state_dict()["predictor.out.weight"],
+    )
+    for file in ("config.json", "weights.safetensors"):
+        blob = (repository / "snapshots" / commit / file).resolve()
+        whole = blob.read_bytes()
+        blob.write_bytes(whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:])
+        with pytest.raises(CheckpointError, match="not what was downloaded|is not the weights file that"):
+            load("hf://org/name", "cpu")
+        blob.write_bytes(whole)

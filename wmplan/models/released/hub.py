@@ -13,6 +13,7 @@ from wmplan.models.reading import readable
 from wmplan.models.weights_file import file_sha256
 
 PREFIX = "hf://"
+SIZES = ["config.json", "hydra.yaml"]
 FILES = ["config.json", "*.pt", "*.pth", "*.pth.tar", "*.safetensors", "hydra.yaml"]
 
 
@@ -37,11 +38,16 @@ def local_path(name: str) -> Path:
     repository, offline = "/".join(parts[:2]), os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     try:
         if len(parts) == 3:
-            return Path(hf_hub_download(repository, parts[2], local_files_only=offline))
-        return Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=offline))
+            path = Path(hf_hub_download(repository, parts[2], local_files_only=offline))
+        else:
+            path = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=offline))
     except (OSError, ValueError) as error:  # what the hub's own errors derive from, network errors among them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{name} could not be had: {reason}") from error
+    folder = path if path.is_dir() else path.parent
+    for small in SIZES:  # the weights are checked when they are opened
+        check_download(folder / small)
+    return path
 
 
 def check_download(file: Path) -> None:
