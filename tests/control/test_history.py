@@ -25,7 +25,7 @@ from wmplan.serving import PolicyServer, ServerConfig
 from wmplan.serving.client import PolicyClient, PolicyError
 from wmplan.serving.metadata import make_metadata, read_shapes
 
-sys.path.insert(0, str(Path(__file__).parent / "server"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 from serving import running
 
 BLOCK, HEIGHT, WIDTH = 5, 6, 8

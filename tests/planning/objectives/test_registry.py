@@ -23,7 +23,7 @@ from wmplan.planning import (
     make_objective,
 )
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "objective"
+CONFIGS = Path(__file__).parents[3] / "configs" / "objective"
 DRAW = torch.Generator().manual_seed(0)
 PREDICTED = torch.randn(2, 3, 4, 5, generator=DRAW)  # (B, S, H, L)
 GOAL = torch.randn(2, 5, generator=DRAW)
