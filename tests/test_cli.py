@@ -281,10 +281,44 @@ def test_help_explains_every_key_and_gives_an_example(name: str, capsys: pytest.
 def test_help_shows_the_settings_of_the_chosen_planner(capsys: pytest.CaptureFixture[str]) -> None:
     from wmplan.planning import ICEMConfig
 
-    assert cli.main(["eval", "planner=icem", "--help"]) == 0
+    assert cli.main(["eval", "planner=icem", "model=null", "--help"]) == 0
     text = capsys.readouterr().out
     for name in ("num_samples", "noise_beta", "keep_fraction"):
         assert f"  planner.{name}={getattr(ICEMConfig(), name)}" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "model", "overrides"),
+    [
+        ("eval", "pusht", []),
+        ("eval", "arm_reach", ["task=arm_reach"]),
+        ("serve", "pusht", ["planner=realtime"]),
+        ("serve", "arm_reach", ["model=arm_reach", "planner.num_samples=77"]),
+        ("robot", "pusht", ["planner=cem", "objective=latent", "schedule.arrive_in=9"]),
+    ],
+)
+def test_help_shows_the_numbers_that_will_be_used(
+    command: str, model: str, overrides: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wmplan
+    from wmplan.control import make_controller
+
+    assert cli.main([command, *overrides, "--help"]) == 0
+    shown = dict(re.findall(r"^  ([\w.]+)=(\S*)", capsys.readouterr().out, re.MULTILINE))
+    settings = cli.read_settings(command, [*overrides, *(["out=x"] if command == "eval" else [])])
+    assert settings["model"] == model
+    used = make_controller(wmplan.load(model), settings["planner"], settings["objective"], settings["schedule"])
+    assert shown["planner.num_samples"] == str(used.planner.config.num_samples)
+    assert shown["planner.num_iterations"] == str(used.planner.config.num_iterations)
+    assert shown["planner.init_std"] == str(used.planner.config.init_std)
+    assert shown["schedule.arrive_in"] == str(used.receding.schedule.arrive_in)
+
+
+def test_help_of_a_model_without_a_card_shows_the_planners_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "model=null", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Settings of cem, over its own defaults" in out and "  planner.num_iterations=30 " in out
+    assert "no/such" in refuse(capsys, "eval", "model=no/such", "--help")
 
 
 @pytest.mark.parametrize(

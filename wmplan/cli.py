@@ -7,7 +7,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -344,7 +344,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
         where = f"wmplan {name}"
         if {"--help", "-h"} & set(arguments):
-            print(help_text(name, [one for one in arguments[1:] if one not in ("--help", "-h")]))
+            from wmplan.command_help import help_text
+
+            print(help_text(name, COMMANDS[name], [one for one in arguments[1:] if one not in ("--help", "-h")]))
             return 0
         status = COMMANDS[name].run(read_settings(name, arguments[1:])) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, not at exit
@@ -396,41 +398,6 @@ def overview() -> str:
     lines = [(wmplan.__doc__ or "").splitlines()[0], "", "Usage: wmplan COMMAND [key=value ...]", "", "Commands:"]
     lines += [f"  {name:10}{one.purpose}" for name, one in COMMANDS.items()]
     return "\n".join([*lines, "", "wmplan COMMAND --help shows the keys of a command. Begin with: wmplan demo"])
-
-
-def help_text(name: str, overrides: Sequence[str] = ()) -> str:
-    """The text of `wmplan NAME --help`, with what the overrides choose."""
-    from wmplan.settings.compose import has_config
-    from wmplan.settings.explain import explain
-
-    one = COMMANDS[name]
-    usage = f"Usage: wmplan {name}{f' {one.positional.upper()}' if one.positional else ''}"
-    if not has_config(name):
-        return f"{usage}\n\n{inspect.getdoc(one.run)}"
-    keys = explain(name, overrides, one.load_target(), one.free)
-    parts = [f"{usage} [key=value ...]", inspect.getdoc(one.run) or "", f"Keys, with their defaults:\n{keys}"]
-    return "\n\n".join([*parts, *explain_parts(name, overrides)])
-
-
-def explain_parts(name: str, overrides: Sequence[str]) -> Iterator[str]:
-    """Help on the planner and the encoder that the overrides choose; by default, on what all planners share."""
-    from wmplan.settings.compose import compose
-    from wmplan.settings.explain import explain_parameters
-
-    free, settings = COMMANDS[name].free, compose(name, overrides, COMMANDS[name].free)
-    if "planner" in free:
-        from wmplan.planning.config import PlannerConfig
-        from wmplan.planning.registry import PLANNERS
-
-        chosen = settings["planner"].get("name")
-        config = PLANNERS[chosen][1] if chosen in PLANNERS else PlannerConfig
-        hint = "" if chosen else f"; wmplan {name} planner=cem --help shows those of cem"
-        yield f"Settings of {chosen or 'every planner'}{hint}:\n{explain_parameters(config, 'planner')}"
-    if "encoder" in free:
-        from wmplan.models.encoders import ENCODERS
-
-        chosen = settings["encoder"]["kind"]
-        yield f"Options of the encoder {chosen}:\n{explain_parameters(ENCODERS[chosen], 'encoder')}"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,17 @@ def planning_settings(
     Settings given come first, then those of the model's card (card["planning"]), then the package's defaults. A
     planner of another name than the card's starts from its own defaults. An objective is taken whole, from one source.
     """
-    card = dict((getattr(model, "card", None) or {}).get("planning") or {})
+    return card_settings(getattr(model, "card", None) or {}, planner, objective, schedule)
+
+
+def card_settings(
+    card: Mapping[str, Any],
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """planning_settings() of a model with that card."""
+    card = dict(card.get("planning") or {})
     preset = {**DEFAULT_PLANNER, **(card.get("planner") or {})}
     wanted = {key: value for key, value in (planner or {}).items() if value is not None}
     if wanted.get("name", preset["name"]) != preset["name"]:

@@ -69,6 +69,19 @@ def model_of_run(path: Path) -> Path:
     return path
 
 
+def card_of(name_or_path: str | Path) -> dict[str, Any]:
+    """The card of a model of ours, without its weights; empty for other labs' models and those on the hub.
+
+    Raises:
+        CheckpointError: if there is no such model, or its configuration is wrong.
+    """
+    if is_hub(str(name_or_path)):
+        return {}
+    path = resolve(name_or_path)
+    with readable(path):
+        return dict(open_checkpoint(path).config["card"]) if is_ours(path) else {}
+
+
 def sha256(name_or_path: str | Path) -> str:
     """Hash of the weights file, which holds the weights and how the model is built: what identifies a model."""
     path = resolve(name_or_path)

@@ -46,10 +46,20 @@ def explain(
     return "\n".join(lines)
 
 
-def explain_parameters(target: Callable[..., Any], path: str) -> str:
-    """A line for every parameter of `target` as path.name=default, with its meaning from the docstring."""
+def explain_parameters(target: Callable[..., Any], path: str, values: Mapping[str, Any] | None = None) -> str:
+    """A line for every parameter of `target` as path.name=value, with its meaning from the docstring.
+
+    Args:
+        values: those that are set; the others have their defaults.
+    """
     texts = meanings(target)
-    return "\n".join(_lines(defaults(target), {f"{path}.{name}": text for name, text in texts.items()}, f"{path}."))
+    shown = {**defaults(target), **(values or {})}
+    return "\n".join(_lines(shown, {f"{path}.{name}": text for name, text in texts.items()}, f"{path}."))
+
+
+def explain_values(settings: Mapping[str, Any]) -> str:
+    """A line for every setting, dots between the levels."""
+    return "\n".join(_lines(settings, {}, ""))
 
 
 def comments(text: str) -> dict[str, str]:

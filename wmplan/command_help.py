@@ -1,0 +1,57 @@
+"""The text of `wmplan COMMAND --help`: the keys, and of planner, encoder and card what will really be used."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from wmplan.settings.compose import compose, has_config
+from wmplan.settings.explain import explain, explain_parameters, explain_values
+
+if TYPE_CHECKING:
+    from wmplan.cli import Command
+
+
+def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str:
+    """The help of a command, with what the overrides choose."""
+    usage = f"Usage: wmplan {name}{f' {command.positional.upper()}' if command.positional else ''}"
+    if not has_config(name):
+        return f"{usage}\n\n{inspect.getdoc(command.run)}"
+    keys = explain(name, overrides, command.load_target(), command.free)
+    parts = [f"{usage} [key=value ...]", inspect.getdoc(command.run) or "", f"Keys, with their defaults:\n{keys}"]
+    settings = compose(name, overrides, command.free, command.text_keys)
+    if "planner" in command.free:
+        parts += explain_planning(name, settings)
+    if "encoder" in command.free:
+        parts.append(explain_encoder(settings["encoder"]["kind"]))
+    return "\n\n".join(parts)
+
+
+def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What will be planned with: the settings given, over those of the model's card, over the planner's defaults."""
+    from wmplan.control.preset import card_settings
+    from wmplan.models.loading import card_of
+    from wmplan.planning.make import make_config
+
+    model = settings["model"]
+    card = {} if model is None else card_of(model)
+    chosen = card_settings(card, settings["planner"], settings["objective"], settings["schedule"])
+    planner, recommended = chosen["planner"], (card.get("planning") or {}).get("planner") or {}
+    by_card = recommended.get("name") == planner["name"]
+    source = f"what the card of {model} recommends" if by_card else "its own defaults"
+    other = next(one for one in ("mppi", "icem") if one != planner["name"])
+    hint = f"wmplan {command} planner={other} --help shows those of {other}"
+    config = make_config(**planner)
+    lines = explain_parameters(type(config), "planner", asdict(config))
+    yield f"Settings of {planner['name']}, over {source}; {hint}:\n{lines}"
+    rest = {name: chosen[name] for name in ("objective", "schedule")}
+    yield f"Objective and schedule that this gives:\n{explain_values(rest)}"
+
+
+def explain_encoder(kind: str) -> str:
+    """The options of an encoder."""
+    from wmplan.models.encoders import ENCODERS
+
+    return f"Options of the encoder {kind}:\n{explain_parameters(ENCODERS[kind], 'encoder')}"
