@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import wmplan
+from wmplan import standard_streams
 from wmplan.errors import UserError
 from wmplan.failures import user_message
 from wmplan.settings.suggest import did_you_mean
@@ -330,41 +332,52 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Anything else that goes wrong is a bug and shows its traceback; WMPLAN_DEBUG=1 shows it for mistakes too.
     """
+    standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
-    where = "wmplan"
+    where = f"wmplan {name}" if name in COMMANDS else "wmplan"
     try:
-        if name in ("--help", "-h", "help"):
-            print(overview())
-            return 0
-        if name in ("--version", "-V"):
-            print(f"wmplan {wmplan.__version__}")
-            return 0
-        if name not in COMMANDS:
-            raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
-        where = f"wmplan {name}"
-        if {"--help", "-h"} & set(arguments):
-            from wmplan.command_help import help_text
-
-            print(help_text(name, COMMANDS[name], [one for one in arguments[1:] if one not in ("--help", "-h")]))
-            return 0
-        status = COMMANDS[name].run(read_settings(name, arguments[1:])) or 0
-        sys.stdout.flush()  # a closed pipe is noticed here, not at exit
+        status = run(name, arguments[1:])
+        standard_streams.finish()  # a closed pipe and a full disk are noticed here, not at exit
         return status
     except KeyboardInterrupt as stop:
         resumes = name in COMMANDS and COMMANDS[name].resumes
         hint = str(stop) or ("the same command goes on where it stopped" if resumes else "")
         print(f"{where}: interrupted{hint and '; '}{hint}", file=sys.stderr)
         return 128 + getattr(stop, "signal", signal.SIGINT)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and standard_streams.reader_is_gone():
+            return 0  # it has seen enough
         message = user_message(error)
         if message is None or os.environ.get("WMPLAN_DEBUG", "0") not in ("", "0"):
             raise
         print(f"{where}: {message}", file=sys.stderr)
         return 2
+    finally:
+        with contextlib.suppress(OSError):
+            standard_streams.finish()
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run the command `name`, or print the help that is asked for, and return the exit status.
+
+    Raises:
+        UserError: at an unknown command or setting; and whatever the command raises.
+    """
+    if name in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if name in ("--version", "-V"):
+        print(f"wmplan {wmplan.__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
+    if {"--help", "-h"} & set(arguments):
+        from wmplan.command_help import help_text
+
+        print(help_text(name, COMMANDS[name], [one for one in arguments if one not in ("--help", "-h")]))
+        return 0
+    return COMMANDS[name].run(read_settings(name, arguments)) or 0
 
 
 def read_settings(name: str, arguments: Sequence[str]) -> Settings:
