@@ -31,9 +31,9 @@ def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str
 
 def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """What will be planned with: the settings given, over those of the model's card, over the planner's defaults."""
-    from wmplan.control.preset import card_settings
+    from wmplan.control.make import card_settings
     from wmplan.models.loading import card_of
-    from wmplan.planning.make import make_config
+    from wmplan.planning.registry import make_config
 
     model = settings["model"]
     card = {} if model is None else card_of(model)
