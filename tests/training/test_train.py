@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 
+from wmplan.data import StoreMeta
 from wmplan.data.collect import CollectConfig, collect
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
-from wmplan.models import load, save
+from wmplan.models import JEPA, load, save
 from wmplan.training.config import LossConfig, StageConfig, TrainConfig
+from wmplan.training.export import export
 from wmplan.training.regions import Region
 from wmplan.training.stage import Stage
-from wmplan.training.train import Run, train
+from wmplan.training.train import train
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 
@@ -278,7 +280,7 @@ def test_proprioception_that_is_not_asked_for_is_not_read(write_public: Callable
     assert load(Path(config.out) / "model").spec.proprio_dim == 0
 
 
-@pytest.mark.parametrize("broken", ["Run.figures", "draw_curves"])
+@pytest.mark.parametrize("broken", ["held_out.HeldOut.card_figures", "export.draw_curves"])
 def test_the_model_is_there_though_its_figures_or_curves_fail(
     trained: TrainConfig, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -289,7 +291,7 @@ def test_the_model_is_there_though_its_figures_or_curves_fail(
         raise RuntimeError("no figures today")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"wmplan.training.train.{broken}", fail)
+        patch.setattr(f"wmplan.training.{broken}", fail)
         with pytest.raises(RuntimeError, match="no figures today"):
             train(trained)
     weights = load(folder).state_dict()
@@ -302,13 +304,12 @@ def test_weights_that_half_precision_cannot_hold_name_the_setting(
     trained: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(Path(trained.out) / "model")
-    export = Run.export
 
-    def with_a_large_weight(run: Run) -> None:
-        run.model.predictor.out.weight.data[0, 0] = 1e6
-        export(run)
+    def with_a_large_weight(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Any) -> None:
+        model.predictor.out.weight.data[0, 0] = 1e6
+        export(config, meta, model, figures)
 
-    monkeypatch.setattr(Run, "export", with_a_large_weight)
+    monkeypatch.setattr("wmplan.training.train.export", with_a_large_weight)
     with pytest.raises(UserError, match="not finite, in predictor.out.weight; half=false may hold them"):
         train(replace(trained, half=True))
     train(replace(trained, half=False))

@@ -15,8 +15,8 @@ from wmplan.settings.difference import differences, require_same
 from wmplan.training.config import TrainConfig
 from wmplan.training.fingerprint import Files
 
-FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half")
-"""Settings that may change in the middle of a run: paths, and what only the export depends on."""
+FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half", "regions")
+"""Settings that may change in the middle of a run: paths, and what no weight depends on."""
 RECORD = "train.json"
 
 

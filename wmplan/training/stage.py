@@ -94,6 +94,8 @@ class Stage:
         self.saved_step: int | None = None
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
+        self.later_seconds = 0.0
+        """What the stages after this one will take, for the time that is shown to be left."""
 
     @property
     def checkpoint(self) -> Path:
@@ -111,10 +113,8 @@ class Stage:
         Raises:
             Interrupted: after SIGINT or SIGTERM, when the step under way is saved.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint.exists():
-            self.restore()
-        self.saved_step = self.step
+        if self.saved_step is None:
+            self.resume()
         if self.step >= self.steps:
             return
         self.module.train()
@@ -135,7 +135,7 @@ class Stage:
                     self.save()
                     saved = time.monotonic()
                 if now - shown >= 1.0 or self.step == 1:
-                    bar.set_postfix({k: f"{v:.3g}" for k, v in list(figures.items())[:4] if isinstance(v, float)})
+                    self.show_on(bar, figures)
                     shown = now
                 if unseen and self.seconds >= FIRST_FIGURES_SECONDS:
                     self.show(figures)
@@ -144,6 +144,13 @@ class Stage:
                     raise Interrupted(self.position(), asked)
                 if self.step == self.steps:
                     break
+
+    def resume(self) -> None:
+        """Stand where the last save was taken, at the beginning where there is none."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self.restore()
+        self.saved_step = self.step
 
     def position(self) -> str:
         """Where the same command goes on; empty before that is known."""
@@ -196,12 +203,19 @@ class Stage:
         self.show(line)
         return extra
 
+    def show_on(self, bar: tqdm, figures: Mapping[str, Any]) -> None:
+        """Put the first figures on the progress bar, and the time left of the whole run."""
+        shown = {name: f"{value:.3g}" for name, value in list(figures.items())[:4] if isinstance(value, float)}
+        left = self.seconds / self.step * (self.steps - self.step) + self.later_seconds
+        bar.set_postfix({"run": f"{left / 60:.0f} min left", **shown})
+
     def show(self, figures: Mapping[str, Any]) -> None:
         """Print the figures where there is no progress bar."""
         if not os.isatty(2):
             left = self.seconds / self.step * (self.steps - self.step)
+            whole = f" ({(left + self.later_seconds) / 60:.1f} of the run)" if self.later_seconds else ""
             shown = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, int | float) and k != "step")
-            print(f"{self.name} {self.step}/{self.steps}, {left / 60:.1f} min left: {shown}", flush=True)
+            print(f"{self.name} {self.step}/{self.steps}, {left / 60:.1f} min left{whole}: {shown}", flush=True)
 
     def save(self) -> None:
         """Write the whole state, so that a restart repeats what would have come.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from wmplan.data import WindowSampler
 from wmplan.data.symmetry import Symmetry
+from wmplan.models import JEPA
 from wmplan.models.predictors import make_predictor
+from wmplan.training.config import TrainConfig
+from wmplan.training.held_out import WINDOWS, HeldOut
+from wmplan.training.initial_model import seeded_initialisation
 from wmplan.training.muon import Muon
 from wmplan.training.stage import Batch
 
@@ -86,3 +93,39 @@ class SymmetryTest:
     def excess(self, copies: Batch) -> float:
         """By what share the error on copied windows is above that on recorded ones; 0 for an exact symmetry."""
         return float(self.loss(copies["latent"], copies["action"])) / self.recorded - 1.0
+
+
+def measure_symmetries(
+    config: TrainConfig, model: JEPA, held_out: HeldOut, latents: NDArray[np.float32]
+) -> dict[str, dict[str, Any]]:
+    """By what share copies under each symmetry are predicted worse than what was recorded; whether it is used.
+
+    Args:
+        model: with the trained encoder and its whitening.
+        latents: of the whole data set, (rows, L).
+    """
+    columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
+    train = held_out.windows_of(held_out.training, 3, 4 * WINDOWS, ("action",), latents)
+    held = held_out.batch(3, WINDOWS, columns, latents)
+
+    def prepared(latents: Tensor, actions: Tensor) -> Batch:
+        return {"latent": latents @ model.whitening.T, "action": model.normalise_actions(actions)}
+
+    with seeded_initialisation(config.seed + 2):
+        test = SymmetryTest(
+            prepared(train["latent"], train["action"]), prepared(held["latent"], held["action"]), seed=config.seed
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for name, symmetry in config.symmetries.items():
+        proprio = symmetry.map_proprio(held["proprio"]) if config.proprio else None
+        with torch.no_grad():
+            copied = model.encode(symmetry.map_frames(held["pixels"]).contiguous(), proprio)
+        excess = test.excess(prepared(copied, symmetry.map_actions(held["action"])))
+        used = excess <= config.symmetry_tolerance
+        found[name] = {"excess": round(excess, 4), "used": used}
+        print(
+            f"symmetry {name}: copies are predicted {100 * excess:+.1f} % worse than what was recorded; "
+            + ("used" if used else f"left out, symmetry_tolerance is {config.symmetry_tolerance}"),
+            file=sys.stderr,
+        )
+    return found

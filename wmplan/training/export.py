@@ -1,0 +1,70 @@
+"""The result of a training run: the model with its card, and the curves."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wmplan.data import StoreMeta
+from wmplan.models import JEPA, CheckpointError, save
+from wmplan.training.config import TrainConfig
+from wmplan.training.curves import draw_curves, read_log
+
+STAGES = ("joint", "dynamics", "temporal", "pictures")
+
+
+def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:
+    """Write the model into `out`/model; then once more with what it is measured to do, and the curves.
+
+    Args:
+        meta: what the data says of itself.
+        figures: measures them; a fault in it costs no training.
+
+    Raises:
+        CheckpointError: where half precision cannot hold a weight.
+    """
+    run = Path(config.out)
+    folder = run / "model"
+    written = card(config, meta, run)
+    model.requires_grad_(True).eval()
+    try:
+        save(model, folder, written, half=config.half)
+        save(model, folder, {**written, "figures": figures()}, half=config.half)
+    except CheckpointError as error:
+        hint = "; half=false may hold them" if config.half else ""
+        raise CheckpointError(f"{error}{hint}") from error
+    shutil.copy(draw_curves(run, STAGES), folder / "curves.png")
+
+
+def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
+    """What people and programs should know of the model, but for its figures."""
+    unsaid = ("data", "out", "pretrained", "planning")
+    return {
+        "name": config.name,
+        "task": meta.task,
+        "data": {"seed": meta.seed, "episodes": meta.episodes, "steps": meta.steps, "policy": meta.policy},
+        "seed": config.seed,
+        "commit": commit(),
+        "command": shlex.join(["wmplan", *sys.argv[1:]]),
+        "training": {name: value for name, value in asdict(config).items() if name not in unsaid},
+        "seconds": {stage: rows[-1]["seconds"] for stage in STAGES if (rows := read_log(run / f"{stage}.jsonl"))},
+        "figures": {},
+        "planning": config.planning,
+    }
+
+
+def commit() -> str | None:
+    """The repository's commit this code runs from, None outside a repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
