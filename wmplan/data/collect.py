@@ -176,20 +176,15 @@ def _writer(path: Path, episodes: range) -> EpisodeWriter:
     if not path.is_file():
         return writer
     try:
-        shard = Shard(path)
-        with contextlib.closing(shard):
+        with contextlib.closing(Shard(path)) as shard:
             shard.require_episodes(episodes)
             for episode, first, rows in zip(episodes, shard.offsets, shard.lengths, strict=False):
                 names = shard.columns.keys() - OWN_COLUMNS
                 writer.add(episode, {name: shard.read(name, first, first + rows) for name in names})
     except DamagedError as error:
-        _tell_damage(error)
+        print(f"collecting again what is damaged: {error}", file=sys.stderr)
         return EpisodeWriter(path)
     return writer
-
-
-def _tell_damage(error: DamagedError) -> None:
-    print(f"collecting again what is damaged: {error}", file=sys.stderr)
 
 
 def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
@@ -246,6 +241,5 @@ def _episodes_in(path: Path, wanted: range) -> int:
         with contextlib.closing(Shard(path)) as shard:
             shard.require_episodes(wanted)
             return len(shard.lengths)
-    except DamagedError as error:
-        _tell_damage(error)
-        return 0
+    except DamagedError:
+        return 0  # told when it is collected again
