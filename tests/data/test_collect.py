@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from wmplan.data.collect import CollectConfig, collect, run_episode
+from wmplan.data.collect import CollectConfig, _describe, collect, run_episode
 from wmplan.data.episode import COLLECTION, EVALUATION, episode_rng
 from wmplan.data.meta import DataError
 from wmplan.data.store import EpisodeStore
@@ -403,15 +403,24 @@ def a_worker_of(process: int) -> int:
 def test_another_collection_is_not_mixed_in(reference: EpisodeStore) -> None:
     folder = reference.paths[0].parent.parent
     for change, message in (
-        ({"seed": 9}, "seed=3, not 9"),
-        ({"steps": 9}, "steps=8, not 9"),
+        ({"seed": 9}, "a collection with seed=3, this one has 9: give another out=DIR, or delete .* to begin anew"),
+        ({"steps": 9}, "steps=8, this one has 9"),
         ({"image_size": (32, 32)}, "image_size="),
         ({"episodes": 4}, "10 episodes, not 4"),
-        ({"variation": True}, "variation=False, not True"),
+        ({"variation": True}, "variation=false, this one has true"),
         ({"task": "wmplan.envs:wmplan/ArmReach-v0"}, "task="),
     ):
         with pytest.raises(DataError, match=message):
             collect(small(folder, **change))
+
+
+def test_a_collection_of_which_nothing_was_saved_binds_nobody(tmp_path: Path) -> None:
+    first, second = small(tmp_path, seed=9), small(tmp_path, seed=3, episodes=2)
+    (tmp_path / "shards").mkdir()
+    _describe(first, first.make_environment()).write(tmp_path)
+    assert collect(second).meta.seed == 3
+    with pytest.raises(DataError, match="seed=3, this one has 9"):
+        collect(first)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

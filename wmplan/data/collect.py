@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from wmplan.data.workers import run_jobs
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.settings.build import convert_fields
+from wmplan.settings.difference import difference
 
 SAVE_SECONDS = 20.0
 """A process saves its work at least this often: what a kill may cost, beside the episode under way."""
@@ -208,13 +210,13 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
 
 def _saved(folder: Path, meta: StoreMeta) -> list[int]:
     """How many episodes of each shard are there; refuses a folder that holds something else."""
-    if (folder / "meta.json").is_file():
-        before = StoreMeta.read(folder)
-        same = replace(before, episodes=meta.episodes, versions=meta.versions)
-        for name, value in asdict(meta).items():
-            if asdict(same)[name] != value:
-                was = asdict(same)[name]
-                raise DataError(f"{folder} holds a collection with {name}={was}, not {value}; choose another out")
+    before = StoreMeta.read(folder) if (folder / "meta.json").is_file() else None
+    if before is not None and not any((folder / "shards").glob("*.h5")):
+        before = meta  # nothing is there that could be lost
+    if before is not None:
+        old, new = (json.loads(json.dumps(asdict(one))) for one in (before, meta))
+        if other := difference(old, new, "a collection", ignore=("episodes", "versions")):
+            raise DataError(f"{folder} holds {other}: give another out=DIR, or delete {folder} to begin anew")
         if before.episodes > meta.episodes:
             raise DataError(
                 f"{folder} holds a collection of {before.episodes} episodes, not {meta.episodes}; ask for at least as "
@@ -225,7 +227,7 @@ def _saved(folder: Path, meta: StoreMeta) -> list[int]:
     remove_leftovers(folder)
     saved = [_episodes_in(shard_path(folder, shard), meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
     missing = sum(saved) < meta.episodes
-    if missing and (folder / "meta.json").is_file() and before.versions.get("mujoco") != meta.versions["mujoco"]:
+    if missing and before is not None and before.versions.get("mujoco") != meta.versions["mujoco"]:
         raise DataError(
             f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which "
             "moves things differently; install that one or choose another out"
