@@ -22,6 +22,10 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
+MOST_THREADS = 1024
+"""That torch is asked for: its libraries end the process where they cannot make them."""
+
+
 def available_memory() -> int:
     """Bytes that the machine can give without swapping; a gigabyte where the system does not tell."""
     for line in _lines("/proc/meminfo"):

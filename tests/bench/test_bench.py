@@ -155,7 +155,12 @@ def test_the_command_prints_and_writes(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("models=[lewn]", "did you mean 'lewm'"), ("dtype=fp16", "dtype is 'fp16'"), ("threads=0", "threads is 0")],
+    [
+        ("models=[lewn]", "did you mean 'lewm'"),
+        ("dtype=fp16", "dtype is 'fp16'"),
+        ("threads=0", "threads must be from 1 to 1024, got 0"),
+        ("threads=1000000000", "threads must be"),
+    ],
 )
 def test_a_wrong_setting_is_named(setting, message, capsys):
     assert main(["bench", setting]) == 2

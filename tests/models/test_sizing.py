@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from wmplan.errors import UserError
 from wmplan.models import load, save, sizing
 from wmplan.models.errors import CheckpointError
-from wmplan.models.sizing import build_to_fit, build_within, require_fit, shapes_of
+from wmplan.models.sizing import build_to_fit, build_to_train, build_within, require_fit, shapes_of
 
 
 def small() -> nn.Module:
@@ -71,6 +72,14 @@ def test_the_differences_are_named() -> None:
     assert "weight (3, 4) for (4, 3)" in str(error.value)
 
 
+def test_a_model_to_train_has_the_room_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "free_memory", lambda: 2**30)
+    assert isinstance(build_to_train(lambda: nn.Linear(1000, 1000)), nn.Linear)
+    for build in (lambda: nn.Linear(2**14, 2**14), lambda: nn.Linear(10**12, 1)):
+        with pytest.raises(UserError, match=r"no model of these settings can be trained: .* for the 1.0 GiB that are"):
+            build_to_train(build)
+
+
 # ------------------------------------------------------------------ from a checkpoint
 
 
@@ -100,14 +109,14 @@ HUGE = 10**12
         ("architecture.latent_dim", HUGE, "latent_shape"),
         ("architecture.proprio_width", HUGE, "no model can be built from the sizes"),
         ("architecture.encoder_options.channels", [HUGE], "no model can be built from the sizes"),
-        ("architecture.encoder_options.channels", [4] * 10_000, "many more layers than"),
-        ("architecture.encoder_options.residual_blocks", 10**9, "many more layers than"),
+        ("architecture.encoder_options.channels", [4] * 10_000, "too many layers for"),
+        ("architecture.encoder_options.residual_blocks", 10**9, "too many layers for"),
         ("architecture.encoder_options.keypoints", 10**9, "no model can be built from the sizes"),
         ("architecture.encoder_options.first_kernel", 10**9 + 1, "no model can be built from the sizes"),
         ("architecture.encoder_options.first_kernel", -1, "no model can be built from the sizes"),
         ("architecture.encoder_options.sharpness", 0.0, "the configuration in"),
         ("architecture.predictor_options.width", HUGE, "no model can be built from the sizes"),
-        ("architecture.predictor_options.depth", 10**9, "many more layers than"),
+        ("architecture.predictor_options.depth", 10**9, "too many layers for"),
         ("architecture.critic_options.embedding", 4 * HUGE, "no model can be built from the sizes"),
         ("architecture.critic_options.depth", 10**9, "no model can be built from the sizes"),
         ("architecture.decoder_options.width", HUGE, "no model can be built from the sizes"),

@@ -328,3 +328,24 @@ def make_store(lengths: np.ndarray) -> Any:
             return len(lengths)
 
     return Lengths(lengths=lengths, offsets=offsets, columns={}, num_rows=int(lengths.sum()), meta=meta, paths=["x"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"predictor_options": {"width": 10**7}}, "10000000"),
+        ({"predictor_options": {"width": 64, "depth": 10**9}}, ""),
+        ({"encoder_options": {"channels": [10**9]}}, "1000000000"),
+        ({"joint_predictor": "mlp", "joint_predictor_options": {"width": 10**7}}, "10000000"),
+    ],
+)
+def test_a_model_that_the_machine_has_no_room_for_is_said(
+    write_public: Write, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], shape: str
+) -> None:
+    """Before the first step, and before the machine is asked for its memory."""
+    monkeypatch.setattr("wmplan.models.sizing.free_memory", lambda: 2**30)
+    write_public("data.h5", GOOD, complete)
+    _, fatal, model = examine(replace(tiny, **settings), **TOLD)
+    assert model is None and len(fatal) == 1
+    assert "no model of these settings can be trained" in fatal[0] and "1.0 GiB that are free" in fatal[0]
+    assert shape in fatal[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wmplan.bench.models import MODELS
 from wmplan.errors import UserError
+from wmplan.machine import MOST_THREADS
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.settings.suggest import did_you_mean
@@ -98,8 +99,8 @@ class BenchConfig:
             raise UserError(f"models is empty, it has to name some of {', '.join(MODELS)}")
         if self.dtype not in DTYPES:
             raise UserError(f"dtype is {self.dtype!r}, it has to be one of {', '.join(DTYPES)}")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"threads is {self.threads}, it has to be at least 1")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UserError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
         if not self.seconds > 0:
             raise UserError(f"seconds is {self.seconds}, it has to be above 0")
         whole_number(self.seed, "seed", 0, MAX_SEED)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from wmplan.errors import UserError
 from wmplan.machine import free_memory
 from wmplan.models.errors import CheckpointError, shorten
 
@@ -24,30 +25,36 @@ OPERATIONS, OPERATIONS_PER_TENSOR = 20_000, 100
 """That building a model may take; a layer takes about ten."""
 ELEMENTS, ELEMENTS_PER_ELEMENT = 2**25, 4
 """That tensors of a model may have while it is built, beside those of the file and times those of the file."""
+TRAINING_BYTES = 16
+"""Of memory for each weight: itself, its gradient, and the two moments of Adam."""
 FILLED = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
 """Functions that make a tensor of the shape that they are given."""
 
 
 class TooLarge(Exception):
-    """A model under construction is much larger than its file."""
+    """A model under construction is larger than what there is room for."""
 
 
 class Budget(TorchFunctionMode):
-    """Counts operations and the elements of new tensors, and ends what takes more than a file of `shapes` can need."""
+    """Counts operations and the elements of new tensors, and ends what takes too many.
 
-    def __init__(self, shapes: Shapes) -> None:
+    Args:
+        operations, elements: how many there may be.
+        room: what that is all that it has room for, for errors.
+    """
+
+    def __init__(self, operations: int, elements: int, room: str) -> None:
         super().__init__()
-        self.operations = OPERATIONS + OPERATIONS_PER_TENSOR * len(shapes)
-        self.elements = ELEMENTS + ELEMENTS_PER_ELEMENT * sum(map(math.prod, shapes.values()))
+        self.operations, self.elements, self.room = operations, elements, room
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations -= 1
         if self.operations < 0:
-            raise TooLarge("it would have many more layers than the file has tensors")
+            raise TooLarge(f"it would have too many layers for {self.room}")
         shape = new_shape(function, args)
         self.elements -= math.prod(shape)
         if self.elements < 0:
-            raise TooLarge(f"with a tensor of shape {shape} it would be several times as large as the file's")
+            raise TooLarge(f"with a tensor of shape {shape} it would be too large for {self.room}")
         return function(*args, **(kwargs or {}))
 
 
@@ -87,17 +94,34 @@ def build_to_fit(build: Callable[[], M], shapes: Shapes, source: str) -> M:
 
 def build_within(build: Callable[[], M], shapes: Shapes, source: str) -> M:
     """What `build` makes, where it is not much larger than its file; see build_to_fit()."""
-    needed = 4 * sum(map(math.prod, shapes.values()))
+    elements = sum(map(math.prod, shapes.values()))
+    needed = 4 * elements
     if needed > ELEMENTS and needed > (free := free_memory()):
         raise CheckpointError(
             f"the model in {source} takes {needed / 2**30:.1f} GiB, this machine has {free / 2**30:.1f} GiB free"
         )
+    operations = OPERATIONS + OPERATIONS_PER_TENSOR * len(shapes)
     try:
-        with Budget(shapes):
+        with Budget(operations, ELEMENTS + ELEMENTS_PER_ELEMENT * elements, "the tensors of that file"):
             return build()
     except (TooLarge, RuntimeError, TypeError, ArithmeticError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise CheckpointError(f"no model can be built from the sizes that {source} states: {reason}") from error
+
+
+def build_to_train(build: Callable[[], M]) -> M:
+    """What `build` makes, where this machine has room for training it.
+
+    Raises:
+        UserError: where it has not.
+        ValueError: what `build` says of the settings.
+    """
+    free = free_memory()
+    try:
+        with Budget(100 * OPERATIONS, free // TRAINING_BYTES, f"the {free / 2**30:.1f} GiB that are free here"):
+            return build()
+    except (TooLarge, MemoryError) as error:
+        raise UserError(f"no model of these settings can be trained: {error}") from error
 
 
 def require_fit(given: Shapes, wanted: Shapes, source: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
+from wmplan.machine import MOST_THREADS
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.training.regions import Region
@@ -174,7 +175,7 @@ class TrainConfig:
         require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")
-        require(self.threads >= 0, f"threads is {self.threads}, it has to be at least 0")
+        require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
         require(
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",

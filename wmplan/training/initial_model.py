@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wmplan.data import EpisodeStore
 from wmplan.errors import UserError
 from wmplan.models import JEPA, JEPAConfig, ModelSpec, load
+from wmplan.models.sizing import build_to_train
 from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
 
@@ -41,7 +42,7 @@ def initial_model(config: TrainConfig, store: EpisodeStore, training: NDArray[np
         decoder_options=config.decoder_options,
     )
     with seeded_initialisation(config.seed):
-        model = JEPA(architecture, spec)
+        model = build_to_train(lambda: JEPA(architecture, spec))
     if config.pretrained is not None:
         take_encoder(model, config.pretrained)
     return model

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wmplan.models import JEPA
+from wmplan.models.sizing import build_to_train
 from wmplan.training.config import LossConfig
 from wmplan.training.losses import (
     contrastive_prediction,
@@ -29,7 +30,7 @@ def with_predictor(model: JEPA, name: str, options: Mapping[str, Any]) -> JEPA:
     The predictor that shapes an encoder best need not be the one that plans best.
     """
     config = replace(model.config, predictor=name, predictor_options=dict(options), critic=False, decoder=False)
-    other = JEPA(config, model.spec)
+    other = build_to_train(lambda: JEPA(config, model.spec))
     other.encoder, other.proprio_head = model.encoder, model.proprio_head
     return other
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from wmplan.errors import UserError
+from wmplan.models import JEPA, JEPAConfig, ModelSpec, load, save
 from wmplan.models.encoders.hf import HFEncoder, PatchTokens
+from wmplan.models.sizing import build_to_train
 
 transformers = pytest.importorskip("transformers")
 
@@ -76,3 +78,33 @@ def test_what_does_not_fit_is_named(folder, tmp_path):
         HFEncoder((56, 56), 24, name=str(folder), size=60)
     with pytest.raises(UserError, match="no encoder 'no/such-model' in the cache"):
         HFEncoder((56, 56), 24, name="no/such-model", offline=True)
+
+
+@pytest.mark.parametrize("folder", ["dinov2"], indirect=True)
+def test_a_model_with_a_frozen_encoder_is_saved_and_loaded(folder, tmp_path):
+    spec = ModelSpec((56, 56), 1, 1, (-1.0,), (1.0,), (0.0,), (1.0,), (24,))
+    config = JEPAConfig(encoder="hf", encoder_options={"name": str(folder), "offline": True}, latent_dim=24)
+    model = build_to_train(lambda: JEPA(config, spec)).eval()
+    with torch.no_grad():
+        model.encoder[0].tokens.model.embeddings.cls_token += 1  # fine-tuned, as it were
+    save(model, tmp_path / "saved", {})
+    frames = torch.randint(0, 256, (1, 1, 56, 56, 3), dtype=torch.uint8)
+    assert torch.equal(load(tmp_path / "saved", "cpu").encode(frames), model.encode(frames))
+
+
+@pytest.mark.parametrize("folder", ["dinov2"], indirect=True)
+@pytest.mark.parametrize(
+    "content", ["[1]", '{"image_mean": 5}', '{"image_mean": [1, 2]}', '{"image_std": ["a", 1, 2]}', "{"]
+)
+def test_a_broken_preprocessor_is_named(folder, content):
+    (folder / "preprocessor_config.json").write_text(content)
+    with pytest.raises(UserError, match="preprocessor_config.json"):
+        HFEncoder((56, 56), 24, name=str(folder))
+
+
+@pytest.mark.parametrize("folder", ["dinov2"], indirect=True)
+def test_cut_weights_are_named(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-100])
+    with pytest.raises(UserError, match="there is no encoder"):
+        HFEncoder((56, 56), 24, name=str(folder))

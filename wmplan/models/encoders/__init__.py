@@ -29,7 +29,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 __all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "TwoStreams", "ViTEncoder", "make_encoder"]
 
 
-def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, **options: Any) -> nn.Module:
+def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, /, **options: Any) -> nn.Module:
     """The encoder `name` for frames of `image_size` (height, width), with `latent_dim` outputs.
 
     Raises:

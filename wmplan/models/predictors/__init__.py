@@ -21,7 +21,7 @@ __all__ = ["PREDICTORS", "HiddenStatePredictor", "MLPPredictor", "Predictor", "T
 
 
 def make_predictor(
-    name: str, latent_dim: int, action_dim: int, history: int, action_block: int = 1, **options: Any
+    name: str, latent_dim: int, action_dim: int, history: int, action_block: int = 1, /, **options: Any
 ) -> Predictor:
     """The predictor `name` of latents of `latent_dim` numbers under blocks of `action_dim` numbers.
 
