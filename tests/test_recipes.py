@@ -154,6 +154,12 @@ def test_our_client_in_a_plain_loop_and_a_goal_from_a_picture(
         np.testing.assert_array_equal(client.plan(request).actions, from_picture)
 
 
+def test_an_objective_of_ones_own(robot: Robot) -> None:
+    names = run(recipe("class NearestStep"), goal_image=robot.goal, frame=robot.camera(), pusher_xy=robot.state())
+    robot.send(names["action"])
+    assert np.isfinite(float(names["controller"].last_plan.cost))
+
+
 def test_two_evaluations_are_compared(tmp_path: Path) -> None:
     names = run(recipe("compare(first, second)"), folder=tmp_path)
     assert names["first"]["instances_sha256"] == names["second"]["instances_sha256"]

@@ -131,6 +131,8 @@ def collect(settings: Settings) -> None:
     from wmplan.data.collect import collect as run
     from wmplan.settings.build import build
 
+    if settings["task"]["id"] is None:
+        raise UserError(f"task={settings['task']['name']} has no environment to collect from; see wmplan tasks")
     store = run(build(CollectConfig, {**settings, "task": settings["task"]["id"]}))
     print(f"{settings['out']}: {len(store)} episodes of {settings['task']['name']}")
 

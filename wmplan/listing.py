@@ -75,7 +75,7 @@ def list_models() -> str:
         rows.append([name, str(card.get("task")), f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
     if not rows:
         return "no models are shipped in this installation"
-    return table(["model", "task", "parameters", "size", "sees", "measured success"], rows)
+    return table(["model", "task", "parameters", "size", "sees", "measured"], rows)
 
 
 def list_tasks() -> str:
@@ -101,7 +101,7 @@ def _describe_task(name: str) -> Iterator[str]:
     yield f"  protocol:  goal {protocol['offset']} robot steps ahead, {protocol['budget']} to get there"
     for model, card in shipped_models().items():
         if card.get("task") == identity:
-            yield f"  model:     {model}, measured success {_measured(card)}"
+            yield f"  model:     {model}, measured {_measured(card)}"
     env.close()
 
 

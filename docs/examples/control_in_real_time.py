@@ -19,11 +19,11 @@ limits = Limits(low=model.spec.action_low, high=model.spec.action_high, max_chan
 # %% Ten robot steps at the model's rate
 with RealtimeController.of(model, limits=limits, config=RealtimeConfig(wait_first=True)) as controller:
     controller.reset({"pixels": goal["pixels"]}, seed=0)
-    due = time.monotonic()
+    due = None  # the time of the next robot step; known once the first plan, which is waited for, is there
     for _ in range(10):
         action = controller.act(observation, time.monotonic())
         observation, *_ = env.step(action)
-        due += 1 / model.spec.control_rate
+        due = (due or time.monotonic()) + 1 / model.spec.control_rate
         time.sleep(max(0.0, due - time.monotonic()))
     print(controller.statistics.line())
 env.close()

@@ -42,3 +42,17 @@ def test_any_flipped_bit_changes_no_number(path: Path, data: st.DataObject) -> N
         assert str(path) in str(error)
     else:  # a date
         assert all(np.array_equal(found[name], array) for name, array in EPISODE.items())
+
+
+def test_an_archive_that_lost_an_array_is_refused(path: Path) -> None:
+    save_episode(path, EPISODE)
+    content = bytearray(path.read_bytes())
+    entries = [at for at in range(len(content)) if content[at : at + 4] == b"PK\x01\x02"]
+    end = content.rindex(b"PK\x05\x06")
+    last = entries[2]  # of three arrays and their names: the directory now ends before the third
+    for at in (end + 8, end + 10):
+        content[at : at + 2] = (2).to_bytes(2, "little")
+    content[end + 12 : end + 16] = (last - entries[0]).to_bytes(4, "little")
+    path.write_bytes(content[:last] + content[end:])
+    with pytest.raises(UserError, match="is damaged"):
+        load_episode(path)

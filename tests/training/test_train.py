@@ -161,7 +161,7 @@ def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
     config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, temporal=none, pictures=none)
     train(config)
     said = capsys.readouterr().err
-    assert "symmetry same: copies are predicted +0.0 % worse than what was recorded; used" in said
+    assert "symmetry same: the prediction error on copies differs from that on recorded data by +0.0 %; used" in said
     assert "left out, symmetry_tolerance is 0.01" in said
     figures = json.loads((Path(config.out) / "model" / "config.json").read_text())["card"]["figures"]["symmetries"]
     assert figures["same"] == {"excess": 0.0, "used": True} and not figures["wrong"]["used"]

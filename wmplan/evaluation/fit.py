@@ -9,7 +9,7 @@ from wmplan.models.loading import shipped_models
 
 
 def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: str, proprio: bool = True) -> None:
-    """Check that a model has the task's actions and robot state.
+    """Check that a model has the task's actions, robot state and control rate.
 
     Args:
         model: the world model.
@@ -27,6 +27,8 @@ def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: st
         differs.append(f"actions of {spec.action_dim} numbers, the task's have {actions}")
     if proprio and spec.proprio_dim not in (0, state):
         differs.append(f"robot states of {spec.proprio_dim} numbers, the task's have {state}")
+    if abs(spec.control_rate - env.control_rate) > 1e-6:
+        differs.append(f"{spec.control_rate:g} robot steps a second, the task has {env.control_rate:g}")
     if not differs:
         return
     home = (getattr(model, "card", None) or {}).get("task")

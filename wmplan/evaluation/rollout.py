@@ -17,6 +17,8 @@ from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.policies import Row
 
 Arrays = dict[str, NDArray[Any]]
+NAMES = "names"
+"""Array of an episode's file that holds the names of the others."""
 
 
 def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budget: int) -> Arrays:
@@ -86,8 +88,9 @@ def judge(env: PlanningEnvironment, episode: Arrays, decided_by: str) -> dict[st
 
 
 def save_episode(path: Path, episode: Arrays) -> None:
-    """Write the npz durably."""
-    write_durably(path, lambda file: np.savez_compressed(file, **episode))  # type: ignore[arg-type]
+    """Write the npz durably, with the names of its arrays in it: an archive that lost one would pass its own checks."""
+    held = {NAMES: np.array(sorted(episode)), **episode}  # first, so that it is not what is lost
+    write_durably(path, lambda file: np.savez_compressed(file, **held))  # type: ignore[arg-type]
 
 
 def load_episode(path: Path) -> Arrays:
@@ -100,7 +103,11 @@ def load_episode(path: Path) -> Arrays:
     try:
         with zipfile.ZipFile(content) as archive:  # np.load does not read as far as the checksum
             whole = {name: io.BytesIO(archive.read(name)) for name in archive.namelist()}
-        return {name.removesuffix(".npy"): np.load(file, allow_pickle=False) for name, file in whole.items()}
+        episode = {name.removesuffix(".npy"): np.load(file, allow_pickle=False) for name, file in whole.items()}
+        names = episode.pop(NAMES, None)  # older files have none
+        if not episode or (names is not None and names.tolist() != sorted(episode)):
+            raise ValueError("it does not hold the arrays that were written")
+        return episode
     except Exception as error:  # damaged archives raise any of a dozen kinds
         raise UserError(
             f"{path} is damaged ({error}): delete it and its line in per_episode.jsonl, and evaluate again"

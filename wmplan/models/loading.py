@@ -50,7 +50,8 @@ def resolve(name_or_path: str | Path) -> Path:
         if path.is_symlink():
             raise CheckpointError(f"{path} is a symbolic link that leads nowhere")
     shipped = f"the shipped models are {', '.join(names)}" if names else "no models are shipped"
-    hint = f" ({did_you_mean(name, names)})" if names else ""
+    guess = did_you_mean(name, names)
+    hint = f" ({guess})" if guess.startswith("did you mean") else ""
     raise CheckpointError(f"there is no model and no folder or file {name!r}; {shipped}{hint}")
 
 

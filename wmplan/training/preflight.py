@@ -114,6 +114,15 @@ def check_columns(config: TrainConfig, store: EpisodeStore) -> Iterator[Finding]
         )
 
 
+def check_task(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+    """Whose data it is, where the files do not say."""
+    if config.task is not None and store.meta.seed is None:
+        yield Finding(
+            f"the files do not say what task they are of: they are taken to be of {config.task}, with that task's "
+            "symmetries and settings for planning; data of another robot needs task=none"
+        )
+
+
 def check_frames(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
     """Frames that show something."""
     frames = some_frames(store)
@@ -262,6 +271,8 @@ def check_model(model: JEPA, frames: NDArray[np.uint8]) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
+    check_task,
+    check_task,
     check_frames,
     check_actions,
     check_proprio,

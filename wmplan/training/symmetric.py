@@ -124,7 +124,8 @@ def measure_symmetries(
         used = excess <= config.symmetry_tolerance
         found[name] = {"excess": round(excess, 4), "used": used}
         print(
-            f"symmetry {name}: copies are predicted {100 * excess:+.1f} % worse than what was recorded; "
+            f"symmetry {name}: the prediction error on copies differs from that on recorded data by "
+            f"{100 * excess:+.1f} %; "
             + ("used" if used else f"left out, symmetry_tolerance is {config.symmetry_tolerance}"),
             file=sys.stderr,
         )

@@ -49,7 +49,7 @@ def test_what_tells_the_robot_asks_nothing_of_the_scene():
         "action": torch.randn(4, 2, 2),
         "proprio": torch.randn(4, 3, 2),
     }
-    only = LossConfig(prediction=0.0, sigreg=0.0, variance=0.0, covariance=0.0)
+    only = LossConfig(prediction=0.0, contrastive=0.0, sigreg=0.0, variance=0.0, covariance=0.0)
     for robot_dim in (0, 3):
         jepa = model(robot_dim)
         Joint(jepa, only).loss(batch, torch.Generator().manual_seed(0))[0].backward()
