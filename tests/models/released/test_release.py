@@ -129,6 +129,9 @@ def test_one_tensor_under_two_names_is_refused(parity: Any, tmp_path: Path) -> N
     torch.save({**weights, f"module.{name}": weights[name]}, tmp_path / "twice.pt")
     with pytest.raises(CheckpointError, match=f"twice.pt holds {name} twice, with and without a wrapper"):
         load(tmp_path / "twice.pt")
+    torch.save({**weights, "predictor": {"pos_embedding": weights[name]}}, tmp_path / "nested.pt")
+    with pytest.raises(CheckpointError, match=f"nested.pt cannot be read: two tensors in it are called {name}"):
+        load(tmp_path / "nested.pt")
     dino = parity("dino_wm").weights
     extra = {"extra_encoders.action.patch_embed.bias": dino["action_encoder.patch_embed.bias"]}
     torch.save({**dino, **extra}, tmp_path / "versions.pt")

@@ -142,6 +142,7 @@ STORAGE = Storage("0", torch.float32)  # of 16 numbers
         (0, (2**38,), (0,), "must not be larger than the file"),
         (0, (2**20, 2**20), (0, 0), "must not be larger than the file"),
         (0, (2**61, 2**61, 2**61), (0, 0, 0), "must not be larger than the file"),
+        (0, (0, 2**61, 2**61), (1, 1, 1), "must not be larger than the file"),
         (0, (17,), (1,), "reaches beyond its data"),
         (9, (8,), (1,), "reaches beyond its data"),
         (0, (4, 4), (5, 1), "reaches beyond its data"),

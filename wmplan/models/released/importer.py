@@ -15,7 +15,7 @@ from wmplan.errors import UserError
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.models.checkpoint import is_ours, open_checkpoint, save
 from wmplan.models.errors import CheckpointError
-from wmplan.models.reading import read_json
+from wmplan.models.reading import read_json, readable
 from wmplan.models.released.families import FAMILIES
 from wmplan.models.released.hub import is_hub, local_path
 from wmplan.models.released.known import ENCODERS, PRESETS, STATISTICS, Preset, known_statistics
@@ -122,11 +122,12 @@ def import_checkpoint(path: str | Path, out: str | Path, options: Mapping[str, A
     """
     chosen = ImportOptions.from_mapping(options or {})
     source = local_path(str(path)) if is_hub(path) else Path(path)
-    if not source.exists():
-        raise UserError(f"there is no file or folder {str(path)!r} to import")
-    if is_ours(source):
-        open_checkpoint(source)  # which checks it
-    release = open_release(source, chosen.sizes(), chosen.prefix)
+    with readable(source):
+        if not source.exists():
+            raise UserError(f"there is no file or folder {str(path)!r} to import")
+        if is_ours(source):
+            open_checkpoint(source)  # which checks it
+        release = open_release(source, chosen.sizes(), chosen.prefix)
     if release is None:
         families = ", ".join(family.family for family in FAMILIES.values())
         holds = f": {describe_unknown(source)}" if weights_file(source) else ""

@@ -13,7 +13,7 @@ from wmplan.models.reading import read_bounded, read_json, require_regular
 from wmplan.models.released.hub import check_download
 from wmplan.models.released.inference import infer, merge
 from wmplan.models.released.peer_names import from_peer_config, from_peer_names
-from wmplan.models.released.torch_archive import TorchArchive, stored_tensors
+from wmplan.models.released.torch_archive import StoredTensor, TorchArchive, stored_tensors
 from wmplan.models.released.transformers_names import old_names
 from wmplan.models.weights_file import WeightsFile
 from wmplan.models.wrappers import find_prefix, under_prefix, unwrap
@@ -123,8 +123,12 @@ def index(file: Path) -> tuple[Mapping[str, tuple[int, ...]], Callable[[str], Te
         weights.require_intact()
         return weights.shapes, weights.tensor
     archive = TorchArchive(file)
+    stored: dict[str, StoredTensor] = {}
     try:
-        stored = dict(stored_tensors(archive.content))
+        for name, tensor in stored_tensors(archive.content):
+            if name in stored:
+                raise CheckpointError(f"two tensors in it are called {name}")
+            stored[name] = tensor
     except CheckpointError as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     return {name: tensor.shape for name, tensor in stored.items()}, lambda name: archive.read(stored[name])

@@ -85,9 +85,9 @@ class TorchArchive:
             require_layout(tensor)
         except CheckpointError as error:
             raise CheckpointError(f"{self.path} is damaged: {error}") from error
+        self._spend(prod(max(n, 1) for n in tensor.shape) * tensor.dtype.itemsize)
         if prod(tensor.shape) == 0:
             return torch.empty(tensor.shape, dtype=tensor.dtype)
-        self._spend(prod(tensor.shape) * tensor.dtype.itemsize)
         data = self._storage(tensor.storage.key)
         last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
         if (last + 1) * tensor.dtype.itemsize > len(data):
