@@ -267,6 +267,20 @@ def test_a_pretrained_encoder_has_to_fit_the_data(write_public: Write, tiny: Tra
     assert examine(replace(config, proprio=False))[1] == []
 
 
+def test_a_disk_without_room_for_the_run_is_refused(
+    write_public: Write, tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_public("data.h5", GOOD)
+    disk = SimpleNamespace(free=1 << 14)
+    monkeypatch.setattr("wmplan.training.preflight.shutil.disk_usage", lambda path: disk)
+    with pytest.raises(UserError, match=r"disk with 0 MB free, the run writes at least \d+ MB: make room"):
+        train(tiny)
+    disk.free = 1 << 30
+    train(tiny)
+    disk.free = 1 << 14  # what is written already needs no more room
+    train(tiny)
+
+
 def test_notes_are_said_and_one_fault_has_no_number() -> None:
     from wmplan.training.preflight import Finding
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ def preflight(
         if not any(finding.message == str(error) for finding in findings):
             findings.append(Finding(str(error), fatal=True))
         return findings, None
-    return findings + list(check_model(model, some_frames(store))), model
+    findings += [*check_model(model, some_frames(store)), *check_room(config, store, model)]
+    return findings, model
 
 
 def split(config: TrainConfig, store: EpisodeStore) -> tuple[Side, Side]:
@@ -266,6 +268,23 @@ def check_model(model: JEPA, frames: NDArray[np.uint8]) -> Iterator[Finding]:
         yield Finding(
             f"the encoder {model.config.encoder!r} gives all frames of {height} x {width} pixels the same latent: it "
             "needs larger frames, or other options",
+            fatal=True,
+        )
+
+
+def check_room(config: TrainConfig, store: EpisodeStore, model: JEPA) -> Iterator[Finding]:
+    """Room on the disk for the least that the run writes: latents, and weights with what the optimiser keeps."""
+    copies = 1 + (len(config.symmetries) if config.dynamics.steps else 0)
+    latents = 4 * copies * store.num_rows * int(np.prod(model.spec.latent_shape))
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    folder = Path(config.out).absolute()
+    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    disk = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    needed, free = latents + 3 * weights - written, shutil.disk_usage(disk).free
+    if free < needed:
+        yield Finding(
+            f"out={config.out} is on a disk with {free / 1e6:.0f} MB free, the run writes at least "
+            f"{needed / 1e6:.0f} MB: make room, or choose another out",
             fatal=True,
         )
 
