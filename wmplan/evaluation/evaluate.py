@@ -30,7 +30,7 @@ from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
-from wmplan.settings.numbers import MAX_SEED, plain, whole_number
+from wmplan.settings.numbers import MAX_PARALLEL, MAX_SEED, plain, whole_number
 
 WRITES = ("results.json", "instances.json", "report.html", "diagnosis.json", "episodes")
 
@@ -91,7 +91,7 @@ def evaluate(
         whole_number(action_block, "action_block", 1),
     )
     seed = whole_number(seed, "seed", 0, MAX_SEED)
-    workers = None if workers is None else whole_number(workers, "workers", 1)
+    workers = None if workers is None else whole_number(workers, "workers", 1, MAX_PARALLEL)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
     bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)

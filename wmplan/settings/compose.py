@@ -69,12 +69,15 @@ def compose(
         for index, one in enumerate(overrides):
             if _key(one) in known - groups:
                 overrides[index] = take_as_written(one, _value(defaults, _key(one)), text)
+        # Hydra takes a key that bears a group's name for a choice, also where the command has a setting of that name.
+        own = {_key(one): read(one) for one in overrides if _key(one) in known - groups and group_options(_key(one))}
+        overrides = [one for one in overrides if _key(one) not in own]
         try:
             settings = OmegaConf.to_container(hydra.compose(command, overrides), resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(" ".join(str(error.__cause__ or error).split())) from error
     assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    return {str(key): value for key, value in {**settings, **own}.items()}
 
 
 def keys(settings: Any, path: str = "") -> set[str]:

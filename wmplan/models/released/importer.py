@@ -22,6 +22,7 @@ from wmplan.models.released.known import ENCODERS, PRESETS, STATISTICS, Preset, 
 from wmplan.models.released.release import Release, describe_unknown, open_release, weights_file
 from wmplan.models.sizing import build_within, shapes_of
 from wmplan.models.weights_file import file_sha256
+from wmplan.settings.build import build
 from wmplan.settings.suggest import did_you_mean
 
 
@@ -75,12 +76,12 @@ class ImportOptions:
                 raise UserError(f"import has no option {name!r}; {did_you_mean(name, known)}")
             if value is not None and name.split("_")[0] in ("action", "proprio") and name != "action_block":
                 value = numbers(name, value)
-            elif value is not None and name in ("cameras", "image_size"):
-                value = (value,) if isinstance(value, str) else tuple(value)
+            elif name == "cameras" and isinstance(value, str):
+                value = (value,)
             values[name] = value
         if values.get("statistics") not in (None, *STATISTICS):
             raise UserError(f"statistics is {values['statistics']!r}, it has to be one of {', '.join(STATISTICS)}")
-        return cls(**values)
+        return build(cls, values)
 
     def sizes(self) -> dict[str, Any]:
         """The architecture given, read from its file where it is a file's name."""

@@ -1,0 +1,195 @@
+"""Whatever is wrong with a command line: exit status 2 and one line on standard error, never a traceback."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shlex
+import types
+import typing
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmplan import cli
+from wmplan.errors import UserError
+from wmplan.settings.compose import compose, has_config
+
+EVAL = "eval rows=[noop] model=null episodes=1 workers=1 out=x"
+PLAN = "eval rows=[planner] episodes=1 workers=1 out=x"
+LINES = {
+    # devices and machines
+    f"{PLAN} device=gpu": "device is 'gpu', it has to be cpu, cuda",
+    f"{PLAN} device=cuda:99": "device 'cuda:99' cannot be used here",
+    f"{PLAN} device=vulkan": "device 'vulkan' cannot be used here",
+    "bench device=tpu": "device is 'tpu'",
+    "serve device=cuda:99": "device 'cuda:99' cannot be used here",
+    "robot url=null device=meta": "device 'meta' cannot be used here",
+    "bench threads=99999999999999999999": "threads is 99999999999999999999, it has to be from 1 to 1024",
+    "bench threads=0": "threads is 0",
+    f"{EVAL} workers=100000": "workers is 100000",
+    "collect out=x processes=100000": "processes is 100000",
+    # numbers
+    f"{EVAL} seed=-1": "seed is -1, it has to be from 0 to",
+    f"{EVAL} seed=99999999999999999999": "seed is 99999999999999999999",
+    f"{EVAL} episodes=1e400": "episodes is inf, it has to be a whole number",
+    f"{EVAL} episodes=nan": "episodes is nan, it has to be a whole number",
+    f"{EVAL} planner_seeds=[1]": "planner_seeds is [1], it has to be a whole number",
+    f"{EVAL} protocol.offset=0": "offset is 0",
+    f"{EVAL} protocol.episode_steps=3": "episode_steps is 3, it has to be at least the offset",
+    "demo seed=x": "seed is 'x', it has to be a whole number",
+    "demo budget=0": "budget is 0, it has to be at least 1",
+    "serve seed=-3": "is -3, it has to be from 0 to",
+    "serve port=99999": "port is 99999, it has to be from 0 to 65535",
+    "serve port=http": "port is 'http', it has to be a whole number",
+    "robot rate=0": "rate is 0.0",
+    "robot seed=1.5": "seed is 1.5, it has to be a whole number",
+    "robot camera.latency_ms=-1": "camera.latency_ms is -1.0",
+    "bench seconds=0": "seconds is 0.0",
+    "train data=x out=y joint.steps=many": "joint.steps is 'many'",
+    "train data=x out=y seed=-1": "seed is -1",
+    "import nothing out=x image_size=64": "image_size is 64, it has to be a list",
+    "import nothing out=x cameras=3": "cameras is 3, it has to be a list",
+    "import nothing out=x action_low=abc": "action_low is 'abc', it has to be a list of numbers",
+    "import nothing out=x control_rate=fast": "control_rate is 'fast', it has to be a number",
+    # choices and settings of parts
+    f"{PLAN} planner.name=cemm": "there is no planner 'cemm'",
+    f"{PLAN} planner.num_samples=1.5": "num_samples is 1.5, it has to be a whole number",
+    f"{PLAN} planner.num_sample=3": "num_sample",
+    f"{PLAN} planner.min_std=[1]": "min_std is [1], it has to be a number",
+    f"{PLAN} schedule.arrive_in=soon": "schedule.arrive_in is 'soon'",
+    f"{PLAN} objective.latent.weight=heavy": "objective.latent.weight is 'heavy', it has to be a finite number",
+    f"{PLAN} objective.latent=3": "objective.latent is 3, it has to be a mapping",
+    f"{PLAN} objective.latnt.weight=1": "there is no objective 'latnt'",
+    f"{PLAN} objective.proprio.weight_by=[1,x]": "weight_by",
+    f"{PLAN} objective.switch.threshold=far": "objective switch",
+    f"{EVAL} protocol.rule=nosuch": "the task has no rule 'nosuch'; it has public, block",
+    f"{EVAL} rows=[]": "rows is empty",
+    f"{EVAL} rows=3": "there is no row '3'",
+    "robot clock=real": "clock is 'real'",
+    "robot clock=simulated": "url=null",
+    "robot url=null faults.given=3": "faults.given is 3, it has to be a list",
+    "robot url=null 'faults.given=[{kind: storm, at: 1}]'": "there is no fault 'storm'",
+    "robot url=null limits.max_change=[0]": "max_change",
+    "bench models=[gpt]": "models holds 'gpt'",
+    "bench dtype=int8": "dtype is 'int8'",
+    "train data=x out=y loss.target=teacher": "target is 'teacher'",
+    "train data=x out=y encoder=cnn": "there is no encoder 'cnn'",
+    "import nothing out=x statistics=mars": "statistics is 'mars'",
+    "diagnose x oracle=maybe": "oracle is 'maybe'",
+    "diagnose x max_instances=0": "max_instances is 0",
+    # tasks and models
+    f"{EVAL} task.id=Pendulum-v1": "task 'Pendulum-v1' cannot be planned in: it lacks",
+    f"{EVAL} task.id=nobody/Task-v0": "write MODULE:nobody/Task-v0",
+    f"{EVAL} task.id=no_such_module:Task-v0": "No module named 'no_such_module'",
+    f"{EVAL} task.id=1e3": "task '1e3' cannot be made",
+    "collect out=x episodes=1 task.id=Pendulum-v1": "unexpected keyword argument 'image_size'",
+    "demo task_id=CartPole-v1": "'CartPole-v1' cannot be made",
+    f"{PLAN} model=empty": "empty",
+    f"{PLAN} model=/dev/null": "/dev/null",
+    f"{PLAN} model=notes.txt": "notes.txt",
+    f"{PLAN} model=1e3": "there is no model and no folder or file '1e3'",
+    f"{PLAN} task=arm_reach model=pusht": "give model=arm_reach",
+    "robot url=null task=arm_reach model=pusht": "give model=arm_reach",
+    "demo model=nothing": "there is no model and no folder or file 'nothing'",
+    "serve model=nothing": "there is no model and no folder or file 'nothing'",
+    "serve goal=nothing.png": "nothing.png",
+    "serve goal=notes.txt": "notes.txt",
+    # files, folders and addresses
+    f"{EVAL} out=": "out is empty",
+    f"{EVAL} out=notes.txt": "out=notes.txt cannot be made",
+    f"{EVAL} out=notes.txt/inside": "out=notes.txt/inside cannot be made",
+    f"{EVAL} out=results": "out=results holds report.html",
+    "collect out=results episodes=1": "results is not empty and holds no collection",
+    "collect out=notes.txt episodes=1": "out=notes.txt cannot be made",
+    "demo out=notes.txt": "out=notes.txt cannot be made",
+    "demo out=results": "out=results holds report.html",
+    "robot url=null out=notes.txt": "out=notes.txt cannot be made",
+    "bench out=notes.txt": "out=notes.txt cannot be made",
+    "train data=nothing out=y": "nothing",
+    "train data=empty out=y": "empty",
+    "train data=notes.txt out=y": "notes.txt",
+    "import notes.txt out=x": "notes.txt",
+    "import empty out=x": "empty",
+    "diagnose empty": "there is no empty/results.json",
+    "diagnose damaged": "damaged/results.json is damaged",
+    "diagnose of_a_robot": "is not of `wmplan eval`",
+    "serve certificate=nothing.pem": "nothing.pem",
+    "serve host=0.0.0.0": "token",
+    "serve token_file=nothing": "nothing",
+    "robot url=http://x": "url",
+    "robot url=ws://127.0.0.1:1 timeout=0.2": "127.0.0.1:1",
+    # the line itself
+    "eval": "out is missing: wmplan eval out=...",
+    "evaluate": "there is no command 'evaluate'; did you mean 'eval'?",
+    f"{EVAL} --workers 3": "without dashes",
+    f"{EVAL} =3": "is not a setting",
+    f"{EVAL} episodes": "is not a setting",
+    f"{EVAL} protocol=3": "protocol",
+    f"{EVAL} protocol.offset.x=3": "there is no key 'protocol.offset.x'",
+    f"{EVAL} 'rows=[noop'": "there is no row '[noop'",
+    f"{EVAL} model=${{nothing}}": "nothing",
+    f"{EVAL} episodes={'9' * 5000}": "episodes is '999",
+    f"{EVAL} rows={'[' * 3000}": "there is no row",
+    "models all": "it takes no settings, 'all' was given",
+    "tasks x=1": "it takes no settings",
+}  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder with a file, an empty folder and three that hold something else."""
+    (tmp_path / "notes.txt").write_text("not a model, not data, not a picture")
+    for name in ("empty", "results", "damaged", "of_a_robot"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "results" / "report.html").write_text("<p>of something else</p>")
+    (tmp_path / "damaged" / "results.json").write_text('{"schema": 1, "rows')
+    (tmp_path / "of_a_robot" / "results.json").write_text('{"schema": 1, "loop": {}, "rules": {}}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WMPLAN_TOKEN", raising=False)
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[:60])
+def test_one_line_and_status_2(line: str, place: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(shlex.split(line)) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and err.endswith("\n") and "Traceback" not in err, err
+    assert LINES[line] in err and err.startswith("wmplan")
+    assert out == "" and not Path("x").exists()
+
+
+def numeric(target: Any, path: str = "") -> list[str]:
+    """Settings of a target that take numbers or true and false and nothing else."""
+    found = []
+    for name, hint in typing.get_type_hints(target).items():
+        is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        kinds = [kind for kind in (typing.get_args(hint) if is_union else [hint]) if kind is not type(None)]
+        if all(kind in (int, float, bool) for kind in kinds):
+            found.append(f"{path}{name}")
+        for kind in kinds:
+            if is_dataclass(kind):
+                found += numeric(kind, f"{path}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if has_config(name) and cli.COMMANDS[name].target])
+def test_every_number_is_checked_before_anything_is_done(name: str, place: None) -> None:
+    settings = compose(name)
+    settings |= {key: "x" for key, value in settings.items() if value == "???"}
+    keys = [key for key in numeric(cli.COMMANDS[name].load_target()) if key.partition(".")[0] in settings]
+    assert keys
+    for key in keys:
+        for value in ("many", [1, "a"], {"a": 1}):
+            wrong = copy.deepcopy(settings)
+            *outer, last = key.split(".")
+            inner = wrong
+            for part in outer:
+                inner = inner[part]
+            if last not in inner:
+                continue
+            inner[last] = value
+            with pytest.raises(UserError, match=rf"{re.escape(key)}\b.* it has to be"):
+                cli.COMMANDS[name].run(wrong)
+    assert not Path("x").exists()
