@@ -27,8 +27,8 @@ LINES = {
     "bench device=tpu": "device is 'tpu'",
     "serve device=cuda:99": "device 'cuda:99' cannot be used here",
     "robot url=null device=meta": "device 'meta' cannot be used here",
-    "bench threads=99999999999999999999": "threads is 99999999999999999999, it has to be from 1 to 1024",
-    "bench threads=0": "threads is 0",
+    "bench threads=99999999999999999999": "threads must be from 1 to 1024, got 99999999999999999999",
+    "bench threads=0": "threads must be from 1 to 1024, got 0",
     f"{EVAL} workers=100000": "workers is 100000",
     "collect out=x processes=100000": "processes is 100000",
     # numbers

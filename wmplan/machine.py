@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 MOST_THREADS = 1024
-"""That torch is asked for: its libraries end the process where they cannot make them."""
+"""That torch is asked for, and processes: where they cannot be made, libraries end the process."""
 
 
 def available_memory() -> int:

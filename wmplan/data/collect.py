@@ -26,9 +26,9 @@ from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
+from wmplan.machine import MOST_THREADS
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
-from wmplan.settings.numbers import MAX_PARALLEL
 
 SAVE_SECONDS = 20.0
 """A process saves its work at least this often: what a kill may cost, beside the episode under way."""
@@ -74,8 +74,8 @@ class CollectConfig:
             raise DataError(f"seed is {self.seed}, it has to be at least 0")
         if self.processes is not None and self.processes < 1:
             raise DataError(f"processes is {self.processes}, it has to be at least 1, or left out for one a core")
-        if (self.processes or 1) > MAX_PARALLEL:
-            raise DataError(f"processes is {self.processes}, it has to be at most {MAX_PARALLEL}")
+        if (self.processes or 1) > MOST_THREADS:
+            raise DataError(f"processes is {self.processes}, it has to be at most {MOST_THREADS}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise DataError(f"image_size is {self.image_size}, it has to be (height, width) in pixels")
         if not self.out:

@@ -24,13 +24,14 @@ from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import aggregate, write_results
 from wmplan.evaluation.worker import Setup, Unit, load_model
 from wmplan.evaluation.workers import number_of_workers, run_units
+from wmplan.machine import MOST_THREADS
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
-from wmplan.settings.numbers import MAX_PARALLEL, MAX_SEED, plain, whole_number
+from wmplan.settings.numbers import MAX_SEED, plain, whole_number
 
 WRITES = ("results.json", "instances.json", "report.html", "diagnosis.json", "episodes")
 
@@ -91,7 +92,7 @@ def evaluate(
         whole_number(action_block, "action_block", 1),
     )
     seed = whole_number(seed, "seed", 0, MAX_SEED)
-    workers = None if workers is None else whole_number(workers, "workers", 1, MAX_PARALLEL)
+    workers = None if workers is None else whole_number(workers, "workers", 1, MOST_THREADS)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
     bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)

@@ -10,8 +10,6 @@ from wmplan.errors import UserError
 
 MAX_SEED = 2**63 - 1
 """The largest seed that torch's generators take."""
-MAX_PARALLEL = 1024
-"""Threads or processes: more than any machine has cores, and few enough that it survives the attempt."""
 
 
 def plain(value: Any) -> Any:
