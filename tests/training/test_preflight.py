@@ -15,8 +15,9 @@ from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.data.meta import StoreMeta
 from wmplan.errors import UserError
 from wmplan.models import JEPA, load, save
+from wmplan.training.checks import Finding, check_lengths
 from wmplan.training.config import StageConfig, TrainConfig
-from wmplan.training.preflight import check_lengths, preflight, report, split
+from wmplan.training.preflight import preflight, report, split
 from wmplan.training.train import train
 from wmplan.training.windows import stage_windows, validation_frames
 
@@ -282,8 +283,6 @@ def test_a_disk_without_room_for_the_run_is_refused(
 
 
 def test_notes_are_said_and_one_fault_has_no_number() -> None:
-    from wmplan.training.preflight import Finding
-
     said: list[str] = []
     report([Finding("a"), Finding("b")], "data.h5", said.append)
     assert said == ["note on data=data.h5: a", "note on data=data.h5: b"]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from wmplan.data import EpisodeStore, WindowSampler
 from wmplan.models import JEPA
+from wmplan.training.checks import Side
 from wmplan.training.config import TrainConfig
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import medians, open_loop_error, probe_errors, worst_entry
-from wmplan.training.preflight import Side, regions_of, state_names
 from wmplan.training.regions import errors_by_region
 from wmplan.training.stage import Batch
+from wmplan.training.states import regions_of, state_names
 from wmplan.training.windows import validation_frames
 
 WINDOWS = 2048  # that a stage is evaluated on

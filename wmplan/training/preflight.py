@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +14,11 @@ from wmplan.data import EpisodeStore
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
-from wmplan.training.action_statistics import action_statistics
+from wmplan.training.checks import CHECKS, Finding, Side, check_columns, some_frames
 from wmplan.training.config import TrainConfig
 from wmplan.training.initial_model import initial_model, seeded_initialisation
 from wmplan.training.joint import with_predictor
-from wmplan.training.regions import Region
-from wmplan.training.windows import StageWindows, stage_windows, validation_rows
-
-LOOKED_AT = 8  # episodes whose frames are compared
-UNUSED_RANGE = 0.1  # share of its bounds' range below which a number of the action counts as hardly moved
-OPTIONAL = {"temporal": "the critic", "pictures": "the decoder"}  # stages that a model does without
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about the data that the user should know.
-
-    Attributes:
-        message: what it is, and what would be right.
-        fatal: whether the run could not come to its end.
-    """
-
-    message: str
-    fatal: bool = False
-
-
-Side = NDArray[np.int64]
-Check = Callable[[TrainConfig, EpisodeStore, Side, Side], Iterator[Finding]]
+from wmplan.training.windows import validation_rows
 
 
 def preflight(
@@ -89,176 +66,6 @@ def report(findings: Sequence[Finding], data: str | Path, say: Callable[[str], N
         raise UserError(f"data={data} does not fit this run: {'; '.join(numbered)}")
 
 
-# ------------------------------------------------------------------ the checks
-
-
-def check_columns(config: TrainConfig, store: EpisodeStore) -> Iterator[Finding]:
-    """Columns that there have to be, and their types."""
-    for name, hint in {
-        "pixels": "the camera's frames, uint8 RGB of shape (H, W, 3)",
-        "action": "what was executed at each row, NaN in an episode's last",
-        "proprio": "the robot's own state; set proprio=false to do without",
-    }.items():
-        if name not in store.columns:
-            if name != "proprio" or config.proprio:
-                why = store.unusable.get(name)
-                lacks = f"column {name!r} {why}" if why else f"there is no column {name!r}"
-                yield Finding(f"{lacks} ({hint}); the columns are {', '.join(sorted(store.columns))}", fatal=True)
-            continue
-        shape, dtype = store.columns[name]
-        if name == "pixels" and (dtype != np.uint8 or len(shape) != 3 or shape[2] != 3):
-            yield Finding(f"column 'pixels' must hold uint8 frames (H, W, 3), got {dtype} {shape}", fatal=True)
-        if name == "proprio" and config.proprio and (dtype.kind not in "fiu" or len(shape) != 1):
-            yield Finding(f"column 'proprio' must hold one row of numbers (P,), got {dtype} {shape}", fatal=True)
-    if "state" not in store.columns:
-        yield Finding(
-            "there is no column 'state': the model's card will not say how well a probe reads the state off its latents"
-        )
-
-
-def check_task(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Whose data it is, where the files do not say."""
-    if config.task is not None and store.meta.seed is None:
-        yield Finding(
-            f"the files do not say what task they are of: they are taken to be of {config.task}, with that task's "
-            "symmetries and settings for planning; data of another robot needs task=none"
-        )
-
-
-def check_frames(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Frames that show something."""
-    frames = some_frames(store)
-    if (frames == frames[0]).all():
-        yield Finding("every frame that was looked at is the same picture: did the camera run?", fatal=True)
-
-
-def check_actions(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Bounds, and what never moves."""
-    try:
-        actions = action_statistics(config, store, training)
-    except UserError as error:
-        yield Finding(str(error), fatal=True)
-        return
-    names = named("action", len(actions.low), store.meta.action_names)
-    if store.meta.policy == "unknown" and (config.action_low is None or config.action_high is None):
-        low, high = np.round(actions.low, 6).tolist(), np.round(actions.high, 6).tolist()
-        yield Finding(
-            f"it does not say its action bounds; the smallest and largest seen are taken, {low} and {high} "
-            "(set action_low and action_high to the robot's own)"
-        )
-    if actions.constant.all():
-        yield Finding("no number of the action ever moves: nothing can be planned", fatal=True)
-        return
-    ranges = actions.high - actions.low
-    for index in np.flatnonzero(actions.constant):
-        yield Finding(
-            f"{names[index]} is {actions.seen_low[index]:g} in every row: the model cannot know what it does, and "
-            "plans will keep it there"
-        )
-    hardly = ~actions.constant & (actions.seen_high - actions.seen_low < UNUSED_RANGE * ranges)
-    for index in np.flatnonzero(hardly):
-        yield Finding(
-            f"{names[index]} stays within {actions.seen_low[index]:.4g} and {actions.seen_high[index]:.4g}, its bounds "
-            f"are {actions.low[index]:.4g} and {actions.high[index]:.4g}: plans will try what the model never saw "
-            "(set action_low and action_high closer)"
-        )
-    if actions.outside:
-        yield Finding(
-            f"{100 * actions.outside:.2g} % of the actions lie outside of action_low={actions.low.tolist()} and "
-            f"action_high={actions.high.tolist()}: plans will never take them"
-        )
-
-
-def check_proprio(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Proprioception that is finite and moves."""
-    if not config.proprio:
-        return
-    values = store.column("proprio").astype(np.float64)
-    bad = ~np.isfinite(values).all(-1)
-    if bad.any():
-        yield Finding(
-            f"column 'proprio' is not finite in {bad.sum()} rows, the first in {place(store, int(bad.argmax()))}: "
-            "remove these episodes or mend them, or set proprio=false",
-            fatal=True,
-        )
-        return
-    names = named("proprio", values.shape[1], store.meta.proprio_names)
-    constant = np.ptp(values, axis=0) == 0
-    if constant.all():
-        yield Finding("column 'proprio' is the same in every row: set proprio=false", fatal=True)
-        return
-    for index in np.flatnonzero(constant):
-        yield Finding(f"{names[index]} is {values[0, index]:g} in every row: the model will not know what it means")
-
-
-def check_states(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """States that probes can be fitted to."""
-    if "state" in store.columns and not state_names(store):
-        yield Finding(
-            "column 'state' does not hold finite numbers throughout: the model's card will not say how well a probe "
-            "reads the state off its latents"
-        )
-
-
-def check_regions(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Regions of states that the data has."""
-    absent = sorted(set(config.regions) - set(regions_of(config, store)))
-    if absent and "state" in store.columns:
-        names = ", ".join(state_names(store)) or "none"
-        yield Finding(
-            f"regions are of other states than the data's ({names}), these are left out: {', '.join(absent)} "
-            "(task=none for data of no task here)"
-        )
-
-
-def check_rate(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Robot steps in a second."""
-    told, given = store.meta.control_rate, config.control_rate
-    if told is None and given is None:
-        yield Finding("it does not say its control rate; 10 robot steps a second are taken (set control_rate)")
-    elif told is not None and not (np.isfinite(told) and told > 0):
-        yield Finding(f"control_rate of the data set must be above 0, got {told}", fatal=True)
-    elif told is not None and given is not None and told != given:
-        yield Finding(f"control_rate is {given:g}, but the data was recorded at {told:g}: leave it out", fatal=True)
-
-
-def check_lengths(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
-    """Episodes that are long enough for the windows of every stage."""
-    for windows in stage_windows(config):
-        yield from check_stage(windows, store.lengths[training])
-    needed = validation_rows(config)
-    if store.lengths[held].max() < needed:
-        yield Finding(
-            f"no held-out episode has the {needed} rows that the model is evaluated on (the longest has "
-            f"{store.lengths[held].max()}): lower action_block, history or rollout, or record longer episodes",
-            fatal=True,
-        )
-
-
-def check_stage(windows: StageWindows, lengths: NDArray[np.int64]) -> Iterator[Finding]:
-    """Training episodes that are long enough for one stage."""
-    stage, count = windows.stage, windows.count(lengths)
-    apart = f"{windows.frames} frames, {windows.action_block} robot steps apart"
-    without = f", or do without {OPTIONAL[stage]} ({stage}.steps=0)" if stage in OPTIONAL else ""
-    if not count:
-        yield Finding(
-            f"stage {stage} needs episodes of {windows.rows} rows ({apart}), the longest training episode has "
-            f"{lengths.max()}: lower action_block, record longer episodes{without}",
-            fatal=True,
-        )
-    elif count < windows.batch_size:
-        yield Finding(
-            f"{stage}.batch_size must be at most {count}, the windows of {windows.rows} rows ({apart}) in the training "
-            f"episodes, got {windows.batch_size}{without}",
-            fatal=True,
-        )
-    elif short := int((lengths < windows.rows).sum()):
-        yield Finding(
-            f"stage {stage} leaves out {short} of {len(lengths)} training episodes: they have less than {windows.rows} "
-            f"rows ({apart})"
-        )
-
-
 @torch.no_grad()
 def check_model(model: JEPA, frames: NDArray[np.uint8]) -> Iterator[Finding]:
     """An encoder that tells some frames (n, H, W, 3) apart, be it untrained."""
@@ -287,57 +94,3 @@ def check_room(config: TrainConfig, store: EpisodeStore, model: JEPA) -> Iterato
             f"{needed / 1e6:.0f} MB: make room, or choose another out",
             fatal=True,
         )
-
-
-CHECKS: tuple[Check, ...] = (
-    check_task,
-    check_task,
-    check_frames,
-    check_actions,
-    check_proprio,
-    check_states,
-    check_regions,
-    check_rate,
-    check_lengths,
-)
-
-
-# ------------------------------------------------------------------ helpers
-
-
-def some_frames(store: EpisodeStore) -> NDArray[np.uint8]:
-    """First, middle and last frames of a few episodes, (n, H, W, 3)."""
-    frames = [
-        store.episode(int(index), ("pixels",), row, row + 1)["pixels"]
-        for index in np.unique(np.linspace(0, len(store) - 1, LOOKED_AT).astype(int))
-        for row in sorted({0, int(store.lengths[index]) // 2, int(store.lengths[index]) - 1})
-    ]
-    return np.concatenate(frames)
-
-
-def named(column: str, count: int, names: Sequence[str]) -> list[str]:
-    """A name for each number of a column."""
-    return [f"{column} {names[index]!r}" if len(names) == count else f"{column}[{index}]" for index in range(count)]
-
-
-def place(store: EpisodeStore, row: int) -> str:
-    """Episode and step of a row."""
-    episode = int(np.searchsorted(store.offsets, row, side="right")) - 1
-    return f"episode {episode} at step {row - int(store.offsets[episode])}"
-
-
-def state_names(store: EpisodeStore) -> tuple[str, ...]:
-    """Names of the entries of the data's states, by number where they have none; empty where no probe can be fitted."""
-    if "state" not in store.columns or store.columns["state"][1].kind not in "fiub":
-        return ()
-    if not np.isfinite(store.column("state")).all():
-        return ()
-    size = int(np.prod(store.columns["state"][0]))
-    names = store.meta.state_names
-    return names if len(names) == size else tuple(f"state_{index}" for index in range(size))
-
-
-def regions_of(config: TrainConfig, store: EpisodeStore) -> dict[str, Region]:
-    """The regions whose entries are among the data's states."""
-    names = state_names(store)
-    return {name: region for name, region in config.regions.items() if set(region.entries) <= set(names)}
