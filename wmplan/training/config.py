@@ -175,7 +175,7 @@ class TrainConfig:
         require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
         require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
         require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")
-        require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
+        require(0 <= self.threads <= MOST_THREADS, f"threads is {self.threads}, it has to be from 0 to {MOST_THREADS}")
         require(
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",
