@@ -80,6 +80,9 @@ LINES = {
     "import nothing out=x statistics=mars": "statistics is 'mars'",
     "diagnose x oracle=maybe": "oracle is 'maybe'",
     "diagnose x max_instances=0": "max_instances is 0",
+    "diagnose x effort.candidates=0": "effort.candidates is 0, it has to be at least 2",
+    "diagnose x probe_episodes=1e300": "probe_episodes is 1e+300, it has to be a whole number of at most",
+    "train data=x out=y history=1e300": "history is 1e+300, it has to be a whole number of at most",
     # tasks and models
     f"{EVAL} task.id=Pendulum-v1": "task 'Pendulum-v1' cannot be planned in: it lacks",
     f"{EVAL} task.id=nobody/Task-v0": "write MODULE:nobody/Task-v0",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from wmplan.errors import UserError
 from wmplan.settings.build import build
+from wmplan.settings.numbers import MAX_INT
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ def test_numpy_and_whole_floats_are_numbers_too() -> None:
         ({"name": "a", "nam": 1}, "there is no key 'nam'; did you mean 'name'?"),
         ({"name": "a", "inner": {"widht": 1}}, "there is no key 'inner.widht'; did you mean 'inner.width'?"),
         ({"name": "a", "inner": {"width": 1.5}}, "inner.width is 1.5, it has to be a whole number"),
+        (
+            {"name": "a", "inner": {"width": 2**63}},
+            f"inner.width is {2**63}, it has to be a whole number of at most {MAX_INT}",
+        ),
         ({"name": "a", "inner": {"width": True}}, "inner.width is True, it has to be a whole number"),
         ({"name": "a", "inner": {"rate": float("nan")}}, "inner.rate is nan, it has to be a number"),
         ({"name": "a", "inner": {"rate": "fast"}}, "inner.rate is 'fast', it has to be a number"),
@@ -131,14 +136,17 @@ def test_a_function_is_called_with_its_types() -> None:
         build(scale, {"value": 3, "to": 4})
 
 
+WHOLE = st.integers(-MAX_INT, MAX_INT)
+
+
 @given(
     st.builds(
         Outer,
         name=st.text(),
-        inner=st.builds(Inner, st.integers(), st.floats(allow_nan=False)),
-        size=st.tuples(st.integers(), st.integers()),
+        inner=st.builds(Inner, WHOLE, st.floats(allow_nan=False)),
+        size=st.tuples(WHOLE, WHOLE),
         many=st.lists(st.floats(allow_nan=False)).map(tuple),
-        limit=st.none() | st.integers(),
+        limit=st.none() | WHOLE,
         rows=st.lists(st.text()) | st.text(),
         scales=st.dictionaries(st.text(), st.floats(allow_nan=False)),
         fast=st.booleans(),

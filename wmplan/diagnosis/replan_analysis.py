@@ -19,6 +19,8 @@ from wmplan.models.state_probe import state_errors
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.planner import Cost, Plan, Planner
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import whole_number
 
 SHOWN_ITERATIONS = 6
 """Iterations of a search that are looked at: the first, the last, and others spread between."""
@@ -61,6 +63,11 @@ class Effort:
     drawn: int = 12
     samples: int = 64
     iterations: int = 4
+
+    def __post_init__(self) -> None:
+        convert_fields(self, "effort")
+        for name, least in (("candidates", 2), ("drawn", 2), ("samples", 1), ("iterations", 1)):
+            whole_number(getattr(self, name), f"effort.{name}", least)
 
 
 @dataclass(frozen=True, eq=False)

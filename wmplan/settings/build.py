@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
-from wmplan.settings.numbers import as_float, as_int, plain
+from wmplan.settings.numbers import MAX_INT, as_float, as_int, plain
 from wmplan.settings.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -109,6 +109,8 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         if hint is str:  # 1.10 and 1e3 would become other names
             raise UserError(f"{path} is the number {value!r}, it has to be text: in quotes it is taken as it stands")
         number = as_int(value) if hint is int else as_float(value) if hint is float else None
+        if hint is int and number is not None and abs(number) > MAX_INT:
+            raise UserError(f"{path} is {value}, it has to be a whole number of at most {MAX_INT}")
         if number is not None:
             return number
     elif isinstance(value, str | os.PathLike) and hint in (str, Path) and (hint is str or value):

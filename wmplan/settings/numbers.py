@@ -8,8 +8,8 @@ from typing import Any
 
 from wmplan.errors import UserError
 
-MAX_SEED = 2**63 - 1
-"""The largest seed that torch's generators take."""
+MAX_SEED = MAX_INT = 2**63 - 1
+"""The largest seed that torch's generators take; and what any size or count may be, for libraries overflow beyond."""
 
 
 def plain(value: Any) -> Any:
