@@ -58,3 +58,11 @@ def test_the_end_of_a_pipe_is_told_from_an_open_one(monkeypatch: pytest.MonkeyPa
         assert not standard_streams.reader_is_gone()
         os.close(read)
         assert standard_streams.reader_is_gone()
+
+
+def test_a_figures_backend_that_matplotlib_does_not_know_harms_nothing() -> None:
+    code = "from wmplan import cli; cli.main(['--version']); import matplotlib; print(matplotlib.get_backend())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "nonsense"}
+    )
+    assert done.stdout.splitlines()[-1].lower() == "agg", done.stderr

@@ -335,6 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Anything else that goes wrong is a bug and shows its traceback; WMPLAN_DEBUG=1 shows it for mistakes too.
     """
     standard_streams.prepare()
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files; matplotlib does not load with a backend it does not know
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
     where = f"wmplan {name}" if name in COMMANDS else "wmplan"

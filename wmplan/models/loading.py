@@ -5,6 +5,7 @@ A name or a file that is wrong is refused before torch is loaded, which takes a 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def resolve(name_or_path: str | Path) -> Path:
         return SHIPPED / name
     if is_hub(name):
         return local_path(name)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # ~nobody stays as it is
     with readable(path):
         if path.exists():
             return model_of_run(path)

@@ -114,7 +114,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         if number is not None:
             return number
     elif isinstance(value, str | os.PathLike) and hint in (str, Path) and (hint is str or value):
-        return os.fspath(value) if hint is str else Path(value).expanduser()
+        return os.fspath(value) if hint is str else Path(os.path.expanduser(value))  # ~nobody stays as it is
     elif hint in (bool, type(None)) and isinstance(value, hint):
         return value
     raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
@@ -134,6 +134,8 @@ def _first_that_fits(value: Any, hints: Sequence[Any], path: str, union: Any) ->
         except UserError:
             if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
                 raise
+    if isinstance(value, int) and abs(value) > MAX_INT and int in hints:
+        return convert(value, int, path)  # which says what is wrong with it
     raise UserError(f"{path} is {value!r}, it has to be {_kind(union)}")
 
 
