@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
+from wmplan.checked import json_hash
 from wmplan.errors import UserError
 from wmplan.evaluation.intervals import PairedTest, effective_trials, mcnemar, percentiles, wilson
 from wmplan.evaluation.journal import Record
@@ -117,18 +117,12 @@ def compare(
 
 def write_results(path: Path, result: Mapping[str, Any]) -> None:
     """Write results.json durably, one episode a line, with a digest of all of it."""
-    head = json.dumps({**result, "sha256": digest(result), "per_episode": []}, indent=2, allow_nan=False)
+    head = json.dumps({**result, "sha256": json_hash(result), "per_episode": []}, indent=2, allow_nan=False)
     lines = ",\n".join("    " + json.dumps(one, allow_nan=False) for one in result["per_episode"])
     empty = '"per_episode": []'
     assert head.count(empty) == 1
     text = head.replace(empty, f'"per_episode": [\n{lines}\n  ]') + "\n"
     write_durably(path, lambda file: file.write(text.encode()))
-
-
-def digest(result: Mapping[str, Any]) -> str:
-    """SHA-256 over all that is in a result."""
-    text = json.dumps(result, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_results(folder: Path) -> dict[str, Any]:
@@ -147,7 +141,7 @@ def load_results(folder: Path) -> dict[str, Any]:
     if not isinstance(result, dict) or result.get("schema") != 1:
         raise UserError(f"{path} is no result of schema 1")
     expected = result.pop("sha256", None)  # earlier files have none
-    if expected is not None and digest(result) != expected:
+    if expected is not None and json_hash(result) != expected:
         raise UserError(f"{path} was changed after it was written: its content is not that of its sha256")
     for name in ("rows", "per_episode", "instances_sha256", "settings"):
         if name not in result:
