@@ -251,6 +251,15 @@ def test_ctrl_c_in_a_running_command(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ help
 
 
+def test_help_before_a_command_is_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help", "collect"]) == 0
+    first = capsys.readouterr().out
+    assert cli.main(["collect", "--help"]) == 0
+    assert capsys.readouterr().out == first and first.startswith("Usage: wmplan collect")
+    assert cli.main(["help", "colect"]) == 2
+    assert "did you mean 'collect'?" in capsys.readouterr().err
+
+
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out

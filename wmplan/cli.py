@@ -367,6 +367,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
     Raises:
         UserError: at an unknown command or setting; and whatever the command raises.
     """
+    if name == "help" and arguments:  # wmplan help eval
+        name, arguments = arguments[0], [*arguments[1:], "--help"]
     if name in ("--help", "-h", "help"):
         print(overview())
         return 0
