@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from wmplan.evaluation.evaluate import evaluate
     from wmplan.models import ModelSpec, WorldModel, load
     from wmplan.planning import Plan, Planner
+    from wmplan.registry import (
+        register_encoder,
+        register_objective,
+        register_planner,
+        register_predictor,
+        register_reader,
+        register_task,
+    )
 
 __version__ = "0.1.0"
 
@@ -36,6 +44,12 @@ __all__ = [
     "load",
     "models",
     "planning",
+    "register_encoder",
+    "register_objective",
+    "register_planner",
+    "register_predictor",
+    "register_reader",
+    "register_task",
     "training",
 ]
 
@@ -48,6 +62,12 @@ _HOME = {
     "WorldModel": "wmplan.models",
     "evaluate": "wmplan.evaluation.evaluate",
     "load": "wmplan.models",
+    "register_encoder": "wmplan.registry",
+    "register_objective": "wmplan.registry",
+    "register_planner": "wmplan.registry",
+    "register_predictor": "wmplan.registry",
+    "register_reader": "wmplan.registry",
+    "register_task": "wmplan.registry",
 }
 
 
