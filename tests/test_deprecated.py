@@ -1,4 +1,4 @@
-"""Old module names work, with a warning, and give the very same modules."""
+"""Old names work, with a warning, and give the very same modules and classes."""
 
 import importlib
 import sys
@@ -34,3 +34,25 @@ def test_new_names_do_not_warn() -> None:
 def test_a_module_that_never_was_is_still_missing() -> None:
     with pytest.raises(ModuleNotFoundError, match="wmplan.control.nothing"):
         importlib.import_module("wmplan.control.nothing")
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("wmplan.planning", "Penalty", "wmplan.planning.SoftConstraint"),
+        ("wmplan.planning", "Rejection", "wmplan.planning.HardConstraint"),
+        ("wmplan.planning", "OracleCost", "wmplan.evaluation.oracle.OracleCost"),
+        ("wmplan.planning.constraints", "Penalty", "wmplan.planning.constraints.SoftConstraint"),
+        ("wmplan.planning.constraints", "Rejection", "wmplan.planning.constraints.HardConstraint"),
+    ],
+)
+def test_an_old_name_in_a_module_gives_what_the_new_one_does(module: str, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{module}.{old} is now {new}"):
+        found = getattr(importlib.import_module(module), old)
+    home, _, name = new.rpartition(".")
+    assert found is getattr(importlib.import_module(home), name)
+
+
+def test_a_name_that_never_was_in_a_module_is_still_missing() -> None:
+    with pytest.raises(ImportError, match="cannot import name 'Nothing' from 'wmplan.planning'"):
+        from wmplan.planning import Nothing  # noqa: F401

@@ -1,14 +1,15 @@
-"""Old module names, which work with a warning for one version."""
+"""Old names, which work with a warning for one version."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED: dict[str, str] = {
     "wmplan.control.client": "wmplan.serving.client",
@@ -108,3 +109,16 @@ def install() -> None:
     """Let old names be imported; called once, by `import wmplan`."""
     if not any(isinstance(one, MovedModules) for one in sys.meta_path):
         sys.meta_path.append(MovedModules())
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's `__getattr__` for what was in it under other names, from the old name to "new.module.NewName"."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(".")
+        warnings.warn(f"{module}.{name} is now {names[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(home), new)
+
+    return find

@@ -1,4 +1,4 @@
-"""Rate limits, penalties and rejections."""
+"""Rate limits, soft and hard constraints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmplan.planning import PLANNERS, CEMConfig, FrozenPrefix, Penalty, RateLimit, Rejection, make_planner
+from wmplan.planning import PLANNERS, CEMConfig, FrozenPrefix, HardConstraint, RateLimit, SoftConstraint, make_planner
 from wmplan.planning.scoring import rank_costs
 
 FEW = {"num_samples": 12, "num_iterations": 3, "horizon": 3}
@@ -49,13 +49,13 @@ def test_a_rate_limit_holds_at_every_robot_step(name: str, change, known: bool, 
 
 
 @pytest.mark.parametrize("name", PLANNERS)
-def test_a_rejected_plan_is_never_returned_while_a_feasible_one_was_seen(name: str) -> None:
+def test_a_plan_that_breaks_a_hard_constraint_is_never_returned_while_a_feasible_one_was_seen(name: str) -> None:
     def by_how_much(candidates: Tensor) -> Tensor:
         return candidates.sum((2, 3)) - torch.tensor([[0.5], [-100.0]])  # the second: no candidate can keep it
 
     planner = few(name)
     planner.reset([0, 1])
-    told = planner.plan(cost, constraints=[Rejection(by_how_much)], record=True)
+    told = planner.plan(cost, constraints=[HardConstraint(by_how_much)], record=True)
     every = torch.cat(told.diagnostics["candidates"], dim=1)
     broken = by_how_much(every)
     feasible = broken[0] <= 0
@@ -65,10 +65,12 @@ def test_a_rejected_plan_is_never_returned_while_a_feasible_one_was_seen(name: s
     assert by_how_much(told.actions[:, None])[1, 0] <= broken[1].amin()  # the least broken one
 
 
-def test_a_rejection_that_is_no_number_is_broken() -> None:
+def test_a_hard_constraint_that_is_no_number_is_broken() -> None:
     planner = few("cem")
     planner.reset([0])
-    nan_but_first = Rejection(lambda c: torch.where(torch.arange(c.shape[1]) == 0, 0.0, torch.nan).expand(c.shape[:2]))
+    nan_but_first = HardConstraint(
+        lambda c: torch.where(torch.arange(c.shape[1]) == 0, 0.0, torch.nan).expand(c.shape[:2])
+    )
     plan = planner.plan(cost, constraints=[nan_but_first], record=True)
     firsts = torch.stack([candidates[0, 0] for candidates in plan.diagnostics["candidates"]])
     assert (firsts == plan.actions).all((1, 2)).any()
@@ -84,7 +86,7 @@ def test_infeasible_candidates_rank_after_feasible_ones_and_by_how_much_they_bre
 def test_a_penalty_is_added_with_its_weight() -> None:
     planner = few("cem")
     planner.reset([0])
-    penalty = Penalty(lambda c: c.square().sum((2, 3)), weight=3.0)
+    penalty = SoftConstraint(lambda c: c.square().sum((2, 3)), weight=3.0)
     plan = planner.plan(cost, constraints=[penalty])
     actions = plan.actions[:, None]
     torch.testing.assert_close(plan.cost, (cost(actions) + 3.0 * actions.square().sum((2, 3)))[:, 0])
@@ -94,9 +96,9 @@ def test_mistakes_are_named() -> None:
     planner = few("cem")
     planner.reset([0])
     with pytest.raises(ValueError, match="a constraint's function gave shape"):
-        planner.plan(cost, constraints=[Penalty(lambda c: c.sum(3))])
+        planner.plan(cost, constraints=[SoftConstraint(lambda c: c.sum(3))])
     with pytest.raises(ValueError, match="give it to LatentCost"):
-        planner.plan(cost, constraints=[Rejection(lambda z, c: c.sum((2, 3)), on="latents")])
+        planner.plan(cost, constraints=[HardConstraint(lambda z, c: c.sum((2, 3)), on="latents")])
     with pytest.raises(ValueError, match="max_change is -1"):
         RateLimit(-1)
     assert CEMConfig().num_samples == 300

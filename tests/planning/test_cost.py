@@ -16,10 +16,10 @@ from wmplan.planning import (
     CEMConfig,
     Gradient,
     GradientConfig,
+    HardConstraint,
     LatentCost,
     LatentDistance,
-    Penalty,
-    Rejection,
+    SoftConstraint,
     WeightedSum,
 )
 
@@ -164,7 +164,7 @@ def test_only_the_last_latent_is_asked_for_where_nothing_else_is_read() -> None:
     torch.testing.assert_close(
         LatentCost(model, LatentDistance(steps="sum"), CONTEXT, GOAL, PAST)(CANDIDATES), expected("sum")
     )
-    everything = Penalty(lambda z, c: z.new_zeros(z.shape[:2]), on="latents")
+    everything = SoftConstraint(lambda z, c: z.new_zeros(z.shape[:2]), on="latents")
     LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST, constraints=[everything])(CANDIDATES)
     assert model.sizes == [-10, 10, 10]
 
@@ -176,10 +176,10 @@ def test_a_model_may_say_what_memory_it_takes() -> None:
     assert model.sizes == [5, 5]
 
 
-def test_constraints_on_latents_are_penalties_and_rejections() -> None:
+def test_constraints_on_latents_are_soft_and_hard() -> None:
     model = Adder()
-    wall = Rejection(lambda z, c: z[..., 0].amax(2) - 0.2, on="latents")  # stay left of 0.2 on the way
-    effort = Penalty(lambda z, c: c.square().sum((2, 3)), weight=0.1, on="latents")
+    wall = HardConstraint(lambda z, c: z[..., 0].amax(2) - 0.2, on="latents")  # stay left of 0.2 on the way
+    effort = SoftConstraint(lambda z, c: c.square().sum((2, 3)), weight=0.1, on="latents")
     goal, context = torch.tensor([[0.5, 0.5]]), torch.zeros(1, 1, 2)
     for planner in (
         CEM(CEMConfig(num_samples=100, num_elites=10, num_iterations=8, horizon=3), [-1.0] * 2, [1.0] * 2),
@@ -252,7 +252,10 @@ def test_models_objectives_and_constraints_may_write_into_what_they_are_given(
     near = [lambda z, a: z[..., 0].abs().sum(2), lambda z, a: (z.abs().amax((2, 3)) - 1) + a[:, :, 0, 0]]
     found = []
     for kind, wrap, objective in zip(kinds, (lambda f: f, Spoiler), (lambda f: f, Starting), strict=True):
-        constraints = [Penalty(wrap(near[0]), 0.3, "latents"), Rejection(wrap(near[1]), "latents")] * limited
+        constraints = [
+            SoftConstraint(wrap(near[0]), 0.3, "latents"),
+            HardConstraint(wrap(near[1]), "latents"),
+        ] * limited
         own = objective(
             WeightedSum([(1.0, LatentDistance("l1", steps)), (0.5, ActionPenalty((-1.0,) * 2, (1.0,) * 2))])
         )
@@ -300,4 +303,4 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="max_batch_bytes is 0"):
         LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, max_batch_bytes=0)
     with pytest.raises(ValueError, match="give it to plan"):
-        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, constraints=[Penalty(lambda c: c)])
+        LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, constraints=[SoftConstraint(lambda c: c)])

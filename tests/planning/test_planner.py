@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmplan.planning import CEM, PLANNERS, CEMConfig, Cost, Penalty, Plan, Rejection, make_planner, shift_plan
+from wmplan.planning import (
+    CEM,
+    PLANNERS,
+    CEMConfig,
+    Cost,
+    HardConstraint,
+    Plan,
+    SoftConstraint,
+    make_planner,
+    shift_plan,
+)
 from wmplan.planning.config import PARAMETERIZATIONS
 from wmplan.planning.warm_start import fit_horizon
 
@@ -312,13 +322,13 @@ class Destructive:
 @pytest.mark.parametrize("kind", ["free", "held", "spline-cubic"])
 @pytest.mark.parametrize("name", sorted(PLANNERS))
 def test_functions_may_write_into_the_candidates_they_are_given(name: str, kind: str) -> None:
-    """Costs, penalties and rejections: all see the candidates as they are, and so does the search."""
+    """Costs, soft and hard constraints: all see the candidates as they are, and so does the search."""
     cost = towards(torch.tensor([0.3, -0.2, 0.1, 0.4]))
     functions = [lambda a: a[..., 0].sum(2), lambda a: a[..., 1].abs().amax(2), lambda a: a[:, :, 0, 2] - 0.1]
     found = []
     for wrap in (lambda function: function, Destructive):
-        penalty, other, rejection = map(wrap, functions)
-        constraints = [Penalty(penalty, 0.1), Rejection(rejection), Penalty(other, 0.2)]
+        soft, other, hard = map(wrap, functions)
+        constraints = [SoftConstraint(soft, 0.1), HardConstraint(hard), SoftConstraint(other, 0.2)]
         found.append(both_plans(few(name, parameterization=kind), wrap(cost), constraints=constraints))
     for mine, wanted in zip(*found, strict=True):
         assert torch.equal(mine, wanted)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmplan.planning import PLANNERS, Plan, RateLimit, Rejection, make_planner
+from wmplan.planning import PLANNERS, HardConstraint, Plan, RateLimit, make_planner
 from wmplan.planning.scoring import rank
 
 FEW: dict[str, dict[str, int]] = {
@@ -167,7 +167,7 @@ def test_the_least_broken_plan_is_found_beside_large_costs(name: str) -> None:
     def by_how_much(candidates: Tensor) -> Tensor:
         return 0.01 + 0.01 * candidates.square().mean((2, 3))
 
-    found = plan(name, lambda c: 1e8 + 1e8 * c.sum((2, 3)), constraints=[Rejection(by_how_much)], record=True)
+    found = plan(name, lambda c: 1e8 + 1e8 * c.sum((2, 3)), constraints=[HardConstraint(by_how_much)], record=True)
     every = torch.cat(found.diagnostics["candidates"], dim=1)
     assert (by_how_much(found.actions[:, None])[:, 0] <= by_how_much(every).amin(1)).all()
     assert not found.diagnostics["feasible"].any()

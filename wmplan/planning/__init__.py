@@ -1,11 +1,8 @@
 """Planners: searches over action sequences that see nothing but a function from candidates to costs."""
 
-import importlib
-import warnings
-from typing import Any
-
+from wmplan.deprecated import renamed
 from wmplan.planning.cem import CEM, CEMConfig
-from wmplan.planning.constraints import FrozenPrefix, Penalty, RateLimit, Rejection
+from wmplan.planning.constraints import FrozenPrefix, HardConstraint, RateLimit, SoftConstraint
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.hybrid import Hybrid, HybridConfig
@@ -45,14 +42,14 @@ __all__ = [
     "MPPIConfig",
     "Objective",
     "PLANNERS",
-    "Penalty",
+    "SoftConstraint",
     "Plan",
     "Planner",
     "PredictiveSampling",
     "PredictiveSamplingConfig",
     "ProprioDistance",
     "RateLimit",
-    "Rejection",
+    "HardConstraint",
     "SwitchByDistance",
     "WarmStart",
     "WeightedSum",
@@ -63,12 +60,11 @@ __all__ = [
     "shift_plan",
 ]
 
-MOVED = {"OracleCost": "wmplan.evaluation.oracle"}
-"""Names that were here; they work with a warning for one version."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in MOVED:
-        raise AttributeError(f"module 'wmplan.planning' has no attribute {name!r}")
-    warnings.warn(f"{name} is now in {MOVED[name]}", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module(MOVED[name]), name)
+__getattr__ = renamed(
+    __name__,
+    {
+        "OracleCost": "wmplan.evaluation.oracle.OracleCost",
+        "Penalty": f"{__name__}.SoftConstraint",
+        "Rejection": f"{__name__}.HardConstraint",
+    },
+)

@@ -1,4 +1,4 @@
-"""What a plan must or should keep to beside its bounds: committed actions, rate limits, penalties and rejections."""
+"""Constraints on plans beside their bounds: committed actions, rate limits, and soft and hard constraints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from wmplan.deprecated import renamed
 
 ActionFunction = Callable[[Tensor], Tensor]
 """From candidates (B, S, H, A) to numbers (B, S)."""
@@ -92,8 +94,14 @@ class RateLimit:
 
 
 @dataclass(frozen=True)
-class Penalty:
-    """Adds weight x function to the cost. A function of latents is given to the cost, one of actions to plan()."""
+class SoftConstraint:
+    """Adds weight x function to the cost.
+
+    Attributes:
+        function: of candidates (B, S, H, A), or of predicted latents (B, S, H, *latent) and candidates, to (B, S).
+        weight: of the function in the cost.
+        on: what the function reads. One of actions is given to plan(), one of latents to LatentCost.
+    """
 
     function: ActionFunction | LatentFunction
     weight: float = 1.0
@@ -101,34 +109,43 @@ class Penalty:
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """A hard constraint: the function says by how much a candidate breaks it, at most 0 where it is kept.
+class HardConstraint:
+    """Requires function <= 0: its value says by how much a candidate breaks it.
 
     A plan that breaks it is never returned while one that keeps it was seen; among plans that break it, those
     that break it less are preferred. A value that is not a number counts as broken. A gradient planner steps down
     the function's slope while it is broken, and the cost's otherwise (Polyak's switching method).
+
+    Attributes:
+        function, on: as of a SoftConstraint.
     """
 
     function: ActionFunction | LatentFunction
     on: Literal["actions", "latents"] = "actions"
 
 
-Constraint = Projection | Penalty | Rejection
+Constraint = Projection | SoftConstraint | HardConstraint
 
 
 def apply(
-    constraints: Sequence[Penalty | Rejection], costs: Tensor, *arguments: Tensor, violation: Tensor | None = None
+    constraints: Sequence[SoftConstraint | HardConstraint],
+    costs: Tensor,
+    *arguments: Tensor,
+    violation: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Costs (B, S) with penalties added, and by how much hard constraints are broken (B, S); None without any."""
+    """Costs (B, S) with soft constraints added, and by how much hard ones are broken (B, S), None without any."""
     for constraint in constraints:
         value = constraint.function(*(argument.clone() for argument in arguments))  # it may write into them
         if value.shape != costs.shape:
             raise ValueError(
                 f"a constraint's function gave shape {tuple(value.shape)}, it has to be (B, S) = {tuple(costs.shape)}"
             )
-        if isinstance(constraint, Penalty):
+        if isinstance(constraint, SoftConstraint):
             costs = costs + constraint.weight * value
         else:
             broken = torch.nan_to_num(value.to(costs.dtype), nan=torch.inf).clamp(min=0)
             violation = broken if violation is None else violation + broken
     return costs, violation
+
+
+__getattr__ = renamed(__name__, {"Penalty": f"{__name__}.SoftConstraint", "Rejection": f"{__name__}.HardConstraint"})

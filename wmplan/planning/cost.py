@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wmplan.machine import available_memory
-from wmplan.planning.constraints import Penalty, Rejection, apply
+from wmplan.planning.constraints import HardConstraint, SoftConstraint, apply
 from wmplan.planning.objectives.combinations import start
 from wmplan.planning.objectives.distances import Objective
 
@@ -73,7 +73,7 @@ class LatentCost:
         goal: latents of the goals, of shape (B, *latent).
         past_actions: executed between the context frames, of shape (B, T - 1, A).
         max_batch_bytes: bound on a chunk's memory; by default a part of what the machine has free.
-        constraints: penalties and rejections on latents.
+        constraints: soft and hard constraints on latents.
         arrival: model step from which on the goal should be kept, one for all or one a row, (B,); an objective that
             reads the last step alone then reads every step from this one on. It may lie between model steps where the
             model is read there: then every robot step from it on counts alike. None for the last step.
@@ -94,7 +94,7 @@ class LatentCost:
         goal: Tensor,
         past_actions: Tensor | None = None,
         max_batch_bytes: int | None = None,
-        constraints: Sequence[Penalty | Rejection] = (),
+        constraints: Sequence[SoftConstraint | HardConstraint] = (),
         correction: float = 0.0,
         arrival: float | Tensor | None = None,
     ) -> None:
@@ -147,7 +147,7 @@ class LatentCost:
         return predicted if self.offset is None else predicted + self.offset
 
     def evaluate(self, candidates: Tensor, differentiable: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Costs, and by how much rejections on latents are broken (None without any), (B, S) each."""
+        """Costs, and by how much hard constraints on latents are broken (None without any), (B, S) each."""
         parts, broken = [], []
         with torch.inference_mode(not differentiable):
             for part in candidates.to(self.context.device).split(self.chunk(candidates.shape[2]), dim=1):

@@ -195,7 +195,7 @@ class Planner(ABC):
                 knots); left out, nothing is.
             deadline_ms: stop when another iteration would probably end later than this after the call; at least
                 one is run, so the overrun is at most one iteration.
-            constraints: rate limits, and penalties and rejections of actions.
+            constraints: rate limits, and soft and hard constraints on actions.
             record: keep all candidates and costs in the diagnostics.
 
         Raises:

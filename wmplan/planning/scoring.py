@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wmplan.planning.constraints import Constraint, Penalty, Rejection, apply
+from wmplan.planning.constraints import Constraint, HardConstraint, SoftConstraint, apply
 from wmplan.planning.parameterization import Parameterization
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Judge:
         high: Tensor,
         record: bool,
     ) -> None:
-        self.functions = [item for item in constraints if isinstance(item, Penalty | Rejection)]
-        self.projections = [item for item in constraints if not isinstance(item, Penalty | Rejection)]
+        self.functions = [item for item in constraints if isinstance(item, SoftConstraint | HardConstraint)]
+        self.projections = [item for item in constraints if not isinstance(item, SoftConstraint | HardConstraint)]
         if any(item.on == "latents" for item in self.functions):
             raise ValueError(
                 "a constraint on latents was given to plan(): give it to LatentCost, which has the latents"

@@ -38,6 +38,6 @@ class L1Ball:
         return kept.flatten(-2)
 
     def excess(self, actions: Tensor, action_dim: int) -> Tensor:
-        """How far the worst robot step of each candidate (B, S, H, A) is outside, (B, S): a Rejection's function."""
+        """How far the worst robot step of candidates (B, S, H, A) is outside, (B, S): a function for HardConstraint."""
         steps = actions.unflatten(-1, (-1, action_dim))[..., list(self.dims)]
         return (steps.abs().sum(-1) - self.radius).flatten(2).amax(2)
