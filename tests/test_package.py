@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import wmplan
+import wmplan.client
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "mujoco", "matplotlib", "imageio", "gymnasium", "h5py", "hydra", "scipy", "numpy", "websockets")
@@ -75,6 +76,15 @@ def test_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:
     assert not [name for name in held if not name.startswith(("wmplan/", "wmplan-"))], (
         "something else would be installed"
     )
+
+
+def test_the_client_by_itself_is_the_one_of_this_package() -> None:
+    """clients/wmplan_client holds no copy: what wmplan-client installs is wmplan.client, of the same version."""
+    link = ROOT / "clients" / "wmplan_client" / "wmplan_client"
+    if not link.is_symlink():
+        pytest.skip("a checkout without symbolic links")
+    assert link.resolve() == Path(str(wmplan.client.__file__)).parent
+    assert wmplan.client.__version__ == wmplan.__version__
 
 
 def test_constraints_pin_every_dependency_within_its_bounds() -> None:

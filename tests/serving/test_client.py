@@ -5,20 +5,16 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from websockets.sync.server import ServerConnection, serve
 
 from wmplan.control.backend import PlanRequest
 from wmplan.serving.client import PolicyClient, PolicyError, PolicyRefused, PolicyUnavailable
-from wmplan.serving.wire import pack
 
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import METADATA, TOKEN, KnownPlanner, frame, known_server, observation, running, until
@@ -91,17 +87,6 @@ def test_the_token() -> None:
             with pytest.raises(PolicyRefused, match="a token is needed"):
                 client_of(server, token=token)
         client_of(server, token=TOKEN).close()
-
-
-def test_no_server_is_said_in_time() -> None:
-    with pytest.raises(PolicyUnavailable, match=r"ws://127.0.0.1:\d+ does not answer: .*refused"):
-        PolicyClient(f"127.0.0.1:{free_port()}", connect_timeout=0.3)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://", "ws://127.0.0.1:port"])
-def test_a_wrong_url_is_named(url: str) -> None:
-    with pytest.raises(ValueError, match="url is"):
-        PolicyClient(url, connect_timeout=0.3)
 
 
 def test_it_waits_for_a_server_that_is_just_starting() -> None:
@@ -265,140 +250,3 @@ def test_connections_that_are_cut_during_the_handshake_are_tried_again(said: byt
             listener.close()
             with running(known_server(KnownPlanner(), port=port, goal=frame(1))), waiting.result(LONG) as client:
                 assert client.plan(request(1)).cost == 1.0
-
-
-def test_a_server_that_accepts_and_says_nothing_is_unavailable() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(PolicyUnavailable, match="does not answer: timed out"),
-    ):
-        PolicyClient(f"127.0.0.1:{silent.getsockname()[1]}", connect_timeout=0.3)
-
-
-@pytest.mark.parametrize(
-    "url", ["ws://robot:secret@127.0.0.1:1", "robot:secret@127.0.0.1:1", "robot:sec@ret@127.0.0.1:1", "x://r:secret@b"]
-)
-def test_errors_do_not_tell_the_password_in_a_url(url: str) -> None:
-    with pytest.raises((PolicyUnavailable, ValueError)) as error:
-        PolicyClient(url, connect_timeout=0.1)
-    assert "sec" not in str(error.value) and url.rpartition("@")[2] in str(error.value)
-
-
-# ------------------------------------------------------------------ a server that is not to be trusted
-
-
-@pytest.fixture
-def answering() -> Any:
-    """Runs a server that sends the metadata and then what it is told."""
-    servers = []
-
-    def start(answer: Callable[[ServerConnection], None], metadata: Any = METADATA) -> str:
-        def handle(connection: ServerConnection) -> None:
-            connection.send(pack(metadata))
-            for _ in connection:
-                answer(connection)
-
-        server = serve(handle, "127.0.0.1", 0, compression=None)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-
-
-GOOD = {
-    "actions": np.zeros((5, 2), np.float32),
-    "epoch": 0,
-    "cost": 1.0,
-    "plan_ms": 1.0,
-    "surprise": 0.5,
-    "feasible": 1,
-}
-
-
-@pytest.mark.parametrize(
-    ("reply", "says"),
-    [
-        (b"\xc1", "cannot be read"),
-        (pack([1, 2]), "a reply is a map"),
-        (pack({**GOOD, "actions": np.zeros((0, 2))}), "no plan"),
-        (pack({**GOOD, "actions": np.zeros((5, 3))}), "no plan"),
-        (pack({**GOOD, "actions": np.zeros(2)}), "no plan"),
-        (pack({**GOOD, "actions": "abc"}), "no plan"),
-        (pack({**GOOD, "actions": np.full((5, 2), np.nan)}), "not finite"),
-        (pack({**GOOD, "epoch": 4}), "epoch 4"),
-        (pack({**GOOD, "cost": "low"}), "no plan"),
-        (pack({key: value for key, value in GOOD.items() if key != "cost"}), "no plan"),
-    ],
-)
-def test_replies_that_are_no_plan_never_reach_the_robot(reply: bytes, says: str, answering: Any) -> None:
-    with (
-        PolicyClient(answering(lambda connection: connection.send(reply)), timeout=LONG) as client,
-        pytest.raises(PolicyError, match=says),
-    ):
-        client.plan(request(1))
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "no\n\x1b[2Jway " + "x" * 10**6,
-        pack({**GOOD, "cost": "x" * 60_000}),
-        pack({**GOOD, "epoch": "y\n" * 30_000}),
-        pack({**GOOD, "surprise": {"z" * 60_000: 1}}),
-    ],
-)
-def test_what_a_server_says_is_quoted_in_one_short_line(reply: bytes | str, answering: Any) -> None:
-    with (
-        PolicyClient(answering(lambda connection: connection.send(reply)), timeout=LONG) as client,
-        pytest.raises(PolicyError) as error,
-    ):
-        client.plan(request(1))
-    assert len(str(error.value)) < 600 and str(error.value).isprintable()
-
-
-def test_what_a_server_says_when_it_refuses_is_quoted_in_one_short_line() -> None:
-    said = b"go\n\x1b[2Jaway " + b"x" * 10**5
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def refuse() -> None:
-            line, _ = listener.accept()
-            with line:
-                line.recv(4096)
-                line.sendall(b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
-                line.recv(4096)
-
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(refuse)
-            with pytest.raises(PolicyRefused, match="refuses: go ") as error:
-                PolicyClient(f"127.0.0.1:{listener.getsockname()[1]}", connect_timeout=LONG)
-    assert len(str(error.value)) < 600 and str(error.value).isprintable()
-
-
-def test_a_good_reply_of_another_server_is_taken(answering: Any) -> None:
-    with PolicyClient(answering(lambda connection: connection.send(pack(GOOD))), timeout=LONG) as client:
-        assert client.plan(request(1)).surprise == 0.5
-
-
-@pytest.mark.parametrize("metadata", [{}, {"protocol": "other/1"}, {"protocol": "wmplan/1"}, [1]])
-def test_a_server_of_another_kind_is_said_to_be_one(metadata: Any, answering: Any) -> None:
-    with pytest.raises(PolicyError):
-        PolicyClient(answering(lambda connection: None, metadata), timeout=LONG)
-
-
-def test_a_peer_that_does_not_read_cannot_hold_a_call_for_ever(answering: Any) -> None:
-    big = {**METADATA, "image_size": [2000, 2000]}
-    hold = threading.Event()
-
-    def sit(connection: ServerConnection) -> None:
-        hold.wait(LONG)
-
-    client = PolicyClient(answering(sit, big), timeout=0.5)
-    pixels = np.zeros((2000, 2000, 3), np.uint8)
-    for _ in range(3):
-        with pytest.raises(PolicyUnavailable):
-            client.plan(PlanRequest({"pixels": pixels}))
-    hold.set()
-    client.close()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wmplan.client.plan_request import PROTOCOL
 from wmplan.serving.messages import Shapes
 
 if TYPE_CHECKING:
     from wmplan.models.base import ModelSpec
-
-PROTOCOL = "wmplan/1"
 
 
 def read_shapes(spec: ModelSpec, horizon: int) -> Shapes:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from wmplan.serving.wire import MAX_DEPTH, MAX_ITEMS, WireError, pack, unpack
+from wmplan_client.wire import MAX_DEPTH, MAX_ITEMS, WireError, pack, unpack
 
 DTYPES = ["bool", "i1", "u1", "<i2", ">u2", "<i4", "<u8", "<f2", "<f4", ">f4", "<f8"]
 ANY_ARRAY = st.sampled_from(DTYPES).flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0)))
