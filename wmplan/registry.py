@@ -1,6 +1,6 @@
 """Registries: planners, objectives, encoders, predictors, tasks and readers by name, wmplan's own and strangers'.
 
-    @wmplan.register_planner("mine", MineConfig)
+    @wmplan.register_planner("mine")
     class Mine(Planner): ...
 
 makes planner=mine work on the command line, in checkpoints' cards and in make_planner(). wmplan's own parts are
@@ -129,7 +129,7 @@ class TaskEntry:
     planning: Mapping[str, Any] = field(default_factory=dict)
 
 
-PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning.registry")
+PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning")
 OBJECTIVES: Registry[Callable[..., Any]] = Registry("objective", "wmplan.planning.objectives.registry")
 ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.encoders")
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
@@ -137,17 +137,12 @@ TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")
 READERS: Registry[Any] = Registry("reader", "wmplan.data")
 
 
-def register_planner(name: str, config: type[PlannerConfig] | None = None) -> Callable[[D], D]:
-    """Make a subclass of wmplan.planning.Planner the planner `name`.
-
-    Args:
-        config: the dataclass of its settings, a subclass of PlannerConfig; None for PlannerConfig itself.
-    """
+def register_planner(name: str) -> Callable[[D], D]:
+    """Make a subclass of wmplan.planning.Planner the planner `name`; its settings are its `config_class`."""
 
     def decorate(planner: D) -> D:
-        from wmplan.planning.config import PlannerConfig
-
-        PLANNERS.add(name, PlannerEntry(planner, config or PlannerConfig), planner)  # type: ignore[arg-type]
+        found: Any = planner
+        PLANNERS.add(name, PlannerEntry(found, found.config_class), planner)
         return planner
 
     return decorate

@@ -32,7 +32,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "planner"
         ("predictive_sampling", {"std_decay": 2}, "std_decay is 2"),
         ("gradient", {"learning_rate": -0.1}, "learning_rate is -0.1"),
         ("gradient", {"num_elites": 3}, "planner gradient has no setting 'num_elites'; it has num_samples"),
-        ("sampling", {}, "there is no planner 'sampling'; there are cem, icem"),
+        ("sampling", {}, "there is no planner 'sampling'; did you mean 'predictive_sampling'?"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, settings: dict, message: str) -> None:

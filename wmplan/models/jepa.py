@@ -15,8 +15,8 @@ from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder
 from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
-from wmplan.models.registry import build, with_defaults
-from wmplan.settings.build import convert_fields
+from wmplan.models.registry import with_defaults
+from wmplan.settings.build import convert_fields, convert_options
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,12 @@ class JEPA(WorldModel):
         self.proprio_head = make_head(len(self.robot), spec.proprio_dim, config.proprio_width)
         self.critic: TemporalCritic | None = None
         if config.critic:
-            self.critic = build("part", {"critic": TemporalCritic}, "critic", latent_dim, options=config.critic_options)
+            options = convert_options(TemporalCritic, config.critic_options, "critic_options")
+            self.critic = TemporalCritic(latent_dim, **options)
         self.decoder: Decoder | None = None
         if config.decoder:
-            parts = {"decoder": Decoder}
-            self.decoder = build("part", parts, "decoder", latent_dim, spec.image_size, options=config.decoder_options)
+            options = convert_options(Decoder, config.decoder_options, "decoder_options")
+            self.decoder = Decoder(latent_dim, spec.image_size, **options)
         self.register_buffer("whitening", torch.eye(latent_dim))
         self.register_buffer("error_scale", torch.ones(latent_dim))
         self.register_buffer("visual_mean", torch.zeros(self.visual_dim))

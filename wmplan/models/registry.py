@@ -7,25 +7,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from wmplan.errors import UserError
+from wmplan.registry import Registry
 from wmplan.settings.build import convert_options
-from wmplan.settings.suggest import did_you_mean
 
 T = TypeVar("T")
 
 
-def build(part: str, registry: Mapping[str, Callable[..., T]], name: str, *args: Any, options: Mapping[str, Any]) -> T:
+def build(registry: Registry[Callable[..., T]], name: str, *args: Any, options: Mapping[str, Any]) -> T:
     """`registry[name](*args, **options)`.
 
     Args:
-        part: what is built, for the errors: "encoder", whose options are called encoder_options.
+        registry: whose part, "encoder", is named in errors: its options are called encoder_options.
         args: what every entry of the registry takes; options are the keyword-only parameters.
 
     Raises:
         UserError: if there is no such name, it has no such option, or an option has a value of the wrong kind.
     """
-    if name not in registry:
-        raise UserError(f"there is no {part} {name!r}; {did_you_mean(name, registry)}")
-    return registry[name](*args, **convert_options(registry[name], options, f"{part}_options"))
+    make = registry[name]
+    return make(*args, **convert_options(make, options, f"{registry.part}_options"))
 
 
 def with_defaults(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from wmplan.planning.config import SamplerConfig
 from wmplan.planning.gaussian import Sampler, elite_moments
 from wmplan.planning.planner import Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class CEMConfig(SamplerConfig):
         self.check("num_elites", 1, self.num_samples)
 
 
+@register_planner("cem")
 class CEM(Sampler):
     """Fits a Gaussian to the best candidates, again and again (Rubinstein and Kroese, 2004)."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.noise import coloured_noise
 from wmplan.planning.planner import Planner, Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Adam:
         return (points - rate * half * (self.first / scale).to(points.dtype)).clamp_(low, high)
 
 
+@register_planner("gradient")
 class Gradient(Planner):
     """Adam through the cost function, every start on its own, projected into the bounds after each step."""
 

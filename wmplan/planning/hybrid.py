@@ -11,6 +11,7 @@ from torch import Tensor
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.icem import ICEM, ICEMConfig
 from wmplan.planning.planner import Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class HybridConfig(ICEMConfig):
         self.check("learning_rate", 0.0, 1e6)
 
 
+@register_planner("hybrid")
 class Hybrid(ICEM):
     """iCEM finds the valley, Adam through the rollout goes down to its floor."""
 

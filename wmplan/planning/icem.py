@@ -10,6 +10,7 @@ from torch import Tensor
 from wmplan.planning.config import SamplerConfig
 from wmplan.planning.gaussian import Sampler, elite_moments
 from wmplan.planning.planner import Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ICEMConfig(SamplerConfig):
         self.check("momentum", 0.0, 1.0)
 
 
+@register_planner("icem")
 class ICEM(Sampler):
     """CEM with coloured noise, elites kept and shifted, and a decaying population (Pinneri et al., CoRL 2020).
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from wmplan.planning.config import SamplerConfig
 from wmplan.planning.gaussian import Sampler
 from wmplan.planning.planner import Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def path_weights(costs: Tensor, temperature: float, standardise: bool) -> Tensor
     return torch.empty_like(ascending).scatter_(1, order, ascending_weights(ascending, temperature, standardise))
 
 
+@register_planner("mppi")
 class MPPI(Sampler):
     """The mean of all candidates weighed by the exponential of their costs (Williams et al., 2017)."""
 

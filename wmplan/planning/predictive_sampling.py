@@ -10,6 +10,7 @@ from torch import Tensor
 from wmplan.planning.config import SamplerConfig
 from wmplan.planning.gaussian import Sampler
 from wmplan.planning.planner import Search
+from wmplan.registry import register_planner
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PredictiveSamplingConfig(SamplerConfig):
         self.check("std_decay", 0.0, 1.0)
 
 
+@register_planner("predictive_sampling")
 class PredictiveSampling(Sampler):
     """Candidates around the best so far, which the best of them replaces (Howell et al., 2022)."""
 

@@ -9,23 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.config import PlannerConfig
-from wmplan.planning.gradient import Gradient, GradientConfig
-from wmplan.planning.hybrid import Hybrid, HybridConfig
-from wmplan.planning.icem import ICEM, ICEMConfig
-from wmplan.planning.mppi import MPPI, MPPIConfig
 from wmplan.planning.planner import Planner
-from wmplan.planning.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from wmplan.registry import PLANNERS
 
-PLANNERS: dict[str, tuple[type[Planner], type[PlannerConfig]]] = {
-    "cem": (CEM, CEMConfig),
-    "icem": (ICEM, ICEMConfig),
-    "mppi": (MPPI, MPPIConfig),
-    "predictive_sampling": (PredictiveSampling, PredictiveSamplingConfig),
-    "gradient": (Gradient, GradientConfig),
-    "hybrid": (Hybrid, HybridConfig),
-}
+__all__ = ["PLANNERS", "make_config", "make_planner"]
 
 
 def make_config(name: str, **settings: Any) -> PlannerConfig:
@@ -34,9 +22,7 @@ def make_config(name: str, **settings: Any) -> PlannerConfig:
     Raises:
         ValueError: if there is no such planner or setting, or the value is wrong; it says which there are.
     """
-    if name not in PLANNERS:
-        raise ValueError(f"there is no planner {name!r}; there are {', '.join(PLANNERS)}")
-    config_class = PLANNERS[name][1]
+    config_class = PLANNERS[name].config
     known = [field.name for field in fields(config_class)]
     for key in settings:
         if key not in known:
@@ -55,4 +41,4 @@ def make_planner(
 ) -> Planner:
     """A planner by its name, see Planner and make_config()."""
     config = make_config(name, **settings)
-    return PLANNERS[name][0](config, low, high, action_block=action_block, device=device)
+    return PLANNERS[name].planner(config, low, high, action_block=action_block, device=device)

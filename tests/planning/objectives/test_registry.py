@@ -184,7 +184,7 @@ def test_terms_are_weighed_and_zeros_left_out() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"latents": {}}, "there is no objective 'latents'; there are latent"),
+        ({"latents": {}}, "there is no objective 'latents'; did you mean 'latent'"),
         ({}, "the objective has no term"),
         ({"latent": {"weight": 0}}, "the objective has no term"),
         ({"latent": {"kind": "l3"}}, "kind is 'l3', it has to be l2, l1 or cosine"),

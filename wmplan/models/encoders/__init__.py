@@ -7,7 +7,6 @@ distribution of the latents themselves (SIGReg: an isotropic Gaussian), which a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -18,13 +17,7 @@ from wmplan.models.encoders.keypoint import KeypointEncoder
 from wmplan.models.encoders.two_streams import TwoStreams
 from wmplan.models.encoders.vit import ViTEncoder
 from wmplan.models.registry import build
-
-ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    "keypoint": KeypointEncoder,
-    "impala": ImpalaEncoder,
-    "vit": ViTEncoder,
-    "hf": HFEncoder,
-}
+from wmplan.registry import ENCODERS
 
 __all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "TwoStreams", "ViTEncoder", "make_encoder"]
 
@@ -35,4 +28,4 @@ def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, /, **o
     Raises:
         UserError: at an unknown name or option, or a value that does not fit the image.
     """
-    return build("encoder", ENCODERS, name, image_size, latent_dim, options=options)
+    return build(ENCODERS, name, image_size, latent_dim, options=options)

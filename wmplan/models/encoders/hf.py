@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from wmplan.errors import UserError
 from wmplan.models.reading import read_json
+from wmplan.registry import register_encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 POOLS = ("cls", "mean", "grid")
@@ -77,6 +78,7 @@ class PatchTokens(nn.Module):
         return tokens[:, :lead], tokens[:, lead:]
 
 
+@register_encoder("hf")
 class HFEncoder(nn.Module):
     """A pretrained encoder as one vector a frame, frozen: uint8 frames (N, H, W, 3) to visual latents (N, D).
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from wmplan.models.encoders.keypoint import Residual
 from wmplan.models.encoders.pixels import scale
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_encoder
 
 
+@register_encoder("impala")
 class ImpalaEncoder(nn.Module):
     """Espeholt et al. 2018, figure 3 (right), without the LSTM.
 

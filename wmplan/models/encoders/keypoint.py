@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from wmplan.errors import UserError
 from wmplan.models.encoders.pixels import require_divisible, scale, space_to_depth
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_encoder
 
 
 class SpatialSoftmax(nn.Module):
@@ -101,6 +102,7 @@ class RelativeHead(nn.Module):
         return self.place(keypoints) + self.shape(relative.flatten(-2))
 
 
+@register_encoder("keypoint")
 class KeypointEncoder(nn.Module):
     """Pixels -> cells -> convolutions -> keypoints -> a two-layer perceptron -> latent.
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from wmplan.errors import UserError
 from wmplan.models.encoders.pixels import require_divisible, scale, space_to_depth
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_encoder
 
 
 class Attention(nn.Module):
@@ -48,6 +49,7 @@ class Block(nn.Module):
         return tokens + self.perceptron(self.norm_perceptron(tokens))
 
 
+@register_encoder("vit")
 class ViTEncoder(nn.Module):
     """Dosovitskiy et al. 2021, with the mean of the tokens in place of a class token.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from wmplan.models.predictors.base import Predictor
@@ -10,12 +9,7 @@ from wmplan.models.predictors.hidden_state import HiddenStatePredictor
 from wmplan.models.predictors.mlp import MLPPredictor
 from wmplan.models.predictors.transformer import TransformerPredictor
 from wmplan.models.registry import build
-
-PREDICTORS: dict[str, Callable[..., Predictor]] = {
-    "mlp": MLPPredictor,
-    "transformer": TransformerPredictor,
-    "hidden_state": HiddenStatePredictor,
-}
+from wmplan.registry import PREDICTORS
 
 __all__ = ["PREDICTORS", "HiddenStatePredictor", "MLPPredictor", "Predictor", "TransformerPredictor", "make_predictor"]
 
@@ -31,4 +25,4 @@ def make_predictor(
     Raises:
         UserError: at an unknown name or option.
     """
-    return build("predictor", PREDICTORS, name, latent_dim, action_dim, history, action_block, options=options)
+    return build(PREDICTORS, name, latent_dim, action_dim, history, action_block, options=options)

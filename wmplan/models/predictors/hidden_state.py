@@ -14,6 +14,7 @@ from wmplan.models.linear import Linear, has_bfloat16
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.predictors.mlp import ResidualPerceptron
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_predictor
 
 
 class Transition(nn.Module):
@@ -32,6 +33,7 @@ class Transition(nn.Module):
         return hidden + self.outer(F.silu(inner, inplace=not torch.is_grad_enabled()))
 
 
+@register_predictor("hidden_state")
 class HiddenStatePredictor(Predictor):
     """The window becomes a hidden state once; that is moved by robot steps, and latents are read off it.
 

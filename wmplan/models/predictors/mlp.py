@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_predictor
 
 
 class ResidualPerceptron(nn.Module):
@@ -24,6 +25,7 @@ class ResidualPerceptron(nn.Module):
         return x + self.layers(self.norm(x))
 
 
+@register_predictor("mlp")
 class MLPPredictor(Predictor):
     """The next latent is the newest one plus what a residual perceptron gives for the window.
 

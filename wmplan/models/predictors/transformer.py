@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from wmplan.models.encoders.vit import Attention, perceptron
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.registry import require_positive
+from wmplan.registry import register_predictor
 
 
 class AdaptiveBlock(nn.Module):
@@ -32,6 +33,7 @@ class AdaptiveBlock(nn.Module):
         return tokens + gate_2 * self.perceptron(normed)
 
 
+@register_predictor("transformer")
 class TransformerPredictor(Predictor):
     """The next latent is the newest one plus what the last token says.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from wmplan.planning.objectives.distances import (
     Objective,
     ProprioDistance,
 )
+from wmplan.registry import OBJECTIVES, register_objective
 from wmplan.settings.build import convert
 from wmplan.settings.numbers import finite_number
 
@@ -38,28 +39,28 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
 
     Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by, seen}, `critic` {steps},
     `action` {effort, change}, `native` {the settings of an imported model's own}, and `switch` {threshold,
-    near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again. A term of weight 0 is left
-    out.
+    near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again; and those of plug-ins. A term
+    of weight 0 is left out.
 
     Raises:
         ValueError: if a term or a setting is unknown, or the model lacks what it needs.
     """
     terms: list[tuple[float, Objective]] = []
     for name, given in convert(config, Mapping[str, Any], "objective").items():
-        if name not in TERMS:
-            raise ValueError(f"there is no objective {name!r}; there are {', '.join(TERMS)}")
+        make = OBJECTIVES[name]
         settings = dict(convert(given, Mapping[str, Any] | None, f"objective.{name}") or {})
         weight = finite_number(settings.pop("weight", 1.0), f"objective.{name}.weight")
         if weight:
             try:
-                terms.append((weight, TERMS[name](model, **settings)))
+                terms.append((weight, make(model, **settings)))
             except TypeError as error:
                 raise ValueError(f"objective {name}: {str(error).split('() ', 1)[-1]}") from error
     if not terms:
-        raise ValueError(f"the objective has no term with a weight; there are {', '.join(TERMS)}")
+        raise ValueError(f"the objective has no term with a weight; there are {', '.join(OBJECTIVES)}")
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1.0 else WeightedSum(terms)
 
 
+@register_objective("latent")
 def _latent(
     model: WorldModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
 ) -> Objective:
@@ -76,6 +77,7 @@ def _latent(
     return LatentDistance(kind, steps, whitening, size)
 
 
+@register_objective("proprio")
 def _proprio(
     model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
 ) -> Objective:
@@ -90,6 +92,7 @@ def _proprio(
     return ProprioDistance(model.spec.proprio_dim, steps, weights, read)
 
 
+@register_objective("critic")
 def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
     critic = getattr(model, "critic", None)
     if critic is None:
@@ -97,10 +100,12 @@ def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
     return CriticDistance(critic, steps)
 
 
+@register_objective("action")
 def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> Objective:
     return ActionPenalty(model.spec.action_low, model.spec.action_high, effort, change)
 
 
+@register_objective("native")
 def _native(model: WorldModel, **settings: Any) -> Objective:
     own = getattr(model, "native_objective", None)
     if own is None:
@@ -108,6 +113,7 @@ def _native(model: WorldModel, **settings: Any) -> Objective:
     return own(**settings)
 
 
+@register_objective("switch")
 def _switch(
     model: WorldModel,
     *,
@@ -119,13 +125,3 @@ def _switch(
     limit = finite_number(threshold, "objective.switch.threshold")
     by = None if measure is None else make_objective(measure, model)
     return SwitchByDistance(make_objective(near, model), make_objective(far, model), limit, by)
-
-
-TERMS: dict[str, Callable[..., Objective]] = {
-    "latent": _latent,
-    "proprio": _proprio,
-    "critic": _critic,
-    "action": _action,
-    "native": _native,
-    "switch": _switch,
-}
