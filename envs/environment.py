@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -108,9 +109,10 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
             raise ValueError(f"action has shape {action.shape}, this task's is {self.action_space.shape}")
         self.physics.step(self._controls(action[None])[0], substeps)
 
-    def knock(self, speed: float, rng: np.random.Generator) -> None:
-        """Set what the task moves going in a random direction, as a hand would, at `speed` (m/s or rad/s)."""
-        self.task.knock(self.physics, speed, rng)
+    @property
+    def knock(self) -> Callable[[float, np.random.Generator], None]:
+        """Set what the task moves going in a random direction at a speed; there only if the task says how."""
+        return partial(getattr(self.task, "knock"), self.physics)  # noqa: B009  the task need not have it
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """The present observation."""
@@ -150,9 +152,11 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         self.physics.set_state(present)
         return {"pixels": pixels, "proprio": self.task.proprio(self.goal).astype(np.float32)}
 
-    def exploration_policy(self, rng: np.random.Generator) -> Policy:
-        """A fresh scripted policy for one episode of data collection: task state (D,) -> action (A,)."""
-        return self.task.exploration_policy(rng)
+    @property
+    def exploration_policy(self) -> Callable[[np.random.Generator], Policy]:
+        """A fresh scripted policy for one episode of data collection; there only if the task has one."""
+        policy: Callable[[np.random.Generator], Policy] = getattr(self.task, "exploration_policy")  # noqa: B009
+        return policy
 
     # ------------------------------------------------------------------ the simulator as a model
 

@@ -21,6 +21,10 @@ class Task(ABC):
 
     Everything that takes task states takes any leading shape (..., D), so that whole batches of simulated
     trajectories are judged by the same code as one robot step.
+
+    A task may offer more (see wmplan.environment): `exploration_policy(rng)`, a fresh scripted policy for an episode of
+    data collection; and `knock(physics, speed, rng)`, which sets what the task moves going in a random direction, as a
+    hand would, at `speed` (m/s or rad/s).
     """
 
     xml: ClassVar[Path]
@@ -29,10 +33,10 @@ class Task(ABC):
     """Physics steps in one robot step."""
     state_names: ClassVar[tuple[str, ...]]
     """Names of the D entries of a task state, with the unit as suffix."""
-    proprio_names: ClassVar[tuple[str, ...]]
-    proprio_low: ClassVar[Array]
+    proprio_names: ClassVar[tuple[str, ...]] = ()
+    proprio_low: ClassVar[Array] = np.empty(0)
     """Bounds that no proprioception passes, (P,), somewhat wider than the joints' limits, which are soft."""
-    proprio_high: ClassVar[Array]
+    proprio_high: ClassVar[Array] = np.empty(0)
     action_names: ClassVar[tuple[str, ...]]
     action_low: ClassVar[Array]
     action_high: ClassVar[Array]
@@ -47,17 +51,13 @@ class Task(ABC):
     def task_state(self, qpos: Array) -> Array:
         """Task states (..., D) from joint positions (..., nq)."""
 
-    @abstractmethod
     def proprio(self, task_state: Array) -> Array:
-        """What the robot knows of itself without a camera, (..., P), from task states (..., D)."""
+        """What the robot knows of itself without a camera, (..., P), from task states (..., D); nothing, P = 0."""
+        return task_state[..., :0]
 
     @abstractmethod
     def place_random(self, physics: Physics, rng: np.random.Generator) -> None:
         """Put the physics into a random start state, at rest."""
-
-    @abstractmethod
-    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
-        """Set what the task moves going in a random direction, as a hand would, at `speed` (m/s or rad/s)."""
 
     @abstractmethod
     def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
@@ -67,13 +67,9 @@ class Task(ABC):
     def distance(self, state: Array, goal: Array) -> Array:
         """Distance to the goal, (..., D) -> (...): about 1 where the first rule begins to hold, 0 at the goal."""
 
-    @abstractmethod
     def progress(self, start: Array, goal: Array) -> NDArray[np.bool_]:
-        """Whether going from `start` to `goal` takes what the task is about, (..., D) -> (...)."""
-
-    @abstractmethod
-    def exploration_policy(self, rng: np.random.Generator) -> Policy:
-        """A fresh scripted policy for one episode of data collection."""
+        """Whether going from `start` to `goal` takes what the task is about, (..., D) -> (...); here: any way to go."""
+        return ~next(iter(self.rules(start, goal).values()))
 
 
 def wrap_angle(angle: Array) -> Array:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably, write_json
 from wmplan.control.make import make_controller, planning_settings
-from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.registered import make_environment
 from wmplan.diagnosis.replan_analysis import Recorder
 from wmplan.diagnosis.summary import readable
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, generate_instances

@@ -32,6 +32,7 @@ MOVED: dict[str, str] = {
     "wmplan.control.timeline": "wmplan.control.realtime.timeline",
     "wmplan.control.wire": "wmplan.serving.wire",
     "wmplan.control.workspace": "wmplan.control.safety.workspace",
+    "wmplan.data.environment": "wmplan.environment",
     "wmplan.durable": "wmplan.atomic_io",
     "wmplan.evaluation.charts": "wmplan.report.charts",
     "wmplan.evaluation.demo": "wmplan.demo",
@@ -62,6 +63,7 @@ MOVED: dict[str, str] = {
     "wmplan.planning.oracle": "wmplan.evaluation.oracle",
     "wmplan.planning.sampler": "wmplan.planning.gaussian",
     "wmplan.robot": "wmplan.robot_sim",
+    "wmplan.robot_sim.environment": "wmplan.environment",
     "wmplan.settings.nearest": "wmplan.settings.suggest",
 }
 """From an old module or package to its new name; what lies below a package moves with it."""

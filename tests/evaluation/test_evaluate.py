@@ -286,7 +286,7 @@ def test_results_are_compared_in_pairs(finished: tuple[Path, dict[str, Any]]) ->
         ({"schedule": {"receding": 3}}, "receding"),
         ({"protocol": Protocol(rule="touch")}, "no rule 'touch'"),
         ({"task": "wmplan.envs:wmplan/PushQ-v0"}, "PushQ"),
-        ({"task": "CartPole-v1"}, "'CartPole-v1' cannot be made"),
+        ({"task": "CartPole-v1"}, "'CartPole-v1' cannot be planned in: its actions"),
         ({"environment": {"colour": 3}}, "colour"),
         ({"objective": {"distance": {}}}, "no objective 'distance'"),
     ],

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import COLLECTION, episode_rng, run_episode
 from wmplan.data.registered import make_environment
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, generate_instances, load_instances, save_instances
 from wmplan.evaluation.protocol import Protocol

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wmplan.data.collect import CollectConfig, collect
-    from wmplan.data.environment import PlanningEnvironment
     from wmplan.data.episode import episode_rng, run_episode
     from wmplan.data.meta import DataError, StoreMeta
     from wmplan.data.sampler import WindowSampler, split_episodes
     from wmplan.data.store import EpisodeStore
+    from wmplan.environment import PlanningEnvironment
 
 _HOME = {
     "CollectConfig": "collect",
     "DataError": "meta",
     "EpisodeStore": "store",
-    "PlanningEnvironment": "environment",
+    "PlanningEnvironment": "wmplan.environment",
     "StoreMeta": "meta",
     "WindowSampler": "sampler",
     "collect": "collect",
@@ -44,7 +44,8 @@ def __getattr__(name: str) -> Any:
     """The names above, imported when they are first used: collecting needs no torch, reading no simulator."""
     if name not in _HOME:
         raise AttributeError(f"module 'wmplan.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"wmplan.data.{_HOME[name]}"), name)
+    home = _HOME[name]
+    return getattr(importlib.import_module(home if "." in home else f"wmplan.data.{home}"), name)
 
 
 def __dir__() -> list[str]:

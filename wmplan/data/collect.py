@@ -16,7 +16,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wmplan.atomic_io import remove_leftovers
-from wmplan.data.environment import PlanningEnvironment
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
 from wmplan.data.registered import Registration, make_environment
@@ -24,6 +23,7 @@ from wmplan.data.shard import Shard
 from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.workers import run_jobs
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.machine import MOST_THREADS

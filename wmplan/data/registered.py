@@ -6,36 +6,59 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 
-from wmplan.data.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment
+from wmplan.environment_adapter import adapt, is_complete
 from wmplan.errors import UserError
 from wmplan.failures import user_message
 
 
 def make_environment(task: str, options: Mapping[str, Any]) -> PlanningEnvironment:
-    """The environment of a Gymnasium id, without Gymnasium's wrappers.
+    """The environment of a Gymnasium id, without Gymnasium's wrappers, which draws to arrays.
+
+    What a plain Gymnasium environment lacks is filled in. Which abilities it has, wmplan.environment.has() tells; the
+    type says all of them, for those who have asked.
 
     Raises:
-        UserError: if there is no such task, it cannot be made with these options, or not be planned in.
+        UserError: if there is no such task, or it cannot be made with these options, acted in or drawn.
     """
     try:
-        env = gymnasium.make(task, disable_env_checker=True, **options).unwrapped
+        env, image_size = _make(task, dict(options))
     except gymnasium.error.UnregisteredEnv as error:
         advice = "" if ":" in task else f"; write MODULE:{task}, with the module that registers it"
         raise UserError(f"task {task!r} cannot be made: {error}{advice}") from error
     except Exception as error:  # whatever the environment's own code raises
-        said = user_message(error) or " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"task {task!r} cannot be made: {said}") from error
-    if not isinstance(env, PlanningEnvironment):
-        names = [name for name in vars(PlanningEnvironment) if not name.startswith("_") and not hasattr(env, name)]
+        raise UserError(f"task {task!r} cannot be made: {_said(error)}") from error
+    try:
+        return cast(PlanningEnvironment, adapt(env, image_size))
+    except Exception as error:
         env.close()
-        raise UserError(
-            f"task {task!r} cannot be planned in: it lacks {', '.join(names)}, which wmplan.data.environment describes"
-        )
-    return env
+        raise UserError(f"task {task!r} cannot be planned in: {_said(error)}") from error
+
+
+def _make(task: str, options: dict[str, Any]) -> tuple[gymnasium.Env[Any, Any], tuple[int, int] | None]:
+    """The environment, and the size its frames are still to be brought to."""
+    image_size = None
+    try:
+        env = gymnasium.make(task, disable_env_checker=True, **options).unwrapped
+    except TypeError as error:
+        if "image_size" not in options or "'image_size'" not in str(error):
+            raise
+        size = options.pop("image_size")  # a plain environment does not know it
+        image_size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        env = gymnasium.make(task, disable_env_checker=True, **options).unwrapped
+    if env.render_mode is None and not is_complete(env) and "rgb_array" in env.metadata.get("render_modes", ()):
+        env.close()
+        env = gymnasium.make(task, disable_env_checker=True, render_mode="rgb_array", **options).unwrapped
+    return env, image_size
+
+
+def _said(error: Exception) -> str:
+    """What an environment's own code raised, in one line."""
+    return user_message(error) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
-from wmplan.data.environment import PlanningEnvironment
 from wmplan.diagnosis.attribution import regret_by_part, verdict
 from wmplan.diagnosis.plan_distance import ProbeDistance, steps_of
 from wmplan.diagnosis.replan_analysis import Effort, Recorder, Replan, ReplanExaminer
 from wmplan.diagnosis.summary import print_table, summarise
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, load_instances
 from wmplan.evaluation.policies import PlannerRow

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmplan.data.environment import PlanningEnvironment, PlanningTask
+from wmplan.environment import PlanningEnvironment, PlanningTask
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.models.state_probe import StateProbe
 from wmplan.planning.objectives.distances import reduce_steps

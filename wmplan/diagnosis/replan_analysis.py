@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmplan.control.controller import Controller
-from wmplan.data.environment import PlanningEnvironment
 from wmplan.diagnosis.attribution import PlanPair, rank_correlation
 from wmplan.diagnosis.plan_distance import ProbeDistance, TrueDistance, reduced, true_distances
+from wmplan.environment import PlanningEnvironment
 from wmplan.models.state_probe import state_errors
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.cost import LatentCost

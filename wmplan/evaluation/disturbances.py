@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from wmplan.data.environment import Array, PlanningEnvironment, PlanningVariation
+from wmplan.environment import Array, DisturbedEnvironment
 
 COVERED = 18  # brightness of what a covered lens shows, of 255
-NOISE = 2.0  # of that
+NOISE = 2.0  # standard deviation of that
 
 
-class ChangingVariation(PlanningVariation, Protocol):
-    """Factors that can be changed in the middle of an episode."""
-
-    def apply(self, factors: dict[str, Any]) -> None:
-        """Set the named factors, and make the others nominal."""
+def covered_frame(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What a covered camera shows: darkness and its sensor's noise, of shape (H, W, 3)."""
+    return np.clip(rng.normal(COVERED, NOISE, shape), 0, 255).astype(np.uint8)
 
 
-class DisturbedEnvironment(PlanningEnvironment, Protocol):
-    """An environment in which all that can happen."""
+def bumped_camera(factors: Mapping[str, Any], offset: ArrayLike) -> dict[str, Any]:
+    """Factors of variation with the camera `offset` (3,) metres from where they put it."""
+    before = np.asarray(factors.get("camera_position_m", 0.0), np.float64)
+    return {**factors, "camera_position_m": (before + np.asarray(offset, np.float64)).tolist()}
 
-    @property
-    def variation(self) -> ChangingVariation: ...
 
-    def knock(self, speed: float, rng: np.random.Generator) -> None:
-        """Set what the task moves going in a random direction, at `speed`."""
+def with_dead_actuators(action: NDArray[Any], entries: Sequence[int]) -> NDArray[Any]:
+    """The action (a,) with no effect of some of its entries."""
+    done = action.copy()
+    done[list(entries)] = 0.0
+    return done
 
 
 class Disturbance:
@@ -67,8 +69,7 @@ class CameraBumped(Disturbance):
     def begin(self) -> None:
         angle = self.rng.uniform(-np.pi, np.pi)
         moved = self.distance * np.array([np.cos(angle), np.sin(angle), 0.0])
-        before = np.asarray(self.env.variation.factors.get("camera_position_m", 0.0), np.float64)
-        self.env.variation.apply({**self.env.variation.factors, "camera_position_m": moved + before})
+        self.env.variation.apply(bumped_camera(self.env.variation.factors, moved))
 
 
 class CameraCovered(Disturbance):
@@ -77,7 +78,7 @@ class CameraCovered(Disturbance):
     name = "camera covered"
 
     def seen(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.clip(self.rng.normal(COVERED, NOISE, frame.shape), 0, 255).astype(np.uint8)
+        return covered_frame(frame.shape, self.rng)
 
 
 class ActuatorFails(Disturbance):
@@ -89,9 +90,7 @@ class ActuatorFails(Disturbance):
         self.dead = int(self.rng.integers(len(self.env.task.action_names)))
 
     def done(self, action: NDArray[np.float32]) -> Array:
-        done = super().done(action)
-        done[self.dead] = 0.0
-        return done
+        return with_dead_actuators(super().done(action), [self.dead])
 
 
 DISTURBANCES: tuple[type[Disturbance], ...] = (BlockMoved, CameraBumped, CameraCovered, ActuatorFails)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wmplan.data.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import shipped_models

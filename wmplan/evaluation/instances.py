@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
-from wmplan.data.environment import Array, PlanningEnvironment
 from wmplan.data.episode import EVALUATION, episode_rng, run_episode
+from wmplan.environment import Array, PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
 

@@ -13,7 +13,7 @@ from wmplan.control.controller import Controller
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.control.schedule import RecedingHorizon
-from wmplan.data.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.evaluation.protocol import Protocol

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
-from wmplan.data.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.policies import Row

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from wmplan.control.controller import Controller
 from wmplan.control.surprise import surprise
 from wmplan.data.episode import episode_rng
-from wmplan.evaluation.disturbances import Disturbance, DisturbedEnvironment
+from wmplan.environment import DisturbedEnvironment
+from wmplan.evaluation.disturbances import Disturbance
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.intervals import wilson
 from wmplan.models.base import WorldModel

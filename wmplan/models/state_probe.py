@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wmplan.data.environment import PlanningEnvironment, PlanningTask
 from wmplan.data.episode import episode_rng, run_episode
+from wmplan.environment import PlanningEnvironment, PlanningTask
 from wmplan.models.base import WorldModel
 
 PROBE_STREAM = 3

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmplan.data.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.planner import Plan

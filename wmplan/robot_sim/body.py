@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.robot_sim.environment import RobotEnvironment
+from wmplan.environment import RobotEnvironment
+from wmplan.evaluation.disturbances import with_dead_actuators
 from wmplan.robot_sim.faults import FaultSchedule
 
 
@@ -65,7 +66,4 @@ class Body:
             share = 1.0 / self.env.task.substeps if self.env.task.incremental else 1.0
             action = action + self.rng.normal(0, noise * share, action.shape) * (self.high - self.low) / 2
         failed = [int(one) for one in self.faults.sizes("actuator_failed", moment) if one < len(action)]
-        if failed:
-            action = action.copy()
-            action[failed] = 0.0
-        return np.clip(action, self.low, self.high)
+        return np.clip(with_dead_actuators(action, failed), self.low, self.high)

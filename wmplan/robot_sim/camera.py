@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.environment import RobotEnvironment, has
 from wmplan.errors import UserError
-from wmplan.robot_sim.environment import RobotEnvironment
+from wmplan.evaluation.disturbances import bumped_camera, covered_frame
 from wmplan.robot_sim.faults import FaultSchedule
 from wmplan.settings.build import convert_fields
 
 Observation = dict[str, NDArray[Any]]
-COVERED = 18  # brightness of a covered lens, of 255
-SENSOR_NOISE = 2.0
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,11 @@ class Camera:
     _pending: list[Frame] = field(default_factory=list)
     _newest: Frame | None = None
     _frozen: Observation | None = None
-    _bump: dict[str, Any] | None = None
+    _bump: float | None = None
 
     def __post_init__(self) -> None:
         # The robot was there before the episode began, with the world at rest: one frame has already arrived.
-        self._factors = dict(self.env.variation.factors)
+        self._factors = dict(self.env.variation.factors) if has(self.env, "variation") else {}
         self._newest = Frame(self.env.observe(), -self.config.latency_ms / 1000, 0.0)
 
     def look(self, moment: float) -> None:
@@ -115,17 +114,20 @@ class Camera:
         self._stand(self.faults.size("camera_bumped", moment))
         observation = dict(self.env.observe())
         if self.faults.size("camera_covered", moment) is not None:
-            noise = np.random.default_rng(self._count).normal(COVERED, SENSOR_NOISE, observation["pixels"].shape)
-            observation["pixels"] = np.clip(noise, 0, 255).astype(np.uint8)
+            rng = np.random.default_rng(self._count)
+            observation["pixels"] = covered_frame(observation["pixels"].shape, rng)
         self._frozen = observation if frozen else None
         return observation
 
     def _stand(self, bumped: float | None) -> None:
         """Put the camera where it stands."""
-        bump = None if bumped is None else {"camera_position_m": [bumped, -0.5 * bumped, 0.0]}
-        if bump != self._bump:
-            self.env.variation.apply(self._factors if bump is None else {**self._factors, **bump})
-            self._bump = bump
+        if bumped == self._bump:
+            return
+        factors = self._factors
+        if bumped is not None:
+            factors = bumped_camera(factors, [bumped, -0.5 * bumped, 0.0])
+        self.env.variation.apply(factors)
+        self._bump = bumped
 
     def close(self) -> None:
         """Put the camera back where it stood."""

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.environment import RobotEnvironment
 from wmplan.robot_sim.body import Body
 from wmplan.robot_sim.camera import Camera
 from wmplan.robot_sim.clock import Clock
-from wmplan.robot_sim.environment import RobotEnvironment
 from wmplan.robot_sim.faults import FaultSchedule
 from wmplan.robot_sim.film import Shot
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from wmplan.control.backend import Backend
 from wmplan.control.safety.limits import Limits
+from wmplan.environment import RobotEnvironment
 from wmplan.errors import UserError
 from wmplan.robot_sim.clock import Clock, WallClock
 from wmplan.robot_sim.config import RobotConfig
-from wmplan.robot_sim.environment import RobotEnvironment
 from wmplan.robot_sim.faults import FaultSchedule
 from wmplan.robot_sim.local_faults import FaultyBackend, TimedBackend
 from wmplan.robot_sim.simulated_clock import SimulatedClock

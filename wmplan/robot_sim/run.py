@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
 from wmplan.control.safety.limits import Limits
+from wmplan.data.registered import make_environment
+from wmplan.environment import RobotEnvironment, has, require
+from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances
 from wmplan.evaluation.intervals import percentiles, wilson
@@ -27,7 +30,6 @@ from wmplan.report.videos import write_mp4
 from wmplan.robot_sim.body import Body
 from wmplan.robot_sim.camera import Camera
 from wmplan.robot_sim.config import RobotConfig
-from wmplan.robot_sim.environment import RobotEnvironment, make_robot_environment
 from wmplan.robot_sim.episode import Episode, run_episode
 from wmplan.robot_sim.faults import KINDS, Fault, FaultSchedule, random_faults
 from wmplan.robot_sim.film import draw_shot, world_size
@@ -35,6 +37,8 @@ from wmplan.robot_sim.planner_link import PlannerLink, check_rate, check_served,
 from wmplan.settings.difference import difference
 
 BODY, CAMERA, FAULTS = 3, 4, 5  # spawn keys of the robot's random numbers, beside those of wmplan.evaluation
+ABILITIES = ("state", "task_state", "rules", "goals", "goal_state", "physics_steps")
+NEEDS = {"knock": "perturbation", "camera_bumped": "variation"}  # abilities that faults need
 
 
 def run_robot(config: RobotConfig) -> dict[str, Any]:
@@ -98,6 +102,21 @@ def open_robot(config: RobotConfig) -> tuple[RobotEnvironment, PlannerLink]:
     return env, make(config, session, config.model, limits_of(config, env), env.control_rate)
 
 
+def make_robot_environment(task: str, options: dict[str, Any]) -> RobotEnvironment:
+    """The environment of a Gymnasium id, if it can be driven in real time.
+
+    Raises:
+        UserError: if there is no such task, or it lacks what that takes.
+    """
+    env = make_environment(task, options)
+    try:
+        require(env, f"a run of {task!r} in real time", *ABILITIES)
+    except UserError:
+        env.close()
+        raise
+    return cast(RobotEnvironment, env)
+
+
 def limits_of(config: RobotConfig, env: RobotEnvironment) -> Limits:
     """The task's bounds, with the limits that were asked for."""
     low, high = (tuple(map(float, bound)) for bound in (env.task.action_low, env.task.action_high))
@@ -143,8 +162,17 @@ def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) 
 
 
 def faults_of(config: RobotConfig, instance: int, env: RobotEnvironment) -> list[Fault]:
-    """The faults of one episode."""
-    rng, kinds = rng_of(config.faults.seed, FAULTS, instance), config.faults.kinds or tuple(KINDS)
+    """The faults of one episode.
+
+    Raises:
+        UserError: if one was asked for that the environment cannot have.
+    """
+    impossible = {kind for kind, ability in NEEDS.items() if not has(env, ability)}
+    for kind in [*(fault.kind for fault in config.faults.given), *(config.faults.kinds or ())]:
+        if kind in impossible:
+            require(env, f"the fault {kind}", NEEDS[kind])
+    rng = rng_of(config.faults.seed, FAULTS, instance)
+    kinds = config.faults.kinds or tuple(kind for kind in KINDS if kind not in impossible)
     drawn = random_faults(rng, config.faults.random, seconds_of(config, env), len(env.task.action_low), kinds)
     return [*config.faults.given, *drawn]
 
