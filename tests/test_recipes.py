@@ -2,7 +2,7 @@
 
 Only the port is put in: the README's is 8000. What a recipe takes from its reader (a camera, a robot, a goal) is
 `Robot` below. openpi's recipe runs in a Python that has openpi-client and not this package, named by
-WMPLAN_OPENPI_PYTHON; .ci/run makes one.
+WMPLAN_OPENPI_PYTHON, and wmplan-client's in one that has that alone; .ci/run makes both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-PAGES = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+READMES = (ROOT / "README.md", *sorted((ROOT / "clients").glob("*/README.md")))
+PAGES = [path.read_text(encoding="utf-8") for path in (*READMES, *sorted((ROOT / "docs").glob("*.md")))]
 RECIPES = {text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)}
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 OPENPI = os.environ.get("WMPLAN_OPENPI_PYTHON")
@@ -133,7 +134,7 @@ def test_our_client_in_a_plain_loop_and_a_goal_from_a_picture(
     robot: Robot, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = run(
-        recipe("with PolicyClient("),
+        recipe("print(client.metadata)"),
         port,
         goal_frame=robot.goal,
         camera=robot.camera,
@@ -152,6 +153,13 @@ def test_our_client_in_a_plain_loop_and_a_goal_from_a_picture(
         client.set_goal(robot.goal)
         client.reset(0)
         np.testing.assert_array_equal(client.plan(request).actions, from_picture)
+
+
+def test_the_readme_of_the_client(robot: Robot, port: int) -> None:
+    text = recipe("planner.local").replace("planner.local", "127.0.0.1").replace("timeout=2.0", "timeout=60.0")
+    names = run(text, port, goal_frame=robot.goal, frame=robot.camera(), pusher_xy=robot.state())
+    actions = names["reply"].actions
+    assert actions.dtype == np.float32 and actions.shape[1] == 2 and np.isfinite(actions).all()
 
 
 def test_an_objective_of_ones_own(robot: Robot) -> None:
@@ -181,7 +189,7 @@ def test_every_recipe_is_run_by_a_test_here() -> None:
     assert not [one for one in RECIPES - SHOWN if not any(marker in one for marker in markers)]
 
 
-OPENPI_ROBOT = """
+RECORDED_ROBOT = """
 import json, sys
 import numpy as np
 
@@ -198,18 +206,37 @@ def robot_step(action):
 """
 
 
-@pytest.mark.skipif(not OPENPI, reason="WMPLAN_OPENPI_PYTHON names no Python that has openpi-client 0.1.2")
-def test_openpis_own_client(robot: Robot, port: int, tmp_path: Path) -> None:
+def record(robot: Robot, path: Path) -> None:
+    """Save a goal and what a robot's sensors told over STEPS steps, for a Python that has no simulator."""
     seen = []
     for _ in range(STEPS):
         seen.append(robot.seen)
         robot.send(np.array([0.1, -0.05], np.float32))
-    recording = tmp_path / "recording.npz"
-    np.savez(recording, goal=robot.goal, **{key: np.stack([each[key] for each in seen]) for key in seen[0]})
-    text = recipe("WebsocketClientPolicy(").replace("8000", str(port))
-    assert OPENPI is not None
-    command = [OPENPI, "-c", OPENPI_ROBOT + text, str(recording)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    np.savez(path, goal=robot.goal, **{key: np.stack([each[key] for each in seen]) for key in seen[0]})
+
+
+def play(python: str, text: str, recording: Path) -> np.ndarray:
+    """The actions (STEPS, 2) of a recipe that drives the recorded robot in another Python."""
+    command = [python, "-c", RECORDED_ROBOT + text, str(recording)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=recording.parent)
     assert done.returncode == 0, done.stderr
     taken = np.array(json.loads(done.stdout))
     assert taken.shape == (STEPS, 2) and np.isfinite(taken).all()
+    return taken
+
+
+def test_on_the_robots_computer(robot: Robot, port: int, tmp_path: Path, client_python: str) -> None:
+    recording = tmp_path / "recording.npz"
+    record(robot, recording)
+    text = recipe("client.reset(seed=1)").replace(":8000", f":{port}").replace("range(2)", f"range({STEPS})")
+    taken = play(client_python, text, recording)
+    bounds = robot.env.action_space
+    assert (taken >= bounds.low - 1e-6).all() and (taken <= bounds.high + 1e-6).all()
+
+
+@pytest.mark.skipif(not OPENPI, reason="WMPLAN_OPENPI_PYTHON names no Python that has openpi-client 0.1.2")
+def test_openpis_own_client(robot: Robot, port: int, tmp_path: Path) -> None:
+    recording = tmp_path / "recording.npz"
+    record(robot, recording)
+    assert OPENPI is not None
+    play(OPENPI, recipe("WebsocketClientPolicy(").replace("8000", str(port)), recording)
