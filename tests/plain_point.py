@@ -50,6 +50,17 @@ class GoalPoint(PlainPoint):
         return {"pixels": resized(self.picture(np.ones(2)), size or (SIZE, SIZE)), "proprio": np.zeros(0, np.float32)}
 
 
+class ShakyPoint(PlainPoint):
+    """It starts where its seed does not say."""
+
+    count = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        ShakyPoint.count += 1
+        return super().reset(seed=ShakyPoint.count)
+
+
 if TASK not in gymnasium.registry:
     gymnasium.register(TASK, entry_point=PlainPoint)
     gymnasium.register("wmplan_tests/GoalPoint-v0", entry_point=GoalPoint)
+    gymnasium.register("wmplan_tests/ShakyPoint-v0", entry_point=ShakyPoint)

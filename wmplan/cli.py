@@ -311,6 +311,23 @@ def tasks(settings: Settings) -> None:
     print(list_tasks())
 
 
+@command("check-env", target="wmplan.environment_check:check_environment", free=("options",), positional="id")
+def check_env(settings: Settings) -> None:
+    """Try an environment: what it has, what each missing ability costs, and whether what it has works.
+
+    Resets it twice with a seed, replays it from a state bit for bit, compares its simulator with its steps, sets goals,
+    and times steps and frames. Exit status 0 where what is required holds: it can then be collected from.
+
+    Examples:
+      wmplan check-env pusht
+      wmplan check-env mine.envs:mine/Stack-v0 options.image_size=[96,96]
+    """
+    from wmplan.environment_check import check_environment
+    from wmplan.settings.build import build
+
+    build(check_environment, settings)
+
+
 @command("doctor")
 def doctor(settings: Settings) -> int:
     """Say what this machine has, and the command that mends what is missing.
