@@ -149,7 +149,7 @@ def settings_before(folder: Path) -> dict[str, Any] | None:
 
 def task_of(model: WorldModel, name: str) -> str:
     """The Gymnasium id of the task on a model's card."""
-    task = (getattr(model, "card", None) or {}).get("task")
+    task = model.card.get("task")
     if task not in TASKS and not (isinstance(task, str) and "/" in task):
         raise UserError(f"model {name} does not say which task it is for: give task_id=ID, a Gymnasium id")
     return TASKS.get(task, task)
@@ -238,11 +238,10 @@ def tell(step: int, story: Story, plan: Plan, say: Callable[[str], None]) -> Non
 @torch.inference_mode()
 def imagined_end(model: WorldModel, cost: LatentCost, plan: Plan) -> Picture | None:
     """The last frame of a plan as the model imagines it, None for a model without a decoder."""
-    decoder = getattr(model, "decoder", None)
-    if decoder is None:
+    if model.decoder is None:
         return None
     latents = model.rollout(cost.context, plan.actions[:, None], cost.past_actions)[0, 0, -1:]
-    return to_pictures(decoder(latents))[0]
+    return to_pictures(model.decoder(latents))[0]
 
 
 def to_pictures(decoded: torch.Tensor) -> Picture:

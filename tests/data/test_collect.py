@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from wmplan.data.collect import CollectConfig, _describe, collect, run_episode
-from wmplan.data.episode import COLLECTION, EVALUATION, episode_rng
+from wmplan.data.episode import episode_rng
 from wmplan.data.meta import DataError
 from wmplan.data.store import EpisodeStore
+from wmplan.random_streams import Stream
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 EPISODES, STEPS, PER_SHARD = 10, 8, 2
@@ -463,10 +464,10 @@ def test_episode_generators_differ_by_seed_episode_and_stream() -> None:
         episode_rng(seed, episode, stream).integers(2**62)
         for seed in range(3)
         for episode in range(5)
-        for stream in (COLLECTION, EVALUATION)
+        for stream in (Stream.COLLECTION, Stream.EVALUATION)
     }
     assert len(draws) == 3 * 5 * 2
-    assert episode_rng(1, 2).integers(2**62) == episode_rng(1, 2, COLLECTION).integers(2**62)
+    assert episode_rng(1, 2).integers(2**62) == episode_rng(1, 2, Stream.COLLECTION).integers(2**62)
 
 
 def test_an_episode_without_pictures_is_the_same_episode() -> None:

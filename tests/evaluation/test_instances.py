@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wmplan.data.episode import COLLECTION, episode_rng, run_episode
+from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.registered import make_environment
 from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, generate_instances, load_instances, save_instances
 from wmplan.evaluation.protocol import Protocol
+from wmplan.random_streams import Stream
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 PROTOCOL = Protocol(offset=25, budget=50)
@@ -59,7 +60,9 @@ def test_a_longer_list_begins_with_the_shorter_and_another_seed_is_another(
 
 def test_no_start_is_on_an_episode_of_the_collection(env: PlanningEnvironment, instances: list[Instance]) -> None:
     for instance in instances:
-        collected = run_episode(env, episode_rng(0, instance.episode, COLLECTION), 100, pixels=False)["physics_state"]
+        collected = run_episode(env, episode_rng(0, instance.episode, Stream.COLLECTION), 100, pixels=False)[
+            "physics_state"
+        ]
         assert not np.any((collected == instance.state).all(axis=1))
 
 

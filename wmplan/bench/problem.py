@@ -39,7 +39,7 @@ def make_problem(model: WorldModel, batch: int, frames: int | None = None, seed:
     frames = spec.history if frames is None else frames
     generator = torch.Generator().manual_seed(seed)
     low, high = spec.block_bounds()
-    device = next(model.parameters()).device
+    device = model.device
     latents = torch.randn(batch, frames + 1, *spec.latent_shape, generator=generator)
     past = low + (high - low) * torch.rand(batch, frames - 1, spec.block_dim, generator=generator)
     return Problem(model, latents[:, :frames].to(device), latents[:, frames].to(device), past.to(device))

@@ -136,8 +136,7 @@ def make_case_planner(case: Case, model: WorldModel) -> Any:
     low, high = model.spec.block_bounds()
     settings: Json = {"num_samples": case.samples, "num_iterations": case.iterations, "horizon": case.horizon}
     settings["num_elites"] = max(1, case.samples // 10)
-    device = next(model.parameters()).device
-    return make_planner(case.planner, low, high, action_block=model.spec.action_block, device=device, **settings)
+    return make_planner(case.planner, low, high, action_block=model.spec.action_block, device=model.device, **settings)
 
 
 def _counting(cost: Callable[[Tensor], Tensor], candidates: list[int]) -> Callable[[Tensor], Tensor]:

@@ -29,7 +29,7 @@ def planning_settings(
     Settings given come first, then those of the model's card (card["planning"]), then the package's defaults. A
     planner of another name than the card's starts from its own defaults. An objective is taken whole, from one source.
     """
-    return card_settings(getattr(model, "card", None) or {}, planner, objective, schedule)
+    return card_settings(model.card, planner, objective, schedule)
 
 
 def card_settings(
@@ -56,8 +56,9 @@ def planner_from(settings: Mapping[str, Any], model: WorldModel) -> Planner:
     """The planner of {"name": ..., setting: value} within the model's action bounds."""
     low, high = model.spec.block_bounds()
     options = {key: value for key, value in settings.items() if key != "name"}
-    device = next((p.device for p in model.parameters()), "cpu")
-    return make_planner(settings["name"], low, high, action_block=model.spec.action_block, device=device, **options)
+    return make_planner(
+        settings["name"], low, high, action_block=model.spec.action_block, device=model.device, **options
+    )
 
 
 def make_controller(

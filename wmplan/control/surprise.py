@@ -40,7 +40,7 @@ def surprise(
     Returns:
         None for a model that does not know its error on held-out data (`error_scale`).
     """
-    scale = getattr(model, "error_scale", None)
+    scale = model.error_scale
     if scale is None:
         return None
     with torch.inference_mode():

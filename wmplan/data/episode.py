@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import PlanningEnvironment, has, require
-
-COLLECTION, EVALUATION = 0, 1
-"""Streams of episode seeds: no episode of evaluation can be one of a collection, whatever their seeds."""
+from wmplan.random_streams import Stream, stream_rng
 
 
-def episode_rng(seed: int, episode: int, stream: int = COLLECTION) -> np.random.Generator:
+def episode_rng(seed: int, episode: int, stream: Stream = Stream.COLLECTION) -> np.random.Generator:
     """The generator of one episode, which depends on nothing but the seed, the stream and the episode's number."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, episode)))
+    return stream_rng(seed, stream, episode)
 
 
 def run_episode(

@@ -266,7 +266,7 @@ class Diagnostician:
     def encoder_errors(self, episode: Arrays) -> tuple[list[float], NDArray[np.float64]]:
         """Task's distances between true states and those read off their frames; and the goal as read off its latent."""
         frames = draw_frames(self.env, episode, self.model.spec.image_size)
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        device = self.model.device
         own = torch.from_numpy(self.env.task.proprio(episode["states"])).float()[None] if self.proprio else None
         latents = self.model.encode(torch.from_numpy(frames)[None].to(device), None if own is None else own.to(device))[
             0

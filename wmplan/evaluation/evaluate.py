@@ -194,7 +194,7 @@ def _identity(setup: Setup, model: WorldModel | None) -> dict[str, Any] | None:
     else:
         assert setup.model is not None
         name, weights = str(setup.model), sha256(setup.model)
-    name = (getattr(model, "card", None) or {}).get("name") or name
+    name = model.card.get("name") or name
     return {"name": name, "sha256": weights, "parameters": sum(p.numel() for p in model.parameters())}
 
 

@@ -31,7 +31,7 @@ def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: st
         differs.append(f"{spec.control_rate:g} robot steps a second, the task has {env.control_rate:g}")
     if not differs:
         return
-    home = (getattr(model, "card", None) or {}).get("task")
+    home = model.card.get("task")
     own = f", which was trained for {home}," if home else ""
     right = [f"model={one}" for one, card in shipped_models().items() if card.get("task") == task]
     advice = " or ".join(right) if right else "model=... for one of that task"

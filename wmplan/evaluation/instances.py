@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
-from wmplan.data.episode import EVALUATION, episode_rng, run_episode
+from wmplan.data.episode import episode_rng, run_episode
 from wmplan.environment import Array, PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
+from wmplan.random_streams import Stream
 
 FACTOR = "variation."  # begins the names of columns that hold a factor of variation
 REFUSED_IN_A_ROW = 500  # episodes without one good instance before it is said that the protocol gives none
@@ -95,7 +96,7 @@ def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int,
 
 
 def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode: int, number: int) -> Instance:
-    rng = episode_rng(seed, episode, EVALUATION)
+    rng = episode_rng(seed, episode, Stream.EVALUATION)
     step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
     goal = step + protocol.offset
     columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False)

@@ -18,8 +18,8 @@ from wmplan.evaluation.disturbances import Disturbance
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.intervals import wilson
 from wmplan.models.base import WorldModel
+from wmplan.random_streams import Stream
 
-DISTURBED = 3  # stream of the seeds of disturbances, beside those of episodes
 WITHIN = 10
 """Robot steps after a disturbance in which an alarm counts as one about it."""
 
@@ -49,7 +49,7 @@ def watch(
 
     The controller and its model see what the disturbed camera gives, and take as executed what was commanded.
     """
-    rng = episode_rng(seed, instance.instance, DISTURBED)
+    rng = episode_rng(seed, instance.instance, Stream.DISTURBANCE)
     begin = int(rng.integers(steps // 4, steps - steps // 4))
     instance.start(env)
     controller.reset({"pixels": env.goal_observation()["pixels"]}, seeds=[seed])
@@ -83,12 +83,11 @@ def surprises(
     """
     spec, count = model.spec, len(frames)
     block = spec.action_block
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        state = torch.from_numpy(proprio)[None].to(device) if spec.proprio_dim else None
-        latents = model.encode(torch.from_numpy(frames)[None].to(device), state)[0]  # (T, *latent)
+        state = torch.from_numpy(proprio)[None].to(model.device) if spec.proprio_dim else None
+        latents = model.encode(torch.from_numpy(frames)[None].to(model.device), state)[0]  # (T, *latent)
     blocks = torch.stack([torch.from_numpy(actions[at : at + block]).flatten() for at in range(count - block)]).to(
-        device
+        model.device
     )  # (T - block, A): executed from each frame on
     values = np.full(count, np.nan)
     for at in range(block, count):

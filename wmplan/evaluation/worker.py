@@ -20,9 +20,8 @@ from wmplan.evaluation.rollout import judge, play, save_episode
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
 from wmplan.planning.registry import make_planner
+from wmplan.random_streams import Stream
 from wmplan.settings.build import build
-
-PLAYING = 2  # spawn key of the seeds of planners, beside those of collection and of held-out episodes
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def load_model(setup: Setup) -> WorldModel | None:
 
 def unit_seed(seed: int, unit: Unit) -> int:
     """The seed of one episode's planner, which depends on nothing but its numbers."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(PLAYING, unit.instance, unit.planner_seed))
+    sequence = np.random.SeedSequence(seed, spawn_key=(Stream.PLAYING, unit.instance, unit.planner_seed))
     return int(sequence.generate_state(1)[0])
 
 

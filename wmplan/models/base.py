@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
+
+if TYPE_CHECKING:
+    from wmplan.planning.objectives.distances import Objective
 
 MOST_STEPS, MOST_PIXELS, MOST_LATENT = 10_000, 4096, 2**28
 """Of a history or a block, of a side of a frame, and numbers in a latent: far more than anything that plans in time."""
+ACTIVATIONS = 16
+"""Working memory of a rollout in multiples of the predicted latents, as a guess for models that do not say."""
 Frames = Tensor | Mapping[str, Tensor]
 
 
@@ -102,10 +108,33 @@ class WorldModel(nn.Module, ABC):
     Attributes:
         spec: what it expects and gives.
         card: what its checkpoint says of it (name, task, data, figures, the planning it was measured with).
+        whitening: W of shape (L, L), for the cost ||W (z - g)||^2 of flat latents; None for a model without it.
+        error_scale: standard deviation of the one-step prediction error, of shape *latent, or None: what surprise and
+            the correction of predictions are measured in.
+        critic: latents and goals (..., *latent) to steps between them (...), or None.
+        decoder: latents (N, *latent) to frames (N, H, W, 3) from 0 to 1, or None; for people, planning needs none.
+
+    A subclass has to define encode() and rollout(). It may set the attributes above, and override the methods and
+    properties below them; each says what its absence costs.
     """
 
     spec: ModelSpec
     card: Mapping[str, Any] = {}
+    whitening: Tensor | None
+    error_scale: Tensor | None
+    critic: nn.Module | None
+    decoder: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("whitening", "error_scale"):
+            self.register_buffer(name, None)
+        self.critic = self.decoder = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU for a model without any."""
+        return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -141,6 +170,48 @@ class WorldModel(nn.Module, ABC):
         Returns:
             Latents after each model step, of shape (B, S, H, *latent).
         """
+
+    # ------------------------------------------------------------------ what a model may offer beside
+
+    def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        """The last of what rollout() predicts, (B, S, 1, *latent); a model that need not hold the rest overrides it."""
+        return self.rollout(context, actions, past_actions)[:, :, -1:]
+
+    @property
+    def reads_robot_steps(self) -> bool:
+        """Whether rollout_at() can read between model steps; without it plans end at model steps."""
+        return False
+
+    def rollout_at(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, robot_steps: Sequence[int]
+    ) -> Tensor:
+        """As rollout(), after some numbers of robot steps, rising: (B, S, len(robot_steps), *latent).
+
+        Raises:
+            UserError: if the model moves by whole model steps.
+        """
+        raise UserError(f"a {type(self).__name__} is not read between model steps")
+
+    def rollout_bytes(self, horizon: int) -> int:
+        """Working memory of one candidate's rollout, by which candidates are rolled out in chunks; here a guess."""
+        return 4 * horizon * math.prod(self.spec.latent_shape) * ACTIVATIONS
+
+    @property
+    def reads_proprio(self) -> bool:
+        """Whether read_proprio() is there: a goal may then be an image alone, and objectives may ask what is seen."""
+        return False
+
+    def read_proprio(self, latents: Tensor) -> Tensor:
+        """The standardised robot state (..., P) that the frames behind latents (..., *latent) show.
+
+        Raises:
+            UserError: if the model has no such head.
+        """
+        raise UserError(f"a {type(self).__name__} reads no robot state off its frames")
+
+    def native_objective(self, *args: Any, **settings: Any) -> Objective | None:
+        """The cost that the model's paper plans with, None for a model that brings none of its own."""
+        return None
 
     def check_frames(self, frames: Tensor) -> None:
         """Raise a ValueError that says what is wrong with `frames`, if anything is."""

@@ -24,7 +24,7 @@ class JEPAConfig:
     """What a JEPA is made of; what it expects and gives stands in its ModelSpec.
 
     Attributes:
-        encoder: "keypoint", "impala" or "vit"; encoder_options are the keyword arguments of its class.
+        encoder: "keypoint", "impala", "vit" or "hf"; encoder_options are the keyword arguments of its class.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
         predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
@@ -89,6 +89,8 @@ class JEPA(WorldModel):
     scene: Tensor
     whitening: Tensor
     error_scale: Tensor
+    critic: TemporalCritic | None
+    decoder: Decoder | None
     visual_mean: Tensor
     visual_std: Tensor
     action_mean: Tensor
@@ -122,11 +124,9 @@ class JEPA(WorldModel):
             **config.predictor_options,
         )
         self.proprio_head = make_head(len(self.robot), spec.proprio_dim, config.proprio_width)
-        self.critic: TemporalCritic | None = None
         if config.critic:
             options = convert_options(TemporalCritic, config.critic_options, "critic_options")
             self.critic = TemporalCritic(latent_dim, **options)
-        self.decoder: Decoder | None = None
         if config.decoder:
             options = convert_options(Decoder, config.decoder_options, "decoder_options")
             self.decoder = Decoder(latent_dim, spec.image_size, **options)
@@ -163,8 +163,11 @@ class JEPA(WorldModel):
         state = self.read_proprio(visual) if proprio is None else self.normalise_proprio(proprio)
         return torch.cat([visual, state], -1)  # (B, T, D + P)
 
+    @property
+    def reads_proprio(self) -> bool:
+        return self.proprio_head is not None
+
     def read_proprio(self, latents: Tensor) -> Tensor:
-        """The standardised robot state (..., P) that the pictures behind latents (..., L) show."""
         if self.proprio_head is None:
             raise ValueError("this model has no robot state in its latents")
         state: Tensor = self.proprio_head(latents[..., : self.visual_dim][..., self.robot])
@@ -212,29 +215,20 @@ class JEPA(WorldModel):
         return self.predictor.rollout(*window, self.normalise_actions(actions))
 
     def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
-        """As rollout(), of the last model step alone: (B, S, 1, L)."""
         self.check_rollout(context, actions, past_actions)
         window = self.window(context, past_actions)
         return self.predictor.rollout(*window, self.normalise_actions(actions), last_only=True)
 
     @property
     def reads_robot_steps(self) -> bool:
-        """Whether rollout_at() can read predictions between model steps."""
         return isinstance(self.predictor, HiddenStatePredictor)
 
     def rollout_at(
         self, context: Tensor, actions: Tensor, past_actions: Tensor | None, robot_steps: Sequence[int]
     ) -> Tensor:
-        """As rollout(), after some numbers of robot steps, rising: (B, S, len(robot_steps), L).
-
-        Raises:
-            ValueError: if the predictor moves by whole model steps.
-        """
         predictor = self.predictor
         if not isinstance(predictor, HiddenStatePredictor):
-            raise ValueError(
-                f"only predictor='hidden_state' is read between model steps, got {self.config.predictor!r}"
-            )
+            raise UserError(f"only predictor='hidden_state' is read between model steps, got {self.config.predictor!r}")
         self.check_rollout(context, actions, past_actions)
         moved = predictor.robot_steps(self.normalise_actions(actions))
         return predictor.predict_at(*self.window(context, past_actions), moved, robot_steps)

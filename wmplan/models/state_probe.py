@@ -14,8 +14,8 @@ from tqdm import tqdm
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.environment import PlanningEnvironment, PlanningTask
 from wmplan.models.base import WorldModel
+from wmplan.random_streams import Stream
 
-PROBE_STREAM = 3
 """Stream of episode seeds; collection and evaluation have their own."""
 MAX_LATENT = 4096
 """Longer latents (patch tokens) are first projected to this many random directions."""
@@ -188,17 +188,16 @@ def collect_probe_data(
 
     Their seeds are of a stream that neither collection nor evaluation draws from.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     latents, states = [], []
     for episode in tqdm(range(episodes), desc="fresh episodes", unit="episode", disable=None):
-        columns = run_episode(env, episode_rng(seed, episode, PROBE_STREAM), steps, pixels=False)
+        columns = run_episode(env, episode_rng(seed, episode, Stream.PROBE), steps, pixels=False)
         kept = range(0, steps + 1, stride)
         frames = []
         for step in kept:
             env.set_state(columns["physics_state"][step])
             frames.append(env.draw(model.spec.image_size))
-        pictures = torch.from_numpy(np.stack(frames))[None].to(device)
-        own = torch.from_numpy(columns["proprio"][kept])[None].to(device) if proprio else None
+        pictures = torch.from_numpy(np.stack(frames))[None].to(model.device)
+        own = torch.from_numpy(columns["proprio"][kept])[None].to(model.device) if proprio else None
         latents.append(model.encode(pictures, own)[0].cpu())
         states.append(torch.from_numpy(columns["state"][kept]))
     held = max(episodes // 6, 1)

@@ -152,11 +152,10 @@ def project(env: Any, points: Array) -> Array:
 @torch.inference_mode()
 def imagined_frames(model: WorldModel, view: PlanView) -> NDArray[np.uint8] | None:
     """What the model imagines after each step of the chosen plan, (H, height, width, 3); None without a decoder."""
-    decoder = getattr(model, "decoder", None)
-    if decoder is None:
+    if model.decoder is None:
         return None
     latents = model.rollout(view.cost.context, view.plan.actions[:, None], view.cost.past_actions)[0, 0]
-    return (decoder(latents) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return (model.decoder(latents) * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def real_frames(env: PlanningEnvironment, model: WorldModel, view: PlanView) -> list[NDArray[np.uint8]]:

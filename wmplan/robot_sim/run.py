@@ -26,6 +26,7 @@ from wmplan.evaluation.machine import machine, versions
 from wmplan.evaluation.worker import Unit, unit_seed
 from wmplan.listing import table
 from wmplan.output_folder import check_folder, make_folder
+from wmplan.random_streams import Stream, stream_rng
 from wmplan.report.videos import write_mp4
 from wmplan.robot_sim.body import Body
 from wmplan.robot_sim.camera import Camera
@@ -36,7 +37,6 @@ from wmplan.robot_sim.film import draw_shot, world_size
 from wmplan.robot_sim.planner_link import PlannerLink, check_rate, check_served, connect, local, served, simulated
 from wmplan.settings.difference import difference
 
-BODY, CAMERA, FAULTS = 3, 4, 5  # spawn keys of the robot's random numbers, beside those of wmplan.evaluation
 ABILITIES = ("state", "task_state", "rules", "goals", "goal_state", "physics_steps")
 NEEDS = {"knock": "perturbation", "camera_bumped": "variation"}  # abilities that faults need
 
@@ -171,7 +171,7 @@ def faults_of(config: RobotConfig, instance: int, env: RobotEnvironment) -> list
     for kind in [*(fault.kind for fault in config.faults.given), *(config.faults.kinds or ())]:
         if kind in impossible:
             require(env, f"the fault {kind}", NEEDS[kind])
-    rng = rng_of(config.faults.seed, FAULTS, instance)
+    rng = stream_rng(config.faults.seed, Stream.ROBOT_FAULTS, instance)
     kinds = config.faults.kinds or tuple(kind for kind in KINDS if kind not in impossible)
     drawn = random_faults(rng, config.faults.random, seconds_of(config, env), len(env.task.action_low), kinds)
     return [*config.faults.given, *drawn]
@@ -180,11 +180,6 @@ def faults_of(config: RobotConfig, instance: int, env: RobotEnvironment) -> list
 def seconds_of(config: RobotConfig, env: RobotEnvironment) -> float:
     """Length of an episode."""
     return config.seconds if config.seconds is not None else config.protocol.budget / env.control_rate
-
-
-def rng_of(seed: int, what: int, instance: int) -> np.random.Generator:
-    """The generator for one thing in one episode."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(what, instance)))
 
 
 def play(
@@ -203,8 +198,14 @@ def play(
     shown = goal if config.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
     seed = unit_seed(config.seed, Unit("planner", 0, instance.instance))
     link.controller.reset(shown, seed=seed, at_rest=True)
-    body = Body(env, 1 / config.rate, config.ramp_ms / 1000, schedule, rng_of(config.seed, BODY, instance.instance))
-    camera = Camera(env, config.camera, schedule, rng_of(config.seed, CAMERA, instance.instance))
+    body = Body(
+        env,
+        1 / config.rate,
+        config.ramp_ms / 1000,
+        schedule,
+        stream_rng(config.seed, Stream.ROBOT_BODY, instance.instance),
+    )
+    camera = Camera(env, config.camera, schedule, stream_rng(config.seed, Stream.ROBOT_CAMERA, instance.instance))
     episode = run_episode(
         env,
         link.controller,

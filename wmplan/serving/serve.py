@@ -116,7 +116,7 @@ def _banner(server: PolicyServer, model: WorldModel) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     name = model.card.get("name") or type(model).__name__
     secured = "a token is needed" if config.token else "no token"
-    device = next((p.device.type for p in model.parameters()), "cpu")
+    device = model.device.type
     return (
         f"serving {name} at {config.scheme}://{host}:{server.port} ({secured}), "
         f"planning on {device} with {torch.get_num_threads()} threads; Ctrl-C ends it"

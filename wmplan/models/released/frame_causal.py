@@ -170,10 +170,6 @@ class FrameCausalModel(WorldModel):
         return {"kind": self.kind, **self._architecture}
 
     @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
     def dtype(self) -> torch.dtype:
         """Of the weights, and of what the networks compute in."""
         return next(self.parameters()).dtype
@@ -214,11 +210,10 @@ class FrameCausalModel(WorldModel):
         return self._rollout(context, actions, past_actions, last_only=False)
 
     def rollout_last(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
-        """The last of what rollout() predicts, (B, S, 1, *latent), without holding the rest."""
         return self._rollout(context, actions, past_actions, last_only=True)
 
     def rollout_bytes(self, horizon: int) -> int:
-        """Memory that one candidate's predictions take while an objective reads them; a pass has a bound of its own."""
+        # While an objective reads them; a pass has a bound of its own.
         return 4 * self.latent_dtype.itemsize * math.prod(self.spec.latent_shape)
 
     def _rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:

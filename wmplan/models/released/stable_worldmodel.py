@@ -54,10 +54,10 @@ class StableWorldModelCost(nn.Module):
 
     def __init__(self, model: WorldModel, objective: Objective | None = None) -> None:
         super().__init__()
-        native: Any = getattr(model, "native_objective", None)
-        if objective is None and native is None:
+        objective = objective or model.native_objective()
+        if objective is None:
             raise ValueError("this model has no objective of its own: give one, such as LatentDistance()")
-        self.model, self.objective = model, objective or native()
+        self.model, self.objective = model, objective
         self.scaler = ActionScaler(model.spec)
 
     def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def _latent(
 ) -> Objective:
     whitening: Tensor | None = None
     if whitened:
-        whitening = getattr(model, "whitening", None)
+        whitening = model.whitening
         if whitening is None:
             raise ValueError("objective latent: whitened is true, and the model has no whitening")
     size = model.spec.latent_shape[-1] - model.spec.proprio_dim if visual_only and model.spec.proprio_dim else None
@@ -83,21 +83,17 @@ def _proprio(
 ) -> Objective:
     if not model.spec.proprio_dim:
         raise ValueError("objective proprio: the model has no proprioception in its latent")
-    read = None
-    if seen:
-        read = getattr(model, "read_proprio", None)
-        if read is None:
-            raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
+    if seen and not model.reads_proprio:
+        raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
     weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
-    return ProprioDistance(model.spec.proprio_dim, steps, weights, read)
+    return ProprioDistance(model.spec.proprio_dim, steps, weights, model.read_proprio if seen else None)
 
 
 @register_objective("critic")
 def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
-    critic = getattr(model, "critic", None)
-    if critic is None:
+    if model.critic is None:
         raise ValueError("objective critic: the model was trained without a critic")
-    return CriticDistance(critic, steps)
+    return CriticDistance(model.critic, steps)
 
 
 @register_objective("action")
@@ -107,10 +103,10 @@ def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> O
 
 @register_objective("native")
 def _native(model: WorldModel, **settings: Any) -> Objective:
-    own = getattr(model, "native_objective", None)
+    own = model.native_objective(**settings)
     if own is None:
         raise ValueError("objective native: the model brings no objective of its own")
-    return own(**settings)
+    return own
 
 
 @register_objective("switch")

@@ -1,0 +1,25 @@
+"""Streams of random numbers: what is drawn for one purpose is never drawn for another, whatever the seeds."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What random numbers are for. A number here is part of what a seed means: none may change."""
+
+    COLLECTION = 0  # episodes that are collected
+    EVALUATION = 1  # held-out episodes that instances come from
+    PLAYING = 2  # planners and random policies
+    PROBE = 3  # fresh episodes that a probe is fitted on
+    ROBOT_CAMERA = 4  # noise and delays of a simulated robot's camera
+    ROBOT_FAULTS = 5  # what fails on a simulated robot
+    ROBOT_BODY = 6  # actuators of a simulated robot
+    DISTURBANCE = 7  # what happens to an episode in which surprise is measured
+
+
+def stream_rng(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
+    """A generator that depends on nothing but the seed, the stream and further keys, such as an episode's number."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, *keys)))
