@@ -197,6 +197,9 @@ def diagnose(settings: Settings) -> None:
 
     folder = settings.pop("dir")
     run(folder, build(DiagnoseConfig, settings))
+    from wmplan.report.page import write_report  # loads the plotting
+
+    print(f"report: {write_report(folder)}")
 
 
 @command(

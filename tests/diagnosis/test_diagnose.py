@@ -13,6 +13,7 @@ from wmplan.diagnosis.diagnose import DiagnoseConfig, diagnose, evaluated_instan
 from wmplan.diagnosis.replan_analysis import Effort
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate, load_results
+from wmplan.report.page import write_report
 
 HERE = Path(__file__).parents[1] / "evaluation"  # where the worlds of tests are
 PLANNER = {"name": "cem", "num_samples": 48, "num_iterations": 3, "num_elites": 8, "horizon": 4}
@@ -67,6 +68,7 @@ def test_a_faultless_model_shows_perfect_figures(
     assert json.loads((tmp_path / "diagnosis.json").read_text()) == json.loads(json.dumps(found))
     printed = capsys.readouterr().out
     assert "(succeeded)" in printed and "rank correlation" in printed
+    write_report(tmp_path)
     assert "Why it fails" in (tmp_path / "report.html").read_text()
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from wmplan.atomic_io import write_json
 from wmplan.diagnosis.attribution import regret_by_part, verdict
 from wmplan.diagnosis.plan_distance import ProbeDistance, steps_of
+from wmplan.diagnosis.probe_data import collect_probe_data
 from wmplan.diagnosis.replan_analysis import Effort, Recorder, Replan, ReplanExaminer
 from wmplan.diagnosis.summary import print_table, summarise
 from wmplan.environment import PlanningEnvironment
@@ -33,7 +34,7 @@ from wmplan.evaluation.rollout import Arrays, draw_frames, judge, load_episode, 
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
-from wmplan.models.state_probe import StateProbe, collect_probe_data, state_errors
+from wmplan.models.state_probe import StateProbe, state_errors
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
@@ -75,7 +76,7 @@ class DiagnoseConfig:
 def diagnose(
     folder: str | Path, config: DiagnoseConfig | None = None, *, model: WorldModel | None = None
 ) -> dict[str, Any]:
-    """Find out why episodes failed; prints a table, writes diagnosis.json and adds to report.html.
+    """Find out why episodes failed; prints a table and writes diagnosis.json.
 
     Args:
         folder: of a finished evaluation with the row planner.
@@ -88,8 +89,6 @@ def diagnose(
     Raises:
         UserError: if the folder holds no such evaluation, or the model is not the one that was evaluated.
     """
-    from wmplan.report.page import write_report
-
     config, folder = config or DiagnoseConfig(), Path(folder)
     results = load_results(folder)
     setup = evaluated_setup(results, folder, model)
@@ -104,7 +103,6 @@ def diagnose(
         worker.close()
     write_json(folder / "diagnosis.json", diagnosis, indent=1)
     print_table(diagnosis)
-    print(f"report: {write_report(folder)}")
     return diagnosis
 
 
