@@ -182,6 +182,22 @@ def test_an_example_runs_and_is_on_the_page_of_examples(path: Path, tmp_path: Pa
     assert f'"{path.name}"' in (ROOT / "docs" / "examples.md").read_text()
 
 
+def test_a_data_format_of_ones_own(tmp_path: Path) -> None:
+    run(recipe("class NpzFolder(Reader)"))
+    from wmplan.data import open_data
+    from wmplan.registry import READERS
+
+    actions = np.arange(8.0).reshape(4, 2)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", pixels=np.zeros((4, 8, 8, 3), np.uint8), action=actions)
+    try:
+        data = open_data(f"npz:{tmp_path}")
+        assert len(data) == 2 and data.meta.action_high == (6.0, 7.0)
+        np.testing.assert_array_equal(data.episode(1, ["action"], 1, 3)["action"], actions[1:3])
+    finally:
+        READERS._entries.pop("npz")  # type: ignore[attr-defined]
+
+
 def test_every_recipe_is_run_by_a_test_here() -> None:
     """A recipe that no test names is one that may be wrong."""
     text = Path(__file__).read_text()

@@ -134,7 +134,7 @@ OBJECTIVES: Registry[Callable[..., Any]] = Registry("objective", "wmplan.plannin
 ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.encoders")
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
 TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")
-READERS: Registry[Any] = Registry("reader", "wmplan.data")
+READERS: Registry[Any] = Registry("reader", "wmplan.data.store")
 
 
 def register_planner(name: str) -> Callable[[D], D]:

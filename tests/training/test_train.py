@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmplan.data import StoreMeta
+from wmplan.data import EpisodeStore, StoreMeta
 from wmplan.data.collect import CollectConfig, collect
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
@@ -339,3 +339,19 @@ def test_a_stopped_command_says_where_it_goes_on_and_does(
     assert found is not None, error
     state = torch.load(tmp_path / "run" / "joint.checkpoint.pt", weights_only=True)
     assert state["step"] == int(found[1]) > 0
+
+
+def test_a_strangers_format_trains_to_the_end_as_ours_does(
+    tiny: TrainConfig, write_public: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    import npz_episodes
+
+    store = EpisodeStore.open(write_public("data.h5", [70, 70, 70]))
+    folder = npz_episodes.write(Path(tiny.data).parent / "theirs", [store.episode(one) for one in range(3)])
+    models = [train(replace(tiny, data=data, out=f"{tiny.out}-{name}")) for name, data in
+              (("ours", tiny.data), ("theirs", str(folder)))]  # fmt: skip
+    for ours, theirs in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(ours, theirs)
+    assert capsys.readouterr().err.count("there is no column 'state'") == 2  # once a run, at its start
+    assert not any("probe" in name for name in load(f"{tiny.out}-theirs/model").card["figures"])

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from wmplan.data.collect import CollectConfig, collect
     from wmplan.data.episode import episode_rng, run_episode
     from wmplan.data.meta import DataError, StoreMeta
+    from wmplan.data.reader import Reader, open_data
     from wmplan.data.sampler import WindowSampler, split_episodes
     from wmplan.data.store import EpisodeStore
     from wmplan.environment import PlanningEnvironment
@@ -18,10 +19,12 @@ _HOME = {
     "DataError": "meta",
     "EpisodeStore": "store",
     "PlanningEnvironment": "wmplan.environment",
+    "Reader": "reader",
     "StoreMeta": "meta",
     "WindowSampler": "sampler",
     "collect": "collect",
     "episode_rng": "episode",
+    "open_data": "reader",
     "run_episode": "episode",
     "split_episodes": "sampler",
 }
@@ -31,10 +34,12 @@ __all__ = [
     "DataError",
     "EpisodeStore",
     "PlanningEnvironment",
+    "Reader",
     "StoreMeta",
     "WindowSampler",
     "collect",
     "episode_rng",
+    "open_data",
     "run_episode",
     "split_episodes",
 ]

@@ -1,4 +1,4 @@
-"""What public data sets tell of themselves: HDF5 files in the layout of LeWM / stable-worldmodel, without meta.json."""
+"""What data sets without meta.json tell of themselves, as HDF5 files in the layout of LeWM / stable-worldmodel are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
 
 if TYPE_CHECKING:
-    from wmplan.data.store import EpisodeStore
+    from wmplan.data.reader import Reader
 
 
 def public_files(path: Path) -> list[Path]:
@@ -30,7 +30,7 @@ def public_files(path: Path) -> list[Path]:
     return files
 
 
-def describe(store: EpisodeStore, task: str | None) -> StoreMeta:
+def describe(store: Reader, task: str | None) -> StoreMeta:
     """What the files tell: sizes, and as bounds of the actions the smallest and largest of any episode.
 
     They do not say what task they are of: `task` is taken on trust.
@@ -46,7 +46,7 @@ def describe(store: EpisodeStore, task: str | None) -> StoreMeta:
         )
     actions = actions[np.isfinite(actions).all(axis=1)]
     if not len(actions):
-        raise DataError(f"{store.paths[0]}: column 'action' has no action in any of its {len(store)} episodes")
+        raise DataError(f"{store.name}: column 'action' has no action in any of its {len(store)} episodes")
     lengths = set(store.lengths.tolist())
     height_width = store.columns.get("pixels", ((), None))[0][:2]
     return StoreMeta(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError
-from wmplan.data.store import EpisodeStore
+from wmplan.data.reader import Reader
 
 MEMORY_BYTES = 8 << 30  # larger data sets are read from the disk, unless told otherwise
 
@@ -76,7 +76,7 @@ class WindowSampler:
 
     def __init__(
         self,
-        store: EpisodeStore,
+        store: Reader,
         frames: int,
         stride: int,
         batch_size: int,
@@ -97,9 +97,7 @@ class WindowSampler:
         for name in self.columns:
             store.require_column(name)
             if store.columns[name][1].kind not in "fiub":
-                raise DataError(
-                    f"{store.paths[0]}: column {name!r} holds {store.columns[name][1]}, a window takes numbers"
-                )
+                raise DataError(f"{store.name}: column {name!r} holds {store.columns[name][1]}, a window takes numbers")
         for name, values in self.extra.items():
             if len(values) != store.num_rows:
                 raise DataError(f"the extra column {name!r} has {len(values)} rows, the data set has {store.num_rows}")

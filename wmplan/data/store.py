@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -17,7 +18,9 @@ from tqdm import tqdm
 from wmplan.data.finite import not_finite
 from wmplan.data.formats import describe, public_files
 from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.reader import Reader
 from wmplan.data.shard import Shard
+from wmplan.registry import register_reader
 
 OPEN_SHARDS = 16  # file handles kept
 READ_BYTES = 1 << 26  # of a column at once
@@ -28,7 +31,8 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / "shards" / f"{shard:05d}.h5"
 
 
-class EpisodeStore:
+@register_reader("shards")
+class EpisodeStore(Reader):
     """Episodes numbered from 0, and rows numbered through all episodes.
 
     Args:
@@ -71,7 +75,7 @@ class EpisodeStore:
     def _read_indices(self, episodes: Sequence[range] | None) -> None:
         """Open every file once, and put their episodes after each other."""
         lengths, local, shards = [], [], []
-        self.files: list[Path] = []
+        self.files = []
         for number, path in enumerate(self.paths):
             shard = Shard(path)
             self._keep(number, shard)
@@ -84,8 +88,7 @@ class EpisodeStore:
             lengths.append(shard.lengths)
             local.append(shard.offsets)
             shards.append(np.full(len(shard.lengths), number))
-        self.lengths: NDArray[np.int64] = np.concatenate(lengths)
-        self.offsets: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
+        self.lengths = np.concatenate(lengths)
         self._local: NDArray[np.int64] = np.concatenate(local)
         self._shard_of: NDArray[np.int64] = np.concatenate(shards)
 
@@ -120,13 +123,17 @@ class EpisodeStore:
             store.require_task(task)
         return store
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether it is an HDF5 file, or a folder with such files or of a collection."""
+        if path.is_dir():
+            return (path / "meta.json").is_file() or any(path.glob("*.h5")) or any(path.glob("*.hdf5"))
+        return h5py.is_hdf5(path) or path.suffix in (".h5", ".hdf5")
 
     @property
-    def num_rows(self) -> int:
-        """Rows of all episodes."""
-        return int(self.lengths.sum())
+    def name(self) -> str:
+        """The first of its files."""
+        return str(self.paths[0])
 
     def require_task(self, task: str) -> None:
         """Raise a DataError unless the data is of this task."""
@@ -137,29 +144,10 @@ class EpisodeStore:
         """The file that holds an episode."""
         return self.paths[self._shard_of[episode]]
 
-    def column_problem(self, name: str) -> str | None:
-        """Why a column cannot be read, in one line that names the file; None where it can."""
-        if name in self.columns:
-            return None
-        if name in self.unusable:
-            return f"{self.paths[0]}: column {name!r} {self.unusable[name]}"
-        return f"{self.paths[0]} has no column {name!r}; it has {', '.join(self.columns)}"
-
-    def require_column(self, name: str) -> None:
-        """Raise a DataError unless the column can be read."""
-        if (problem := self.column_problem(name)) is not None:
-            raise DataError(problem)
-
-    def episode(
-        self, index: int, columns: Iterable[str] | None = None, start: int = 0, stop: int | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Rows start to stop of one episode: column name -> (rows, ...); all columns where none are named."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"there is no episode {index}, the data set has {len(self)}")
-        length, first = int(self.lengths[index]), int(self._local[index])
-        start, stop, _ = slice(start, stop).indices(length)
-        shard = self._shard(int(self._shard_of[index]))
-        return {name: shard.read(name, first + start, first + stop) for name in columns or self.columns}
+    def read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows start to stop of a column of one episode."""
+        first = int(self._local[episode])
+        return self._shard(int(self._shard_of[episode])).read(name, first + start, first + stop)
 
     def column(self, name: str, episodes: Iterable[int] | None = None, *, progress: bool = False) -> NDArray[Any]:
         """A whole column in memory, of shape (rows, ...): of all episodes, or of those named, in their order.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.errors import UserError
 from wmplan.training.config import TrainConfig
 
@@ -46,7 +46,7 @@ class ActionStatistics:
         return np.where(self.constant, self.seen_low, self.low), np.where(self.constant, self.seen_low, self.high)
 
 
-def action_statistics(config: TrainConfig, store: EpisodeStore, training: NDArray[np.int64]) -> ActionStatistics:
+def action_statistics(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -> ActionStatistics:
     """Of all actions that are finite: the last row of an episode has none.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.errors import UserError
 from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
@@ -40,10 +40,10 @@ class Finding:
 
 
 Side = NDArray[np.int64]
-Check = Callable[[TrainConfig, EpisodeStore, Side, Side], Iterator[Finding]]
+Check = Callable[[TrainConfig, Reader, Side, Side], Iterator[Finding]]
 
 
-def check_columns(config: TrainConfig, store: EpisodeStore) -> Iterator[Finding]:
+def check_columns(config: TrainConfig, store: Reader) -> Iterator[Finding]:
     """Columns that there have to be, and their types."""
     for name, hint in {
         "pixels": "the camera's frames, uint8 RGB of shape (H, W, 3)",
@@ -67,7 +67,7 @@ def check_columns(config: TrainConfig, store: EpisodeStore) -> Iterator[Finding]
         )
 
 
-def check_task(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_task(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Whose data it is, where the files do not say."""
     if config.task is not None and store.meta.seed is None:
         yield Finding(
@@ -76,14 +76,14 @@ def check_task(config: TrainConfig, store: EpisodeStore, training: Side, held: S
         )
 
 
-def check_frames(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_frames(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Frames that show something."""
     frames = some_frames(store)
     if (frames == frames[0]).all():
         yield Finding("every frame that was looked at is the same picture: did the camera run?", fatal=True)
 
 
-def check_actions(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_actions(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Bounds, and what never moves."""
     try:
         actions = action_statistics(config, store, training)
@@ -120,7 +120,7 @@ def check_actions(config: TrainConfig, store: EpisodeStore, training: Side, held
         )
 
 
-def check_proprio(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_proprio(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Proprioception that is finite and moves."""
     if not config.proprio:
         return
@@ -142,7 +142,7 @@ def check_proprio(config: TrainConfig, store: EpisodeStore, training: Side, held
         yield Finding(f"{names[index]} is {values[0, index]:g} in every row: the model will not know what it means")
 
 
-def check_states(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_states(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """States that probes can be fitted to."""
     if "state" in store.columns and not state_names(store):
         yield Finding(
@@ -151,7 +151,7 @@ def check_states(config: TrainConfig, store: EpisodeStore, training: Side, held:
         )
 
 
-def check_regions(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_regions(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Regions of states that the data has."""
     absent = sorted(set(config.regions) - set(regions_of(config, store)))
     if absent and "state" in store.columns:
@@ -162,7 +162,7 @@ def check_regions(config: TrainConfig, store: EpisodeStore, training: Side, held
         )
 
 
-def check_rate(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_rate(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Robot steps in a second."""
     told, given = store.meta.control_rate, config.control_rate
     if told is None and given is None:
@@ -173,7 +173,7 @@ def check_rate(config: TrainConfig, store: EpisodeStore, training: Side, held: S
         yield Finding(f"control_rate is {given:g}, but the data was recorded at {told:g}: leave it out", fatal=True)
 
 
-def check_lengths(config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> Iterator[Finding]:
+def check_lengths(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Episodes that are long enough for the windows of every stage."""
     for windows in stage_windows(config):
         yield from check_stage(windows, store.lengths[training])
@@ -225,7 +225,7 @@ CHECKS: tuple[Check, ...] = (
 # ------------------------------------------------------------------ helpers
 
 
-def some_frames(store: EpisodeStore) -> NDArray[np.uint8]:
+def some_frames(store: Reader) -> NDArray[np.uint8]:
     """First, middle and last frames of a few episodes, (n, H, W, 3)."""
     frames = [
         store.episode(int(index), ("pixels",), row, row + 1)["pixels"]
@@ -240,7 +240,7 @@ def named(column: str, count: int, names: Sequence[str]) -> list[str]:
     return [f"{column} {names[index]!r}" if len(names) == count else f"{column}[{index}]" for index in range(count)]
 
 
-def place(store: EpisodeStore, row: int) -> str:
+def place(store: Reader, row: int) -> str:
     """Episode and step of a row."""
     episode = int(np.searchsorted(store.offsets, row, side="right")) - 1
     return f"episode {episode} at step {row - int(store.offsets[episode])}"

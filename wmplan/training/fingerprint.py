@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wmplan.checked import json_hash
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 
 Files = dict[str, dict[str, Any]]
 
 
-def fingerprint(store: EpisodeStore, known: Mapping[str, Mapping[str, Any]] | None = None) -> Files:
+def fingerprint(store: Reader, known: Mapping[str, Mapping[str, Any]] | None = None) -> Files:
     """Hash and stamp of every file of a data set, in the order of its episodes.
 
     Args:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmplan.data import EpisodeStore, WindowSampler
+from wmplan.data import WindowSampler
+from wmplan.data.reader import Reader
 from wmplan.models import JEPA
 from wmplan.training.checks import Side
 from wmplan.training.config import TrainConfig
@@ -34,7 +35,7 @@ class HeldOut:
         training, held: numbers of the episodes; probes are fitted on the first.
     """
 
-    def __init__(self, config: TrainConfig, store: EpisodeStore, training: Side, held: Side) -> None:
+    def __init__(self, config: TrainConfig, store: Reader, training: Side, held: Side) -> None:
         self.config, self.store, self.training, self.held = config, store, training, held
         self.names, self.regions = state_names(store), regions_of(config, store)
 

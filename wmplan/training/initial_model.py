@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.errors import UserError
 from wmplan.models import JEPA, JEPAConfig, ModelSpec, load
 from wmplan.models.sizing import build_to_train
@@ -17,7 +17,7 @@ from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
 
 
-def initial_model(config: TrainConfig, store: EpisodeStore, training: NDArray[np.int64]) -> JEPA:
+def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -> JEPA:
     """The untrained model for a data set.
 
     Args:
@@ -48,7 +48,7 @@ def initial_model(config: TrainConfig, store: EpisodeStore, training: NDArray[np
     return model
 
 
-def data_spec(config: TrainConfig, store: EpisodeStore, training: NDArray[np.int64]) -> ModelSpec:
+def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -> ModelSpec:
     """What a model of this data expects and gives."""
     meta, actions = store.meta, action_statistics(config, store, training)
     low, high = actions.planned

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.checked import check, write_checked
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.training.identity import require_made_from
 from wmplan.training.stage import SAVE_SECONDS
@@ -23,7 +23,7 @@ Latents = NDArray[np.float32]
 def cached_latents(
     path: Path,
     made_from: Mapping[str, Any],
-    store: EpisodeStore,
+    store: Reader,
     latent_shape: tuple[int, ...],
     encode: Callable[[int], Latents],
 ) -> Latents:
@@ -54,7 +54,7 @@ def encode_all(
     path: Path,
     parts: list[Path],
     made_from: Mapping[str, Any],
-    store: EpisodeStore,
+    store: Reader,
     latent_shape: tuple[int, ...],
     encode: Callable[[int], Latents],
 ) -> Latents:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.models import JEPA
@@ -18,7 +18,7 @@ from wmplan.training.stage import Batch
 
 @torch.no_grad()
 def encode_episode(
-    model: JEPA, store: EpisodeStore, index: int, symmetry: Symmetry | None = None, batch_size: int = 512
+    model: JEPA, store: Reader, index: int, symmetry: Symmetry | None = None, batch_size: int = 512
 ) -> NDArray[np.float32]:
     """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L)."""
     uses_proprio = model.spec.proprio_dim > 0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmplan.data import EpisodeStore
+from wmplan.data.reader import Reader
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
@@ -21,9 +21,7 @@ from wmplan.training.joint import with_predictor
 from wmplan.training.windows import validation_rows
 
 
-def preflight(
-    config: TrainConfig, store: EpisodeStore, training: Side, held: Side
-) -> tuple[list[Finding], JEPA | None]:
+def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) -> tuple[list[Finding], JEPA | None]:
     """All that can be known of a run from its settings and its data, and the untrained model if there can be one.
 
     Args:
@@ -46,7 +44,7 @@ def preflight(
     return findings, model
 
 
-def split(config: TrainConfig, store: EpisodeStore) -> tuple[Side, Side]:
+def split(config: TrainConfig, store: Reader) -> tuple[Side, Side]:
     """(training, held-out) episodes, at least one on either side long enough for what it is for, if there are any."""
     return split_episodes(len(store), config.validation, usable=store.lengths >= validation_rows(config))
 
@@ -79,7 +77,7 @@ def check_model(model: JEPA, frames: NDArray[np.uint8]) -> Iterator[Finding]:
         )
 
 
-def check_room(config: TrainConfig, store: EpisodeStore, model: JEPA) -> Iterator[Finding]:
+def check_room(config: TrainConfig, store: Reader, model: JEPA) -> Iterator[Finding]:
     """Room on the disk for the least that the run writes: latents, and weights with what the optimiser keeps."""
     copies = 1 + (len(config.symmetries) if config.dynamics.steps else 0)
     latents = 4 * copies * store.num_rows * int(np.prod(model.spec.latent_shape))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wmplan.checked import read_json_checked, write_json_checked
-from wmplan.data import EpisodeStore, WindowSampler
+from wmplan.data import WindowSampler
+from wmplan.data.reader import open_data
 from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
@@ -71,7 +72,7 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.folder = config, Path(config.out)
-        self.store = EpisodeStore.open(config.data, task=config.task)
+        self.store = open_data(config.data, task=config.task)
         record = read_record(config)
         self.training, held = split(config, self.store)
         findings, model = preflight(config, self.store, self.training, held)
