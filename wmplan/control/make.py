@@ -29,7 +29,7 @@ def planning_settings(
     Settings given come first, then those of the model's card (card["planning"]), then the package's defaults. A
     planner of another name than the card's starts from its own defaults. An objective is taken whole, from one source.
     """
-    return card_settings(model.card, planner, objective, schedule)
+    return card_settings({} if model is None else model.card, planner, objective, schedule)
 
 
 def card_settings(
