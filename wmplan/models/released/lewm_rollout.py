@@ -21,17 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.linear import PackedWeight, gelu
+from wmplan.models.released.lewm_predictor import ActionEmbedder, ConditionalBlock, Predictor
 from wmplan.models.released.projector import Projector
-
-if TYPE_CHECKING:
-    from wmplan.models.released.lewm import ConditionalBlock, LeWM
 
 INNER_EPS, OUTER_EPS = 1e-5, 1e-6  # of the norms in front of linear maps, and of those that actions modulate
 
@@ -115,16 +113,27 @@ class FoldedPredictor:
     """The predictor of a LeWM with the weights of its blocks folded, for inference.
 
     Args:
-        model: whose weights are folded, as they are now.
+        predictor, action_encoder, pred_proj: of the model; their weights are folded as they are now.
+        window: frames that the predictor sees at most.
+        dtype: of the weights.
         compiled: whether torch.compile makes the passes; each new shape then takes a minute the first time.
     """
 
-    def __init__(self, model: LeWM, compiled: bool = False) -> None:
-        wide = torch.promote_types(model.dtype, torch.float32)
-        self.model, self.window = model, model.window
-        transformer = model.predictor.transformer
-        self.blocks = [FoldedBlock(cast("ConditionalBlock", layer), wide) for layer in transformer.layers]
-        self.project = model.pred_proj.folded() if isinstance(model.pred_proj, Projector) else model.pred_proj
+    def __init__(
+        self,
+        predictor: Predictor,
+        action_encoder: ActionEmbedder,
+        pred_proj: nn.Module,
+        window: int,
+        dtype: torch.dtype,
+        compiled: bool = False,
+    ) -> None:
+        wide = torch.promote_types(dtype, torch.float32)
+        self.predictor, self.action_encoder, self.window = predictor, action_encoder, window
+        self.dtype, self.latent_dtype = dtype, wide
+        transformer = predictor.transformer
+        self.blocks = [FoldedBlock(cast(ConditionalBlock, layer), wide) for layer in transformer.layers]
+        self.project = pred_proj.folded() if isinstance(pred_proj, Projector) else pred_proj
         self._advance = torch.compile(self.advance) if compiled else self.advance
 
     # ------------------------------------------------------------------ one pass
@@ -135,8 +144,7 @@ class FoldedPredictor:
         Args:
             actions: normalised, of shape (b, s, f, A).
         """
-        model = self.model
-        embedded = F.silu(model.predictor.transformer.cond_proj(model.action_encoder(actions.to(model.dtype))))
+        embedded = F.silu(self.predictor.transformer.cond_proj(self.action_encoder(actions.to(self.dtype))))
         return [b.modulation(embedded).unflatten(-1, (6, -1)) for b in self.blocks]
 
     def advance(self, latents: Tensor, conditions: Sequence[Tensor], slot: int, seen: list[Seen]) -> Tensor:
@@ -151,15 +159,14 @@ class FoldedPredictor:
         Returns:
             Of shape (b, s, D).
         """
-        model = self.model
-        transformer = model.predictor.transformer
-        positions = model.predictor.pos_embedding[0, slot : slot + latents.shape[2]]
-        tokens = transformer.input_proj(latents.to(model.dtype) + positions)
+        transformer = self.predictor.transformer
+        positions = self.predictor.pos_embedding[0, slot : slot + latents.shape[2]]
+        tokens = transformer.input_proj(latents.to(self.dtype) + positions)
         for i, (block, modulation) in enumerate(zip(self.blocks, conditions, strict=True)):
             tokens = self._block(block, tokens, modulation, seen, i, i == len(self.blocks) - 1)
         predicted = transformer.output_proj(transformer.norm(tokens[:, :, -1]))
         out: Tensor = self.project(predicted.flatten(0, 1)).unflatten(0, predicted.shape[:2])
-        return out.to(model.latent_dtype)
+        return out.to(self.latent_dtype)
 
     def _block(
         self, block: FoldedBlock, tokens: Tensor, modulation: Tensor, seen: list[Seen], layer: int, newest: bool
