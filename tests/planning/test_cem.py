@@ -13,22 +13,21 @@ import torch
 from torch import Tensor
 
 from wmplan.planning import CEM, ICEM, MPPI, CEMConfig, ICEMConfig, MPPIConfig
+from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import elite_moments
-from wmplan.planning.planner import Planner, Search
+from wmplan.planning.planner import Planner
+from wmplan.planning.search_state import Distribution
 
 
-def learn(planner: Planner, candidates: Tensor, costs: Tensor) -> Search:
-    """The search after one iteration with these candidates (B, S, H, A) and costs (B, S)."""
-    searches: list[Search] = []
-
-    def propose(search: Search, iteration: int) -> Tensor:
-        searches.append(search)
-        return candidates.flatten(2)
-
-    planner.propose = propose  # type: ignore[method-assign]
+def learn(planner: Planner, candidates: Tensor, costs: Tensor) -> Distribution:
+    """What is known after one iteration with these candidates (B, S, H, A) and costs (B, S)."""
+    learned: list[Distribution] = []
+    update = planner.update
+    planner.propose = lambda *_: candidates.flatten(2)  # type: ignore[method-assign]
+    planner.update = lambda *seen: learned.append(update(*seen)) or learned[-1]  # type: ignore[method-assign]
     planner.reset(range(len(candidates)))
     planner.plan(lambda given: costs if given.shape[1] == costs.shape[1] else given.new_zeros(given.shape[:2]))
-    return searches[0]
+    return learned[0]
 
 
 def random_case(seed: int = 0, batch: int = 3, samples: int = 40) -> tuple[Tensor, Tensor]:
@@ -40,11 +39,11 @@ def random_case(seed: int = 0, batch: int = 3, samples: int = 40) -> tuple[Tenso
 def test_mean_and_deviation_of_the_elites_equal_numpys() -> None:
     candidates, costs = random_case()
     config = CEMConfig(num_samples=40, num_elites=7, num_iterations=1, horizon=4, min_std=0.0)
-    search = learn(CEM(config, [-9.0, -9.0], [9.0, 9.0]), candidates, costs)
+    found = learn(CEM(config, [-9.0, -9.0], [9.0, 9.0]), candidates, costs)
     for index in range(len(costs)):
         best = candidates[index].numpy()[np.argsort(costs[index].numpy())[:7]].astype(np.float64)
-        np.testing.assert_allclose(search.mean[index].view(4, 2), best.mean(0), atol=1e-6)
-        np.testing.assert_allclose(search.std[index].view(4, 2), best.std(0, ddof=1), atol=1e-6)
+        np.testing.assert_allclose(found.mean[index].view(4, 2), best.mean(0), atol=1e-6)
+        np.testing.assert_allclose(found.std[index].view(4, 2), best.std(0, ddof=1), atol=1e-6)
 
 
 def test_candidates_without_a_finite_cost_are_no_elites() -> None:
@@ -53,22 +52,22 @@ def test_candidates_without_a_finite_cost_are_no_elites() -> None:
     costs[1, :39] = torch.inf
     costs[2] = -torch.inf
     config = CEMConfig(num_samples=40, num_elites=7, num_iterations=1, horizon=4, min_std=0.0)
-    search = learn(CEM(config, [-9.0, -9.0], [9.0, 9.0]), candidates, costs)
-    np.testing.assert_allclose(search.mean[0], candidates[0, 36:].flatten(1).numpy().mean(0), atol=1e-6)
-    np.testing.assert_allclose(search.std[0], candidates[0, 36:].flatten(1).numpy().std(0, ddof=1), atol=1e-6)
-    np.testing.assert_allclose(search.mean[1], candidates[1, 39].flatten(), atol=1e-6)
-    np.testing.assert_allclose(search.std[1], 0.0)
-    np.testing.assert_allclose(search.mean[2], 0.0)  # as it was
-    np.testing.assert_allclose(search.std[2], 9.0)
+    found = learn(CEM(config, [-9.0, -9.0], [9.0, 9.0]), candidates, costs)
+    np.testing.assert_allclose(found.mean[0], candidates[0, 36:].flatten(1).numpy().mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.std[0], candidates[0, 36:].flatten(1).numpy().std(0, ddof=1), atol=1e-6)
+    np.testing.assert_allclose(found.mean[1], candidates[1, 39].flatten(), atol=1e-6)
+    np.testing.assert_allclose(found.std[1], 0.0)
+    np.testing.assert_allclose(found.mean[2], 0.0)  # as it was
+    np.testing.assert_allclose(found.std[2], 9.0)
 
 
 def test_a_single_elite_has_no_deviation_and_the_floor_holds() -> None:
-    mean, std, count = elite_moments(torch.randn(2, 1, 3), torch.zeros(2, 1))
-    assert torch.equal(std, torch.zeros(2, 3)) and count.tolist() == [1, 1]
+    single = elite_moments(Elites(torch.randn(2, 1, 3), torch.zeros(2, 1), torch.zeros(2, 1), None))
+    assert torch.equal(single.std, torch.zeros(2, 3)) and single.sample_size == 1
     candidates, costs = random_case()
     config = CEMConfig(num_samples=40, num_elites=1, num_iterations=1, horizon=4, min_std=0.1)
-    search = learn(CEM(config, [-9.0, -3.0], [9.0, 3.0]), candidates, costs)
-    torch.testing.assert_close(search.std, torch.tensor([0.9, 0.3]).repeat(4).expand(3, 8))
+    found = learn(CEM(config, [-9.0, -3.0], [9.0, 3.0]), candidates, costs)
+    torch.testing.assert_close(found.std, torch.tensor([0.9, 0.3]).repeat(4).expand(3, 8))
 
 
 def test_the_best_is_carried_and_not_judged_twice() -> None:
@@ -135,6 +134,6 @@ def test_one_iteration_equals_stable_worldmodels(tmp_path: Path) -> None:
     }
     for name, planner in ours.items():
         theirs = {key: torch.tensor(value) for key, value in told[name].items()}
-        search = learn(planner, theirs["candidates"], theirs["costs"])
-        torch.testing.assert_close(search.mean.view(2, 4, 2), theirs["mean"], atol=1e-6, rtol=0)
-        torch.testing.assert_close(search.std.reshape(2, 4, 2), theirs["var"], atol=1e-6, rtol=0)
+        found = learn(planner, theirs["candidates"], theirs["costs"])
+        torch.testing.assert_close(found.mean.view(2, 4, 2), theirs["mean"], atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.std.reshape(2, 4, 2), theirs["var"], atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmplan.planning import PLANNERS, CEMConfig, FrozenPrefix, HardConstraint, RateLimit, SoftConstraint, make_planner
-from wmplan.planning.scoring import rank_costs
+from wmplan.planning.ranking import rank_costs
 
 FEW = {"num_samples": 12, "num_iterations": 3, "horizon": 3}
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from wmplan.planning import Gradient, GradientConfig
 from wmplan.planning.gradient import Adam
+from wmplan.planning.search_state import Box
 
 
 def pendulum(candidates: Tensor) -> Tensor:
@@ -23,14 +24,11 @@ def pendulum(candidates: Tensor) -> Tensor:
 def test_the_gradient_agrees_with_finite_differences() -> None:
     planner = Gradient(GradientConfig(num_samples=3, num_iterations=1, horizon=4), [-2.0, -2.0], [2.0, 2.0])
     planner.reset([0, 1])
-    searches = []
+    seen = []
     update = planner.update
-    planner.update = lambda search, iteration: (
-        searches.append((search.points, search.gradient)),
-        update(search, iteration),
-    )[1]
+    planner.update = lambda state, elites, *rest: (seen.append(elites), update(state, elites, *rest))[1]
     planner.plan(pendulum)
-    points, gradient = searches[0]
+    points, gradient = seen[0].candidates, seen[0].gradient
     exact = points.double()
     for index in range(points.shape[2]):
         nudge = torch.zeros_like(exact)
@@ -43,7 +41,8 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 def test_adam_equals_torchs_inside_the_box() -> None:
     torch_points = torch.tensor([[[0.3, -0.2, 0.1]]], requires_grad=True)
     points = torch_points.detach().clone()
-    low, high = torch.full((3,), -1.0), torch.full((3,), 1.0)  # half a range of 1
+    low, high = torch.full((1,), -1.0), torch.full((1,), 1.0)  # half a range of 1
+    box = Box.of_plans(GradientConfig(), low, high, action_dim=1, horizon=3, clock=0)
     theirs = torch.optim.Adam([torch_points], lr=0.01, betas=(0.9, 0.99), eps=0.0)
     ours = Adam(0.01, iterations=10**9)  # no fall of the rate
     target = torch.tensor([0.5, 0.6, -0.7])
@@ -51,7 +50,7 @@ def test_adam_equals_torchs_inside_the_box() -> None:
         theirs.zero_grad()
         (torch_points - target).pow(4).sum().backward()
         theirs.step()
-        points = ours.step(points, 4 * (points - target) ** 3, low, high)
+        points, ours = ours.step(points, 4 * (points - target) ** 3, box)
     torch.testing.assert_close(points, torch_points.detach(), atol=1e-5, rtol=1e-4)
 
 

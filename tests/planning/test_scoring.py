@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmplan.planning import PLANNERS, HardConstraint, Plan, RateLimit, make_planner
-from wmplan.planning.scoring import rank
+from wmplan.planning.ranking import rank
 
 FEW: dict[str, dict[str, int]] = {
     "cem": {"num_elites": 4},

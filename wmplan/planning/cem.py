@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from wmplan.planning.config import SamplerConfig
+from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import Sampler, elite_moments
-from wmplan.planning.planner import Search
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -36,14 +35,12 @@ class CEM(Sampler):
     config: CEMConfig
     config_class = CEMConfig
 
-    def num_elites(self, samples: int, iteration: int) -> int:
+    def num_elites(self, samples: int) -> int:
         return self.config.num_elites
 
     def num_kept(self) -> int:
         return int(self.config.carry_best)
 
-    def update(self, search: Search, iteration: int) -> Tensor:
-        assert search.elites is not None and search.elite_keys is not None
-        mean, std, count = elite_moments(search.elites, search.elite_keys)
-        self.move(search, mean, std)
-        return count
+    def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
+        """The Gaussian (B, D) of the elites (B, E, D) that have a finite cost."""
+        return self.moved(state, elite_moments(elites), elites, space)

@@ -2,65 +2,69 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from wmplan.planning.config import SamplerConfig
-from wmplan.planning.noise import coloured_noise
-from wmplan.planning.planner import Planner, Search
+from wmplan.planning.elites import Elites
+from wmplan.planning.planner import Planner
+from wmplan.planning.search_state import Distribution, SearchSpace
 
 
-def elite_moments(elites: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and deviation (B, D) of the elites (B, E, D) with finite keys (B, E), ascending, and their number (B,).
+def elite_moments(elites: Elites) -> Distribution:
+    """Mean and deviation (B, D) of the elites with finite keys; their number (B,) is the sample size.
 
     The deviation divides by one less than the number, and is 0 for a single elite.
     """
-    std, mean = torch.std_mean(elites, dim=1, correction=min(1, elites.shape[1] - 1))
-    count = mean.new_full((len(keys),), elites.shape[1])
-    if math.isfinite(float(keys[:, -1].amax())):  # all of them, as they ascend
-        return mean, std, count
-    finite = torch.isfinite(keys)
-    whole, count = finite[:, -1:], finite.sum(1).to(elites.dtype)
-    weight = finite[..., None].to(elites.dtype)
-    some_mean = (weight * elites).sum(1) / count.clamp(min=1)[:, None]
-    square = (weight * (elites - some_mean[:, None]) ** 2).sum(1)
+    points = elites.points
+    std, mean = torch.std_mean(points, dim=1, correction=min(1, points.shape[1] - 1))
+    if elites.all_count:
+        return Distribution(mean, std, float(points.shape[1]))
+    finite = torch.isfinite(elites.keys)
+    whole, count = finite[:, -1:], finite.sum(1).to(points.dtype)
+    weight = finite[..., None].to(points.dtype)
+    some_mean = (weight * points).sum(1) / count.clamp(min=1)[:, None]
+    square = (weight * (points - some_mean[:, None]) ** 2).sum(1)
     some_std = (square / (count - 1).clamp(min=1)[:, None]).sqrt()
     # To the bit what an environment whose elites are all finite would get without the others.
-    return torch.where(whole, mean, some_mean), torch.where(whole, std, some_std), count
+    return Distribution(torch.where(whole, mean, some_mean), torch.where(whole, std, some_std), count)
 
 
-class Sampler(Planner):
-    """Draws candidates around search.mean with deviation search.std, clips them, and puts the mean first."""
+class Sampler(Planner[Elites]):
+    """Draws candidates from the Gaussian, clips them, and puts its mean first."""
 
     config: SamplerConfig
     config_class = SamplerConfig
 
     def population(self, iteration: int) -> int:
-        """Candidates in this iteration."""
+        """S, candidates in this iteration."""
         return self.config.num_samples
 
-    def propose(self, search: Search, iteration: int) -> Tensor:
+    def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
+        """Points (B, S, D): the mean, in the first iteration the best of the plan before, and draws."""
         samples = self.population(iteration)
-        noise = coloured_noise(
-            search.generators, samples, search.space.num_knots, self.action_dim, self.config.noise_beta, self.device
-        )
-        points = torch.addcmul(search.mean[:, None], noise, search.std[:, None], out=noise)
-        points[:, 0] = search.mean
-        if iteration == 0 and search.extra is not None:
-            room = min(search.extra.shape[1], samples - 1)
-            points[:, 1 : 1 + room] = search.extra[:, :room]
-        return points.clamp_(search.low, search.high)
+        noise = space.noise(samples, self.config.noise_beta)
+        points = torch.addcmul(state.mean[:, None], noise, state.std[:, None], out=noise)  # (B, S, D)
+        points[:, 0] = state.mean
+        if iteration == 0 and space.first.shape[1]:
+            room = min(space.first.shape[1], samples - 1)
+            points[:, 1 : 1 + room] = space.first[:, :room]
+        return space.clamp_(points)
 
-    def move(self, search: Search, mean: Tensor, std: Tensor, momentum: float = 0.0) -> None:
-        """Move the Gaussian there, deviation floored, in environments with any finite candidate."""
-        assert search.elite_keys is not None
-        std = torch.clamp(std, min=self.config.min_std * search.half)
+    def moved(
+        self, state: Distribution, fitted: Distribution, elites: Elites, space: SearchSpace, momentum: float = 0.0
+    ) -> Distribution:
+        """From `state` to the Gaussian that was fitted, its deviation floored and its mean within bounds.
+
+        Environments without any finite candidate stay where they are.
+
+        Args:
+            momentum: part of the old mean and deviation that stays.
+        """
+        mean, std = fitted.mean, torch.clamp(fitted.std, min=self.config.min_std * space.half)
         if momentum:
-            mean, std = torch.lerp(mean, search.mean, momentum), torch.lerp(std, search.std, momentum)
-        best = search.elite_keys[:, :1]
-        if not math.isfinite(float(best.amax())):
-            some = torch.isfinite(best)
-            mean, std = torch.where(some, mean, search.mean), torch.where(some, std, search.std)
-        search.mean, search.std = mean.clamp(search.low, search.high), std
+            mean, std = torch.lerp(mean, state.mean, momentum), torch.lerp(std, state.std, momentum)
+        if not elites.all_count:
+            some = torch.isfinite(elites.keys[:, :1])
+            mean, std = torch.where(some, mean, state.mean), torch.where(some, std, state.std)
+        return Distribution(mean.clamp(space.low, space.high), std, fitted.sample_size)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wmplan.planning.config import PlannerConfig
-from wmplan.planning.noise import coloured_noise
-from wmplan.planning.planner import Planner, Search
+from wmplan.planning.elites import Slopes
+from wmplan.planning.planner import Planner
+from wmplan.planning.search_state import Box, Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -36,34 +37,55 @@ class GradientConfig(PlannerConfig):
         self.check("noise_beta", 0.0, 10.0)
 
 
+@dataclass(frozen=True)
 class Adam:
     """Adam (Kingma and Ba, 2015) on points measured in halves of the action range, projected into the box.
 
     Its steps do not depend on the scale of the cost: the moments are kept in float64, where no square of a slope
     overflows or vanishes.
+
+    Attributes:
+        learning_rate: first step as a fraction of half the range.
+        iterations: until the rate has fallen to a hundredth.
+        count: steps taken.
+        first, second: moments of the slopes so far, (B, S, D); 0 before the first step.
     """
 
-    def __init__(self, learning_rate: float, iterations: int) -> None:
-        self.learning_rate, self.iterations, self.count = learning_rate, iterations, 0
-        self.first: Tensor | float = 0.0
-        self.second: Tensor | float = 0.0
+    learning_rate: float
+    iterations: int
+    count: int = 0
+    first: Tensor | float = 0.0
+    second: Tensor | float = 0.0
 
-    def step(self, points: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The points (B, S, D) one step later."""
-        half = (high - low) / 2
+    def step(self, points: Tensor, gradient: Tensor, box: Box) -> tuple[Tensor, Adam]:
+        """The points (B, S, D) one step down the gradient (B, S, D) within the box, and Adam after it."""
+        half, count = box.half, self.count + 1
         wide = torch.float32 if points.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         slope = gradient.to(wide) * half
-        self.first = 0.9 * self.first + 0.1 * slope
-        self.second = 0.99 * self.second + 0.01 * slope.square()
-        self.count += 1
-        fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.count / self.iterations))
-        rate = self.learning_rate * (0.01 + 0.99 * fall) / (1 - 0.9**self.count)
-        scale = (self.second / (1 - 0.99**self.count)).sqrt_().add_(torch.finfo(wide).tiny ** 0.5)
-        return (points - rate * half * (self.first / scale).to(points.dtype)).clamp_(low, high)
+        first = 0.9 * self.first + 0.1 * slope
+        second = 0.99 * self.second + 0.01 * slope.square()
+        fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, count / self.iterations))
+        rate = self.learning_rate * (0.01 + 0.99 * fall) / (1 - 0.9**count)
+        scale = (second / (1 - 0.99**count)).sqrt_().add_(torch.finfo(wide).tiny ** 0.5)
+        moved = box.clamp_(points - rate * half * (first / scale).to(points.dtype))
+        return moved, replace(self, count=count, first=first, second=second)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent(Distribution):
+    """A descent under way; its mean is the best of the starts, one step further.
+
+    Attributes:
+        points: where the starts are now, (B, S, D).
+        adam: their moments.
+    """
+
+    points: Tensor
+    adam: Adam
 
 
 @register_planner("gradient")
-class Gradient(Planner):
+class Gradient(Planner[Slopes]):
     """Adam through the cost function, every start on its own, projected into the bounds after each step."""
 
     config: GradientConfig
@@ -72,21 +94,23 @@ class Gradient(Planner):
     def differentiates(self, iteration: int) -> bool:
         return True
 
-    def begin(self, points: Tensor) -> None:
-        """Set out from the points (B, S, D)."""
-        self._points, self._adam = points, Adam(self.config.learning_rate, self.config.num_iterations)
+    def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
+        """Points (B, S, D): where the starts are; at first the mean and draws around it."""
+        if isinstance(state, Descent):
+            return state.points
+        noise = space.noise(self.config.num_samples, self.config.noise_beta)
+        points = torch.addcmul(state.mean[:, None], noise, state.std[:, None])
+        points[:, 0] = state.mean
+        return space.clamp_(points)
 
-    def propose(self, search: Search, iteration: int) -> Tensor:
-        if iteration == 0:
-            shape = (self.config.num_samples, search.space.num_knots, self.action_dim)
-            noise = coloured_noise(search.generators, *shape, self.config.noise_beta, self.device)
-            points = torch.addcmul(search.mean[:, None], noise, search.std[:, None])
-            points[:, 0] = search.mean
-            self.begin(points.clamp_(search.low, search.high))
-        return self._points
+    def update(self, state: Distribution, elites: Slopes, space: SearchSpace, iteration: int) -> Descent:
+        """One step of Adam from the candidates (B, S, D) down their gradient (B, S, D)."""
+        adam = state.adam if isinstance(state, Descent) else self.begin()
+        points, adam = adam.step(elites.candidates, elites.gradient, space)
+        best = (elites.candidates == elites.points[:, :1]).all(2).to(torch.uint8).argmax(1)  # (B,)
+        mean = points[torch.arange(len(best), device=best.device), best]
+        return Descent(mean, state.std, points=points, adam=adam)
 
-    def update(self, search: Search, iteration: int) -> None:
-        assert search.gradient is not None and search.elites is not None
-        best = (search.points == search.elites[:, :1]).all(2).to(torch.uint8).argmax(1)
-        self._points = self._adam.step(search.points, search.gradient, search.low, search.high)
-        search.mean = self._points[torch.arange(len(best), device=best.device), best]
+    def begin(self) -> Adam:
+        """Adam before its first step."""
+        return Adam(self.config.learning_rate, self.config.num_iterations)

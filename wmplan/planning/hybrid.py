@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wmplan.planning.gradient import Gradient, GradientConfig
+from wmplan.planning.elites import Elites, Slopes
+from wmplan.planning.gradient import Descent, Gradient, GradientConfig
 from wmplan.planning.icem import ICEM, ICEMConfig
-from wmplan.planning.planner import Search
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -64,16 +65,16 @@ class Hybrid(ICEM):
     def differentiates(self, iteration: int) -> bool:
         return iteration >= self.config.num_iterations
 
-    def propose(self, search: Search, iteration: int) -> Tensor:
-        if not self.differentiates(iteration):
-            return super().propose(search, iteration)
-        if iteration == self.config.num_iterations:
-            assert search.elites is not None
-            self._gradient.begin(search.elites[:, : self.config.num_refined])
-        return self._gradient.propose(search, iteration)
+    def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
+        """Points (B, S, D): the sampler's draws, then where the descent is."""
+        return state.points if isinstance(state, Descent) else super().propose(state, space, iteration)
 
-    def update(self, search: Search, iteration: int) -> Tensor:
-        if not self.differentiates(iteration):
-            return super().update(search, iteration)
-        self._gradient.update(search, iteration)
-        return torch.ones(search.batch, device=self.device)
+    def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
+        """The sampler's Gaussian; after its last iteration a descent from the best elites (B, E, D)."""
+        if isinstance(elites, Slopes):
+            return self._gradient.update(state, elites, space, iteration)
+        sampled = super().update(state, elites, space, iteration)
+        if not self.differentiates(iteration + 1):
+            return sampled
+        starts = elites.points[:, : self.config.num_refined]
+        return Descent(**vars(sampled), points=starts, adam=self._gradient.begin())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from wmplan.planning.config import SamplerConfig
+from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import Sampler, elite_moments
-from wmplan.planning.planner import Search
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -56,14 +55,12 @@ class ICEM(Sampler):
         decayed = int(self.config.num_samples * self.config.decay**-iteration)
         return max(decayed, min(2 * self.config.num_elites, self.config.num_samples))
 
-    def num_elites(self, samples: int, iteration: int) -> int:
+    def num_elites(self, samples: int) -> int:
         return self.config.num_elites
 
     def num_kept(self) -> int:
         return math.ceil(self.config.keep_fraction * self.config.num_elites)
 
-    def update(self, search: Search, iteration: int) -> Tensor:
-        assert search.elites is not None and search.elite_keys is not None
-        mean, std, count = elite_moments(search.elites, search.elite_keys)
-        self.move(search, mean, std, self.config.momentum)
-        return count
+    def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
+        """The Gaussian (B, D) of the elites (B, E, D), new and kept, mixed with the one before."""
+        return self.moved(state, elite_moments(elites), elites, space, self.config.momentum)

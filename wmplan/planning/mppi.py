@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from wmplan.planning.config import SamplerConfig
+from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import Sampler
-from wmplan.planning.planner import Search
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -125,18 +126,18 @@ class MPPI(Sampler):
     config: MPPIConfig
     config_class = MPPIConfig
 
-    def num_elites(self, samples: int, iteration: int) -> int:
+    def num_elites(self, samples: int) -> int:
         return self.config.num_elites or samples
 
-    def update(self, search: Search, iteration: int) -> Tensor:
-        assert search.elites is not None and search.elite_keys is not None
-        weights = ascending_weights(search.elite_keys, self.config.temperature, self.config.standardise)
-        weights = weights.to(search.elites.dtype)
+    def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
+        """The mean and deviation (B, D) of the elites (B, E, D), each weighed by its cost's exponential."""
+        weights = ascending_weights(elites.keys, self.config.temperature, self.config.standardise)
+        weights = weights.to(elites.points.dtype)  # (B, E)
         # Products and sums, not a matrix product, whose rounding would depend on the batch.
-        mean = (weights[..., None] * search.elites).sum(1)  # (B, D)
-        std = search.std
+        mean = (weights[..., None] * elites.points).sum(1)  # (B, D)
+        std = state.std
         if self.config.adapt_std:
-            std = (weights[..., None] * (search.elites - mean[:, None]).square_()).sum(1).sqrt_()
-        self.move(search, mean, std)
-        some = torch.isfinite(search.elite_keys[:, 0])
-        return some / weights.square().sum(1).clamp_(min=torch.finfo(weights.dtype).tiny)
+            std = (weights[..., None] * (elites.points - mean[:, None]).square_()).sum(1).sqrt_()
+        some = torch.isfinite(elites.keys[:, 0])  # (B,)
+        size = some / weights.square().sum(1).clamp_(min=torch.finfo(weights.dtype).tiny)
+        return self.moved(state, Distribution(mean, std, size), elites, space)

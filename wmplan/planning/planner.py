@@ -1,86 +1,63 @@
-"""What every planner is: a search over action sequences that sees nothing but a function from candidates to costs."""
+"""Planners: searches for the actions of least cost, which see nothing but a function from candidates to costs.
+
+For each of B robots on its own, a planner looks for the actions of the next H model steps,
+
+    minimise over u(0) ... u(H-1)    J( z0, u )
+
+    subject to    low <= u(k) <= high            for every model step k
+                  |v(t) - v(t-1)| <= max_change  for every robot step t, v(t) being the robot steps in u   (RateLimit)
+                  v(t) = committed(t)            for the first of them                                  (FrozenPrefix)
+                  g( z0, u ) <= 0                for every g that must hold                           (HardConstraint)
+
+J is the cost that plan() is given, soft constraints being terms of it. It alone knows z0, where the robots are now.
+What is searched are points x of D numbers, u(x) being linear in x (Parameterization). One iteration is
+
+    propose    points x(1) ... x(S), the first being the nominal plan
+    score      J( z0, u(x(i)) ) and the constraints of all; the best are the elites
+    update     the distribution over points, from the elites
+
+and the plan is the best candidate that any iteration has scored. An algorithm is propose() and update().
+"""
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import reduce
+from typing import ClassVar, Generic, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
+from wmplan.planning.elites import Best, Elites
 from wmplan.planning.memory import require_memory
-from wmplan.planning.parameterization import Parameterization
-from wmplan.planning.scoring import Judge
-from wmplan.planning.warm_start import WarmStart, fit_horizon
-from wmplan.settings.numbers import MAX_SEED, whole_number, whole_numbers
+from wmplan.planning.plan import Plan
+from wmplan.planning.plan_arguments import (
+    default_generators,
+    environment_generators,
+    read_bounds,
+    read_nominal,
+    require_equal_steps,
+)
+from wmplan.planning.scoring import Scorer
+from wmplan.planning.search_clock import SearchClock
+from wmplan.planning.search_state import Box, Distribution, SearchSpace, begin_search
+from wmplan.planning.warm_start import WarmStart, first_nominal
+from wmplan.settings.numbers import whole_number
 
 Cost = Callable[[Tensor], Tensor]
 """From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S), of any real type; lower is better."""
 
-
-@dataclass
-class Plan:
-    """The best action sequences a search has seen.
-
-    Attributes:
-        actions: in the units of the bounds, of shape (B, H, A).
-        cost: of shape (B,), float64 where the cost function's are wide, else float32; +inf where no candidate had a
-            finite cost.
-        diagnostics: `cost_by_iteration`, the best new candidate's (iterations, B); `effective_sample_size`
-            (iterations, B); `non_finite`, the number of candidates without a finite cost (B,); `all_non_finite`
-            (B,), where the nominal plan was kept; `feasible` (B,), whether the hard constraints are kept;
-            `iterations`; `plan_ms`, of it `cost_ms` in the cost function; `iteration_ms`, the longest iteration;
-            `overrun_ms` past the deadline, where there was one; with record=True, `candidates` and
-            `candidate_costs`: lists over iterations of (B, S, H, A) and (B, S).
-    """
-
-    actions: Tensor
-    cost: Tensor
-    diagnostics: dict[str, Any] = field(default_factory=dict)
+MAX_BOXES = 32
+"""Lengths of plans whose points are remembered: a plan's horizon shrinks towards its arrival."""
+Seen = TypeVar("Seen", bound=Elites)
+"""What update() learns from: Elites, or Slopes where the planner reads gradients."""
 
 
-def environment_generators(seeds: Sequence[int] | int, device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator for each environment, so that no plan depends on the others in its batch.
-
-    Raises:
-        ValueError: unless the seeds are whole numbers from 0 to 2**63 - 1.
-    """
-    return [torch.Generator(device).manual_seed(seed) for seed in whole_numbers(seeds, "seeds", 0, MAX_SEED)]
-
-
-@dataclass
-class Search:
-    """What one call of plan() works on. Points are what is searched, D numbers each: see Parameterization."""
-
-    space: Parameterization
-    generators: Sequence[torch.Generator]
-    low: Tensor  # (D,)
-    high: Tensor  # (D,)
-    half: Tensor  # (D,), half the range
-    mean: Tensor  # (B, D)
-    std: Tensor  # (B, D)
-    extra: Tensor | None = None  # (B, E, D), points to try first
-    points: Tensor = field(init=False)  # (B, S, D), the last ones judged
-    gradient: Tensor | None = None  # (B, S, D), of the cost at them
-    elites: Tensor | None = None  # (B, E, D), best first
-    elite_keys: Tensor | None = None  # (B, E), ascending: costs, but any that breaks a hard constraint comes last
-    elite_costs: Tensor | None = None  # (B, E)
-    elite_violation: Tensor | None = None  # (B, E)
-
-    @property
-    def batch(self) -> int:
-        """B, environments planned together."""
-        return self.mean.shape[0]
-
-
-class Planner(ABC):
-    """Proposes candidates, has them judged, learns from the best, and returns the best it has seen.
+class Planner(ABC, Generic[Seen]):
+    """Minimises a cost over action sequences; a subclass says how, in propose() and update().
 
     Args:
         config: the settings.
@@ -106,48 +83,30 @@ class Planner(ABC):
         if not isinstance(config, self.config_class):
             raise ValueError(f"config is a {type(config).__name__}, it has to be a {self.config_class.__name__}")
         self.config, self.device = config, torch.device(device)
-        self.low, self.high = (  # in memory of their own
-            torch.as_tensor(bound, dtype=torch.float32).to(self.device, copy=True) for bound in (low, high)
-        )
-        if self.low.ndim != 1 or self.low.shape != self.high.shape or not len(self.low):
-            raise ValueError(
-                f"low and high have shapes {tuple(self.low.shape)} and {tuple(self.high.shape)}, they have to be (A,)"
-            )
-        if not bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all()):
-            raise ValueError(
-                "low and high have to be finite: the deviation of the candidates is a fraction of the range"
-            )
-        if bool((self.low > self.high).any()):
-            raise ValueError("low is above high in some dimension")
-        if action_block < 1 or len(self.low) % action_block:
-            raise ValueError(f"action_block is {action_block}, it has to divide the {len(self.low)} entries of low")
+        self.low, self.high = read_bounds(low, high, action_block, self.device)
+        require_equal_steps(self.low, self.high, action_block, config.parameterization)
         self.action_block, self.action_dim = action_block, len(self.low) // action_block
-        if config.parameterization != "free":
-            for bound in (self.low, self.high):
-                if not bool((bound.view(action_block, -1) == bound[: self.action_dim]).all()):
-                    raise ValueError(
-                        f"low and high differ within a block; {config.parameterization!r} needs them equal"
-                    )
         self._require_memory(1, config.horizon)
         self.generators: list[torch.Generator] = []
+        self._boxes: dict[tuple[int, int], Box] = {}
         self.forget()
 
-    # ------------------------------------------------------------------ what a planner adds
+    # ------------------------------------------------------------------ the algorithm
+
+    @abstractmethod
+    def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
+        """Points to score next, within the space's bounds, (B, S, D); the first is the nominal plan, state.mean."""
+
+    @abstractmethod
+    def update(self, state: Distribution, elites: Seen, space: SearchSpace, iteration: int) -> Distribution:
+        """What to search with next, learned from the best of the points that were proposed, elites.points (B, E, D)."""
 
     @property
     def num_iterations(self) -> int:
-        """Rounds of proposing and judging."""
+        """Iterations of one search."""
         return self.config.num_iterations
 
-    @abstractmethod
-    def propose(self, search: Search, iteration: int) -> Tensor:
-        """Points to judge next, within bounds, of shape (B, S, D); the first is the nominal plan."""
-
-    @abstractmethod
-    def update(self, search: Search, iteration: int) -> Tensor | None:
-        """Learn from search.elites, or from search.gradient. Gives the effective sample size, (B,), if it has one."""
-
-    def num_elites(self, samples: int, iteration: int) -> int:
+    def num_elites(self, samples: int) -> int:
         """How many of the best of `samples` candidates update() reads."""
         return 1
 
@@ -156,7 +115,7 @@ class Planner(ABC):
         return 0
 
     def differentiates(self, iteration: int) -> bool:
-        """Whether update() reads search.gradient."""
+        """Whether update() reads gradients: elites are then Slopes."""
         return False
 
     # ------------------------------------------------------------------ planning
@@ -201,106 +160,75 @@ class Planner(ABC):
         Raises:
             ValueError: naming what is wrong with an argument or with what the cost returned.
         """
-        started = time.perf_counter()
+        clock = SearchClock(deadline_ms)
         horizon = whole_number(self.config.horizon if horizon is None else horizon, "horizon", 1)
-        if deadline_ms is not None and not deadline_ms >= 0:
-            raise ValueError(f"deadline_ms is {deadline_ms}, it has to be at least 0")
-        if elapsed is None:
-            self.forget()
-        else:
-            elapsed = whole_number(elapsed, "elapsed", 0)
-        warm = self.warm_start.shifted(elapsed or 0, self.action_dim)
-        if nominal is not None and (nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(self.low)):
-            raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(self.low)})")
-        generators = self._generators(generators, nominal)
-        self._require_memory(len(generators), horizon)
-        nominal = self._nominal(nominal, len(generators), horizon, warm)
-        search = self._search(nominal, generators, horizon, warm)
-        judge = Judge(cost, constraints, search.space, self.action_dim, self.low, self.high, record)
+        warm = self._warm_start(elapsed)
+        start, generators = self._start(nominal, generators, horizon, warm)  # (B, H, A)
+        space, state = begin_search(self._box(horizon, warm.clock), start, self.config.init_std, warm, generators)
+        score = Scorer(cost, constraints, space, self.low, self.high, record)
 
-        sizes, longest, iteration = [], 0.0, 0
-        for iteration in range(self.num_iterations):
-            begun = time.perf_counter()
-            if iteration and deadline_ms is not None and begun - started + longest > deadline_ms / 1e3:
-                break
-            points = self.propose(search, iteration)
-            judge(
-                search,
-                points,
-                self.num_elites(points.shape[1], iteration),
-                self.num_kept(),
-                self.differentiates(iteration),
-            )
-            size = self.update(search, iteration)
-            sizes.append(search.mean.new_ones(search.batch) if size is None else size)
-            longest = max(longest, time.perf_counter() - begun)
-        late = deadline_ms is not None and time.perf_counter() - started > deadline_ms / 1e3
-        if self.config.returns == "mean" or (self.config.final_mean and not late):
-            judge.final(search, self.config.returns == "mean")
+        seen, sizes = [], []  # of each iteration
+        for iteration in clock.iterations(self.num_iterations):
+            points = self.propose(state, space, iteration)  # (B, S, D)
+            kept, slopes = self.num_kept(), self.differentiates(iteration)
+            elites = score(points, self.num_elites(points.shape[1]), kept, slopes)
+            state = self.update(state, cast(Seen, elites), space, iteration)
+            seen.append(elites.best)
+            sizes.append(state.sample_size_of_each)
+        best = reduce(Best.or_better, seen)
+        if self.config.returns == "mean":
+            best = best.or_finite(score.nominal(state.mean))
+        elif self.config.final_mean and not clock.is_late:
+            best = best.or_better(score.nominal(state.mean))
 
-        lost = torch.isinf(judge.best_cost)
-        found = search.space.actions(judge.best_points)
+        lost = torch.isinf(best.costs)  # (B,), no candidate counted: the nominal plan is kept
+        found = space.parameterization.actions(best.points)  # (B, H, A)
         if bool(lost.any()):
-            found = torch.where(lost[:, None, None], nominal.clamp(self.low, self.high), found)
-        actions = judge.allowed(found[:, None])[:, 0]
-        elites = search.space.actions(search.elites) if search.elites is not None and self.num_kept() else None
-        self.warm_start = WarmStart(found, elites, warm.clock)
-        spent = 1e3 * (time.perf_counter() - started)
-        diagnostics = judge.diagnostics | {
+            found = torch.where(lost[:, None, None], start.clamp(self.low, self.high), found)
+        kept_elites = space.parameterization.actions(elites.points) if self.num_kept() else None
+        self.warm_start = WarmStart(found, kept_elites, warm.clock)
+        diagnostics = score.diagnostics() | {
             "effective_sample_size": torch.stack(sizes),
             "all_non_finite": lost,
-            "iterations": len(sizes),
-            "plan_ms": spent,
-            "iteration_ms": 1e3 * longest,
+            "feasible": torch.ones_like(lost) if best.violation is None else best.violation <= 0,
         }
-        if deadline_ms is not None:
-            diagnostics["overrun_ms"] = max(0.0, spent - deadline_ms)
-        return Plan(actions.clone(), judge.best_cost, diagnostics)  # the next search starts from the actions
+        actions = score.allowed(found[:, None])[:, 0].clone()  # the next search starts from its own
+        return Plan(actions, best.costs, diagnostics | clock.diagnostics())
 
     def _require_memory(self, batch: int, horizon: int) -> None:
         require_memory(self.config, batch, horizon, self.action_block, self.action_dim, self.device)
 
-    def _generators(self, given: Sequence[torch.Generator] | None, nominal: Tensor | None) -> Sequence[torch.Generator]:
-        batch = nominal.shape[0] if nominal is not None else 1
-        if given is None and not self.generators:
-            seeds = [np.random.SeedSequence([self.config.seed, index]) for index in range(batch)]
-            self.generators = environment_generators([int(s.generate_state(1)[0]) for s in seeds], self.device)
-        generators = self.generators if given is None else given
-        if nominal is not None and len(generators) != batch:
+    def _box(self, horizon: int, clock: int) -> Box:
+        """That of plans of `horizon` model steps from robot step `clock` on; the newest ones are remembered."""
+        key = horizon, clock % self.config.knot_spacing
+        if key not in self._boxes:
+            if len(self._boxes) >= MAX_BOXES:
+                self._boxes.clear()
+            self._boxes[key] = Box.of_plans(self.config, self.low, self.high, self.action_dim, *key)
+        return self._boxes[key]
+
+    def _warm_start(self, elapsed: int | None) -> WarmStart:
+        """What the plan before left, as it stands `elapsed` robot steps later."""
+        if elapsed is None:
+            self.forget()
+        return self.warm_start.shifted(0 if elapsed is None else whole_number(elapsed, "elapsed", 0), self.action_dim)
+
+    def _start(
+        self,
+        nominal: Tensor | None,
+        generators: Sequence[torch.Generator] | None,
+        horizon: int,
+        warm: WarmStart,
+    ) -> tuple[Tensor, Sequence[torch.Generator]]:
+        """The nominal plan (B, H, A) that the search starts from, and B generators."""
+        given = None if nominal is None else read_nominal(nominal, self.low)
+        if generators is None and not self.generators:
+            self.generators = default_generators(self.config.seed, 1 if given is None else len(given), self.device)
+        generators = self.generators if generators is None else generators
+        batch = len(generators)
+        if given is not None and len(given) != batch:
             raise ValueError(
-                f"nominal is for {batch} environments, there are {len(generators)} generators: reset(seeds) sets them"
+                f"nominal is for {len(given)} environments, there are {batch} generators: reset(seeds) sets them"
             )
-        return generators
-
-    def _nominal(self, given: Tensor | None, batch: int, horizon: int, warm: WarmStart) -> Tensor:
-        if given is None and warm.actions is not None and len(warm.actions) == batch:
-            return fit_horizon(warm.actions, horizon, self.action_dim)  # bounds would bend what splines overshoot them
-        if given is None:
-            nominal = torch.zeros(batch, horizon, len(self.low), device=self.device)
-        else:
-            nominal = given.detach().to(self.device, torch.float32)
-            if not bool(torch.isfinite(nominal).all()):
-                raise ValueError("nominal holds numbers that are not finite")
-        return fit_horizon(nominal, horizon, self.action_dim).clamp(self.low, self.high)
-
-    def _search(self, nominal: Tensor, generators: Sequence[torch.Generator], horizon: int, warm: WarmStart) -> Search:
-        config = self.config
-        space = Parameterization(
-            config.parameterization,
-            horizon,
-            self.action_block,
-            self.action_dim,
-            config.knot_spacing,
-            warm.clock,
-            self.device,
-        )
-        if space.free:
-            low, high = self.low.repeat(horizon), self.high.repeat(horizon)
-        else:
-            low, high = (bound[: self.action_dim].repeat(space.num_knots) for bound in (self.low, self.high))
-        half = (high - low) / 2
-        mean = space.points(nominal).clamp(low, high)
-        extra = None
-        if warm.elites is not None and len(warm.elites) == len(nominal):
-            extra = space.points(fit_horizon(warm.elites, horizon, self.action_dim)).clamp(low, high)
-        return Search(space, generators, low, high, half, mean, (config.init_std * half).expand_as(mean), extra)
+        self._require_memory(batch, horizon)
+        return first_nominal(given, warm, batch, horizon, self.low, self.high, self.action_dim), generators

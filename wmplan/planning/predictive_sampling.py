@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from wmplan.planning.config import SamplerConfig
+from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import Sampler
-from wmplan.planning.planner import Search
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.registry import register_planner
 
 
@@ -42,7 +42,8 @@ class PredictiveSampling(Sampler):
     def num_kept(self) -> int:
         return 1
 
-    def update(self, search: Search, iteration: int) -> Tensor:
-        assert search.elites is not None and search.elite_keys is not None
-        self.move(search, search.elites[:, 0], self.config.std_decay * search.std)
-        return torch.isfinite(search.elite_keys[:, 0]).to(search.std.dtype)
+    def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
+        """The best so far (B, D), which is the first of the elites (B, E, D), and a smaller deviation."""
+        count = torch.isfinite(elites.keys[:, 0]).to(state.std.dtype)
+        best = Distribution(elites.points[:, 0], self.config.std_decay * state.std, count)
+        return self.moved(state, best, elites, space)

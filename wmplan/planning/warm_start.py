@@ -13,8 +13,9 @@ def shift_plan(actions: Tensor, steps: int, action_dim: int) -> Tensor:
     """A plan (..., H, A) as it stands `steps` robot steps later; the last robot step's action is held at the end."""
     *leading, horizon, block = actions.shape
     flat = actions.reshape(*leading, horizon * block // action_dim, action_dim)  # (..., robot steps, action_dim)
-    index = torch.arange(flat.shape[-2], device=actions.device).add(steps).clamp(max=flat.shape[-2] - 1)
-    return flat.index_select(-2, index).reshape(actions.shape)
+    rest = flat[..., min(steps, flat.shape[-2] - 1) :, :]
+    held = rest[..., -1:, :].expand(*leading, flat.shape[-2] - rest.shape[-2], action_dim)
+    return torch.cat([rest, held], dim=-2).reshape(actions.shape)
 
 
 def fit_horizon(actions: Tensor, horizon: int, action_dim: int) -> Tensor:
@@ -43,6 +44,8 @@ class WarmStart:
 
     def shifted(self, steps: int, action_dim: int) -> WarmStart:
         """The same, `steps` robot steps later."""
+        if steps == 0:
+            return self
         actions, elites = (
             None if part is None else shift_plan(part, steps, action_dim) for part in (self.actions, self.elites)
         )
@@ -68,3 +71,19 @@ class WarmStart:
         if len(actions) not in (0, len(parts)) or len(elites) not in (0, len(parts)):
             raise ValueError("some of the robots have a plan, or elites, to start from and others have none")
         return cls(torch.cat(actions) if actions else None, torch.cat(elites) if elites else None, parts[0].clock)
+
+
+def first_nominal(
+    given: Tensor | None, warm: WarmStart, batch: int, horizon: int, low: Tensor, high: Tensor, action_dim: int
+) -> Tensor:
+    """The plan (B, H, A) that a search of `batch` robots starts from: the one given, else the one before, else rest.
+
+    Args:
+        given: (B, H', A), or None.
+        low, high: bounds of one model step's action, (A,).
+    """
+    if given is None and warm.actions is not None and len(warm.actions) == batch:
+        return fit_horizon(warm.actions, horizon, action_dim)  # bounds would bend what splines overshoot them
+    if given is None:
+        given = torch.zeros(batch, 1, len(low), device=low.device)
+    return fit_horizon(given, horizon, action_dim).clamp(low, high)

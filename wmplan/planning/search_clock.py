@@ -1,0 +1,52 @@
+"""The time of a search: what it took, and when a deadline ends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+
+class SearchClock:
+    """Runs from when it is made.
+
+    Args:
+        deadline_ms: when another iteration has to have ended; None for no deadline.
+
+    Raises:
+        ValueError: unless the deadline is at least 0.
+    """
+
+    def __init__(self, deadline_ms: float | None) -> None:
+        self._started = time.perf_counter()
+        if deadline_ms is not None and not deadline_ms >= 0:
+            raise ValueError(f"deadline_ms is {deadline_ms}, it has to be at least 0")
+        self._deadline_ms = deadline_ms
+        self._longest, self._iterations = 0.0, 0
+
+    def iterations(self, most: int) -> Iterator[int]:
+        """Iterations 0 ... most - 1, ended before one that would probably end too late; the first is always run."""
+        left = None if self._deadline_ms is None else self._deadline_ms / 1e3
+        for iteration in range(most):
+            begun = time.perf_counter()
+            if iteration and left is not None and begun - self._started + self._longest > left:
+                return
+            yield iteration
+            self._iterations += 1
+            self._longest = max(self._longest, time.perf_counter() - begun)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline is over."""
+        return self._deadline_ms is not None and self._spent_ms() > self._deadline_ms
+
+    def _spent_ms(self) -> float:
+        return 1e3 * (time.perf_counter() - self._started)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What Plan.diagnostics says of the time."""
+        spent = self._spent_ms()
+        told = {"iterations": self._iterations, "plan_ms": spent, "iteration_ms": 1e3 * self._longest}
+        if self._deadline_ms is not None:
+            told["overrun_ms"] = max(0.0, spent - self._deadline_ms)
+        return told
