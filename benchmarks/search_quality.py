@@ -18,19 +18,20 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 import wmplan
-from wmplan.control import make_controller
-from wmplan.control.controller import Controller
+from wmplan.control import PlanningCore, SearchCore, make_controller
+from wmplan.control.planning_core import Search
 from wmplan.data.registered import make_environment
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.policies import PlannerRow
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rollout import play
+from wmplan.planning.cost import LatentCost
 from wmplan.planning.planner import Cost, Plan, Planner
 from wmplan.settings.compose import compose
 
@@ -48,31 +49,29 @@ class Found:
     candidates: int
 
 
-class Contest:
-    """Stands in for a controller's planner: its plans are carried out, the others search the same.
+class Contest(SearchCore):
+    """Plans as a core does, and has other planners search the same.
 
     Attributes:
-        found: for each plan what each planner found, the controller's own first.
+        found: for each plan what each planner found, the core's own first.
     """
 
-    def __init__(self, controller: Controller, others: Sequence[Planner]) -> None:
-        self.planner, self.others = controller.planner, others
+    def __init__(self, core: SearchCore, others: Sequence[Planner]) -> None:
+        super().__init__(core.model, core.planner, core.objective, core.schedule)
+        self.others = others
         self.found: list[list[Found]] = []
-        controller.receding.planner = cast(Planner, self)
 
-    def plan(self, cost: Cost, **options: Any) -> Plan:
-        """As the planner's."""
+    def search(self, cost: LatentCost, **options: Any) -> Search:
+        """As the core's."""
         warm, seed = self.planner.warm_start, len(self.found)
         plan, own = timed(self.planner, cost, options)
         self.found.append([own])
         for planner in self.others:
             planner.reset([seed])
             planner.warm_start = warm
-            self.found[-1].append(timed(planner, cost, options)[1])
-        return plan
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.planner, name)
+            others = {**options, "generators": planner.generators}
+            self.found[-1].append(timed(planner, cost, others)[1])
+        return Search(cost, plan)
 
 
 def timed(planner: Planner, cost: Cost, options: dict[str, Any]) -> tuple[Plan, Found]:
@@ -81,6 +80,13 @@ def timed(planner: Planner, cost: Cost, options: dict[str, Any]) -> tuple[Plan, 
     plan = planner.plan(cost, **options, record=True)
     spent = 1e3 * (time.perf_counter() - begun)
     return plan, Found(float(plan.cost[0]), spent, sum(c.shape[1] for c in plan.diagnostics["candidate_costs"]))
+
+
+def searching(core: PlanningCore) -> SearchCore:
+    """The core, which has to be one that searches."""
+    if not isinstance(core, SearchCore):
+        raise SystemExit(f"{type(core).__name__} does not search")
+    return core
 
 
 def main() -> None:
@@ -96,7 +102,7 @@ def main() -> None:
         make_controller(model, compose("eval", words.split())["planner"] or None) for words in options.settings
     ]
     controller = controllers[0]
-    contest = Contest(controller, [other.planner for other in controllers[1:]])
+    controller.core = contest = Contest(searching(controller.core), [other.planner for other in controllers[1:]])
     env, protocol = make_environment(model.card["task"], {}), Protocol()
     row = PlannerRow(controller, protocol)
     for number, instance in enumerate(generate_instances(env, protocol, options.episodes, options.seed)):

@@ -320,7 +320,7 @@ def test_help_shows_the_numbers_that_will_be_used(
     assert shown["planner.num_samples"] == str(used.planner.config.num_samples)
     assert shown["planner.num_iterations"] == str(used.planner.config.num_iterations)
     assert shown["planner.init_std"] == str(used.planner.config.init_std)
-    assert shown["schedule.arrive_in"] == str(used.receding.schedule.arrive_in)
+    assert shown["schedule.arrive_in"] == str(used.schedule.arrive_in)
 
 
 def test_help_of_a_model_without_a_card_shows_the_planners_defaults(capsys: pytest.CaptureFixture[str]) -> None:

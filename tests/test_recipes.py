@@ -168,6 +168,11 @@ def test_an_objective_of_ones_own(robot: Robot) -> None:
     assert np.isfinite(float(names["controller"].last_plan.cost))
 
 
+def test_a_planning_core_of_ones_own(robot: Robot) -> None:
+    names = run(recipe("class Steady"), goal_image=robot.goal, frame=robot.camera(), pusher_xy=robot.state())
+    assert names["action"].tolist() == [0.0, 0.0] and type(names["controller"].core).__name__ == "Steady"
+
+
 def test_two_evaluations_are_compared(tmp_path: Path) -> None:
     names = run(recipe("compare(first, second)"), folder=tmp_path)
     assert names["first"]["instances_sha256"] == names["second"]["instances_sha256"]

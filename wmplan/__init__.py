@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wmplan.models import ModelSpec, WorldModel, load
     from wmplan.planning import Plan, Planner
     from wmplan.registry import (
+        register_core,
         register_encoder,
         register_objective,
         register_planner,
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "models",
     "planning",
+    "register_core",
     "register_encoder",
     "register_objective",
     "register_planner",
@@ -62,6 +64,7 @@ _HOME = {
     "WorldModel": "wmplan.models",
     "evaluate": "wmplan.evaluation.evaluate",
     "load": "wmplan.models",
+    "register_core": "wmplan.registry",
     "register_encoder": "wmplan.registry",
     "register_objective": "wmplan.registry",
     "register_planner": "wmplan.registry",

@@ -190,6 +190,7 @@ def play_aloud(
     controller.reset(goal, seeds=[seed])
     controller.act(env.observe())  # the first plan of a process is slow: not counted, and forgotten
     controller.reset(goal, seeds=[seed])
+    recorder.clear()
     story = Story([], [], [], [], [], [], [])
     ending: Picture | None = None
     wait = CoreWait()

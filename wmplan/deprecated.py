@@ -14,7 +14,9 @@ from typing import Any
 MOVED: dict[str, str] = {
     "wmplan.control.client": "wmplan.serving.client",
     "wmplan.control.dynamics": "wmplan.control.safety.dynamics",
+    "wmplan.control.frame_history": "wmplan.control.histories",
     "wmplan.control.gate": "wmplan.control.safety.safety_filter",
+    "wmplan.control.history": "wmplan.control.histories",
     "wmplan.control.limits": "wmplan.control.safety.limits",
     "wmplan.control.loop": "wmplan.control.realtime.state_machine",
     "wmplan.control.observation_guard": "wmplan.control.realtime.observation_check",

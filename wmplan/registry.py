@@ -1,4 +1,4 @@
-"""Registries: planners, objectives, encoders, predictors, tasks and readers by name, wmplan's own and strangers'.
+"""Registries: planners, objectives, cores, encoders, predictors, tasks and readers by name, ours and strangers'.
 
     @wmplan.register_planner("mine")
     class Mine(Planner): ...
@@ -21,6 +21,7 @@ from wmplan.plugins import load_plugins
 from wmplan.settings.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from wmplan.control.planning_core import PlanningCore
     from wmplan.planning.config import PlannerConfig
     from wmplan.planning.planner import Planner
 
@@ -131,6 +132,7 @@ class TaskEntry:
 
 PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning")
 OBJECTIVES: Registry[Callable[..., Any]] = Registry("objective", "wmplan.planning.objectives.registry")
+CORES: Registry[Callable[..., PlanningCore]] = Registry("planning core", "wmplan.control.search_core")
 ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.encoders")
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
 TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")
@@ -154,6 +156,14 @@ def register_objective(name: str) -> Callable[[D], D]:
     Its keyword-only parameters are the settings under objective.NAME, beside `weight`.
     """
     return OBJECTIVES.register(name)
+
+
+def register_core(name: str) -> Callable[[D], D]:
+    """Make `make(model, settings) -> PlanningCore`, a function or class, what schedule.core=NAME plans with.
+
+    See wmplan.control.planning_core.
+    """
+    return CORES.register(name)
 
 
 def register_encoder(name: str) -> Callable[[D], D]:

@@ -366,6 +366,28 @@ def test_robots_of_a_batch_keep_to_their_goals_while_another_sets_out_again() ->
     np.testing.assert_allclose(places[1], GOAL, atol=0.1)
 
 
+@pytest.mark.parametrize("every", [BLOCK, 2 * BLOCK])
+def test_a_robot_that_sets_out_again_changes_no_plan_of_the_others(every: int) -> None:
+    """Neither how far these look nor, where plans are followed to a short end, when they are made."""
+    starts = np.float32([[0.0, 0.0], [0.2, 0.1], [-0.3, 0.2]])
+
+    def drive(robots: list[int]) -> np.ndarray:
+        pilot = make_controller(PointWorld(), PLANNER, OBJECTIVE, {**SCHEDULE, "receding_horizon": every})
+        frames = np.zeros((len(robots), SIZE, SIZE, 3), np.uint8)
+        pilot.reset({"pixels": frames, "proprio": np.tile(np.float32(GOAL), (len(robots), 1))}, seeds=robots)
+        places, sent = starts[robots], []
+        for step in range(2 * ARRIVE_IN + BLOCK):
+            if step == ARRIVE_IN + 2 and 1 in robots:
+                places[robots.index(1)] = [-0.8, 0.9]
+            sent.append(pilot.act({"pixels": frames, "proprio": places}))
+            places = places + sent[-1]
+        return np.stack(sent, 1)  # (B, steps, a)
+
+    together = drive([0, 1, 2])
+    for robot in range(3):
+        np.testing.assert_array_equal(together[robot], drive([robot])[0])
+
+
 class Strict(PointWorld):
     """A goal may lack the robot's state, which then is no number; nothing is predicted from that."""
 

@@ -394,7 +394,7 @@ def test_what_is_left_out_comes_from_the_models_card() -> None:
     assert planning_settings(model, objective={"latent": {}})["objective"] == {"latent": {}}
     pilot = make_controller(model, {"num_samples": 60, "num_iterations": 2}, schedule={"receding_horizon": 2})
     assert (pilot.planner.config.num_samples, pilot.planner.config.horizon) == (60, 4)
-    assert (pilot.receding.schedule.arrive_in, pilot.receding.schedule.receding_horizon) == (25, 2)
+    assert (pilot.schedule.arrive_in, pilot.schedule.receding_horizon) == (25, 2)
     pilot.reset(goal((0.2, 0.2)))
     pilot.act(Point().observe())
 

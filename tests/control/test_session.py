@@ -249,6 +249,26 @@ def test_where_no_frame_was_it_is_interpolated_and_beyond_that_the_history_ends(
     assert context[0, :, 0].tolist() == [30] and past is None
 
 
+def test_a_frame_that_is_observed_between_plans_is_one_of_the_context() -> None:
+    model = PointWorld(history=3)
+    robot = session(model)
+    for step in range(18):
+        robot.observe(seen(step), actions(*([0.001 * (step - 1)] if step else [])))
+    model.encoded = 0
+    model.contexts.clear()
+    reply = robot.plan()
+    context, past = search_context(model)
+    assert context[0, :, 0].tolist() == [7, 12, 17] and past is not None and model.encoded == 1
+    steps = past[0].unflatten(-1, (BLOCK, 2))[..., 0].flatten().numpy()
+    np.testing.assert_allclose(steps, 0.001 * np.arange(7, 17), atol=1e-7)
+    robot.observe(seen(19), reply.actions[:2])
+    model.contexts.clear()
+    robot.plan(PlanRequest(seen(22)))  # all that was told: what is left of five
+    context, past = search_context(model)
+    assert context[0, -1, 0] == 22 and past is not None
+    np.testing.assert_array_equal(past[0, -1].numpy(), reply.actions[:5].reshape(-1))
+
+
 def test_a_frame_after_no_action_replaces_the_one_before() -> None:
     model = PointWorld(history=2)
     robot = session(model)
@@ -306,7 +326,7 @@ def test_surprise_needs_a_frame_of_one_model_step_ago() -> None:
 
 def test_a_model_that_does_not_know_its_error_is_never_surprised() -> None:
     model = PointWorld(history=1)
-    del model.error_scale
+    model.error_scale = None
     robot = session(model)
     robot.plan(PlanRequest(seen(0)))
     assert robot.plan(PlanRequest(seen(1), actions(0, 0, 0, 0, 0))).surprise is None

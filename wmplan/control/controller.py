@@ -1,33 +1,42 @@
-"""From observations to actions: the history is encoded, a plan searched in latent space, its next action sent."""
+"""From observations to actions, batched and in step with the robots: sessions that plan when a new plan is due."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from wmplan.control.arrival import Approach, continued
-from wmplan.control.history import History, Observation, encode, read_observation
+from wmplan.control.arrival import Approach
+from wmplan.control.backend import PlanReply
+from wmplan.control.histories import Observation, encode, read_observation
+from wmplan.control.planning_core import PlanningCore
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
-from wmplan.control.schedule import RecedingHorizon, Schedule
+from wmplan.control.schedule import FollowedPlan, Schedule
+from wmplan.control.search_core import SearchCore
+from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.models.base import WorldModel
-from wmplan.planning.constraints import RateLimit
-from wmplan.planning.cost import LatentCost, reads_between_model_steps
-from wmplan.planning.objectives.registry import LatentDistance, Objective
+from wmplan.planning.cost import LatentCost
+from wmplan.planning.objectives.distances import LatentDistance, Objective
 from wmplan.planning.planner import Plan, Planner
+from wmplan.planning.warm_start import fit_horizon
 from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
 
 class Controller:
     """Drives B robots to goals given as images, one action a robot step.
 
+    Each robot is a PlanningSession of its own; they plan together.
+
     Args:
         model: what encodes and predicts.
-        planner: what searches; its bounds are those of one model step (model.spec.block_bounds()).
+        planner: what searches; its bounds are those of one model step (model.spec.block_bounds()). Or a PlanningCore,
+            which plans in another way, with an objective and a correction of its own.
         objective: cost of predicted latents; None for the squared distance to the goal's latent at the last step.
         limits: the last gate; None for the model's action bounds.
         receding_horizon: robot steps between two plans; None for one model step.
@@ -37,15 +46,17 @@ class Controller:
         correction: part of the model's newest error that plans take off its predictions; see LatentCost.
 
     Attributes:
-        last_plan, last_cost: of the newest search, for diagnosis.
+        core: what plans; another one counts from the next reset() on.
         planned: whether the newest act() made a plan.
         plan_ms: how long that took, from the frame to the action.
+        last_plan: the newest plan of each robot, of shape (B, H, A), shorter ones held at their last action; None
+            before the first. Its diagnostics are those of the search where one search made it.
     """
 
     def __init__(
         self,
         model: WorldModel,
-        planner: Planner,
+        planner: Planner | PlanningCore,
         objective: Objective | None = None,
         limits: Limits | None = None,
         receding_horizon: int | None = None,
@@ -59,26 +70,55 @@ class Controller:
         if len(limits.low) != spec.action_dim:
             raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         self.model = model.eval()
-        self.objective = objective or LatentDistance()
         self.gate = LimitsGate(limits)
-        self.history = History(model)
-        schedule = Schedule(receding_horizon, arrive_in, min_horizon, correction)
-        self.receding = RecedingHorizon(planner, spec.action_dim, spec.action_block, schedule)
-        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.goal: torch.Tensor | None = None
-        self.approaches: list[Approach] = []
-        self.last_cost: LatentCost | None = None
+        self.schedule = Schedule(receding_horizon, arrive_in, min_horizon, correction)
+        if isinstance(planner, PlanningCore):
+            if objective is not None:
+                raise ValueError("objective must be left out where a planning core is given, which has its own")
+            self.core = planner
+        else:
+            self.core = SearchCore(self.model, planner, objective or LatentDistance(), self.schedule)
+        self.schedule.check(self.core.horizon, spec.action_block)
+        self.device = model.device
+        self.sessions: list[PlanningSession] = []
+        self.last_plan: Plan | None = None
         self.planned, self.plan_ms = False, 0.0
 
     @property
     def planner(self) -> Planner:
-        """What searches."""
-        return self.receding.planner
+        """What searches.
+
+        Raises:
+            AttributeError: if the core does not search.
+        """
+        found: Planner = self.core.planner  # type: ignore[attr-defined]
+        return found
 
     @property
-    def last_plan(self) -> Plan | None:
-        """The newest plan, of shape (B, H, A)."""
-        return self.receding.plan
+    def objective(self) -> Objective:
+        """The cost of predicted latents."""
+        return self.core.objective
+
+    @objective.setter
+    def objective(self, objective: Objective) -> None:
+        self.core.objective = objective
+
+    @property
+    def goal(self) -> Tensor | None:
+        """Latents of the goals, (B, *latent); None before the first reset()."""
+        goals = [session.goal for session in self.sessions if session.goal is not None]
+        return torch.cat(goals) if goals else None
+
+    @property
+    def approaches(self) -> list[Approach]:
+        """Each robot's way to its goal."""
+        return [session.approach or Approach() for session in self.sessions]
+
+    @property
+    def last_cost(self) -> LatentCost | None:
+        """What the newest search minimised; None before the first, or where the core does not search."""
+        searches = self.core.searches if self.last_plan is not None else ()
+        return searches[-1].cost if searches else None
 
     def reset(self, goal: Observation, seeds: Sequence[int] | int | None = None, *, at_rest: bool = False) -> None:
         """Forget the past and head for `goal`.
@@ -95,18 +135,28 @@ class Controller:
             ValueError: if the goal is not what the model takes, or the number of seeds is not that of goals.
         """
         seen, _ = read_observation(goal, self.model, self.device)
-        goal_latent = encode(self.model, seen)
-        batch = len(goal_latent)
-        given = plain(self.planner.config.seed if seeds is None else seeds)
+        latent = encode(self.model, seen)
+        given = plain(self.core.seed if seeds is None else seeds)
         numbers = whole_numbers(given, "seeds", 0, MAX_SEED)
         if as_int(given) is not None:
-            numbers = [numbers[0] + index for index in range(batch)]
-        if len(numbers) != batch:
-            raise ValueError(f"there are {len(numbers)} seeds for {batch} goals")
-        self.goal, self.last_cost, self.approaches = goal_latent, None, [Approach()] * batch
-        self.history.reset()
-        self.gate.reset(batch, at_rest=at_rest)
-        self.receding.reset(numbers)
+            numbers = [numbers[0] + index for index in range(seen.batch)]
+        if len(numbers) != seen.batch:
+            raise ValueError(f"there are {len(numbers)} seeds for {seen.batch} goals")
+        self.gate.reset(seen.batch, at_rest=at_rest)
+        self.sessions = [
+            PlanningSession(
+                self.model, schedule=self.schedule, limits=self.gate.limits, core=self.core, tells_surprise=False
+            )
+            for _ in numbers
+        ]
+        for session, row, seed, sent in zip(self.sessions, latent, numbers, self.gate.last, strict=True):
+            session.reset(seed, sent)
+            session.head_for(row[None])
+        self.last_plan = None
+        self._followed = [FollowedPlan(self.gate.last[:0], 0)] * seen.batch
+        nothing = PlanReply(np.zeros((0, self.model.spec.action_dim), np.float32), 0, math.inf, 0.0)
+        self._replies = [nothing] * seen.batch
+        self._sent = self.gate.last[:, None][:, :0]  # (B, n, a): since the newest frame
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
         """The action of this robot step, (a,), or (B, a) where the observation has a batch axis.
@@ -118,45 +168,40 @@ class Controller:
                 changed then, so that the call can be repeated with a better one.
             RuntimeError: before the first reset().
         """
-        if self.goal is None:
+        if not self.sessions:
             raise RuntimeError("the controller has no goal: call reset(goal) first")
         began = time.perf_counter()
         seen, batched = read_observation(observation, self.model, self.device)
-        batch = len(next(iter(seen.frames.values())) if isinstance(seen.frames, dict) else seen.frames)
-        if batch != len(self.goal):
-            raise ValueError(f"there are {batch} observations for {len(self.goal)} goals")
-        self.history.add_frame(seen)
+        if seen.batch != len(self.sessions):
+            raise ValueError(f"there are {seen.batch} observations for {len(self.sessions)} goals")
+        for session, row, sent in zip(self.sessions, seen.rows(), self._sent, strict=True):
+            session.observe(row, sent)
+        self._sent = self._sent[:, :0]
 
-        self.planned = self.receding.due
-        if self.planned:
-            self._replan()
+        due = [robot for robot, plan in enumerate(self._followed) if plan.is_over]
+        self.planned = bool(due)
+        if due:
+            self._replan(due)
             self.plan_ms = 1000 * (time.perf_counter() - began)
         proprio = None if seen.proprio is None else seen.proprio[:, 0].cpu().numpy()
-        sent = self.gate(self.receding.next_actions().cpu().numpy(), proprio)
-        self.history.add_action(torch.from_numpy(sent).to(self.device))
-        return sent if batched else sent[0]
+        actions = self.gate(np.stack([plan.next_action() for plan in self._followed]), proprio)
+        self._sent = actions[:, None].copy()
+        return actions if batched else actions[0]
 
-    def _replan(self) -> None:
-        """Search from here, looking as far ahead as each robot's arrival is."""
-        assert self.goal is not None
-        context, past = self.history.context()
-        receding, schedule = self.receding, self.receding.schedule
-        so_far = [one.later(receding.since_plan) for one in self.approaches]
-        approaches = continued(self.model, self.objective, schedule, context, past, self.goal, so_far)
-        longest, block = self.planner.config.horizon, self.model.spec.action_block
-        between = reads_between_model_steps(self.model, self.objective)
-        times = [(one.elapsed, block, longest, between) for one in approaches]
-        arrivals, horizon = [schedule.arrival(*one) for one in times], max(schedule.horizon(*one) for one in times)
-        self.last_cost = LatentCost(
-            self.model,
-            self.objective,
-            context,
-            self.goal,
-            past_actions=past,
-            correction=schedule.correction,
-            arrival=torch.tensor(arrivals, device=self.device) if min(arrivals) < horizon else None,
+    def _replan(self, due: Sequence[int]) -> None:
+        """New plans for these robots, from here."""
+        replies = plan_batch([self.sessions[robot] for robot in due], [None] * len(due))
+        for robot, reply in zip(due, replies, strict=True):
+            self._followed[robot] = FollowedPlan(reply.actions, self.sessions[robot].receding_horizon)
+            self._replies[robot] = reply
+        searches, spec = self.core.searches, self.model.spec
+        if len(due) == len(self.sessions) and len(searches) == 1:
+            self.last_plan = searches[0].plan
+            return
+        plans = [torch.from_numpy(reply.actions.reshape(1, -1, spec.block_dim)) for reply in self._replies]
+        longest = max(plan.shape[1] for plan in plans)
+        self.last_plan = Plan(
+            torch.cat([fit_horizon(plan, longest, spec.action_dim) for plan in plans]),
+            torch.tensor([reply.cost for reply in self._replies]),
+            {"feasible": torch.tensor([reply.feasible for reply in self._replies])},
         )
-        change = self.gate.limits.max_change
-        limits = () if change is None else (RateLimit(change, torch.from_numpy(self.gate.last).to(self.device)),)
-        receding.replan(self.last_cost, limits, horizon)
-        self.approaches = approaches

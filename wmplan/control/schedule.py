@@ -1,21 +1,19 @@
-"""Receding-horizon planning: when to plan, how far to look, where to start the search, which action is due."""
+"""Receding-horizon planning: when to plan, how far to look, which action of a plan is due."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from wmplan.planning.constraints import Constraint
-from wmplan.planning.planner import Cost, Plan, Planner
 from wmplan.settings.build import convert_fields
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a controller plans, how far it looks and how it corrects the model.
+    """When a controller plans, with what, how far it looks and how it corrects the model.
 
     Times are in robot steps, except where it says model steps.
 
@@ -27,12 +25,14 @@ class Schedule:
             wmplan.control.arrival says so. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
+        core: what plans, "search" or the name of a registered one; see wmplan.control.planning_core.
     """
 
     receding_horizon: int | None = None
     arrive_in: int | None = None
     min_horizon: int = 1
     correction: float = 0.0
+    core: str = "search"
 
     def __post_init__(self) -> None:
         convert_fields(self, "schedule")
@@ -76,52 +76,23 @@ class Schedule:
         return self.arrive_in is not None and elapsed >= self.arrive_in + action_block
 
 
-class RecedingHorizon:
-    """Plans, and hands the plan out one robot step at a time.
+class FollowedPlan:
+    """One robot's plan, handed out one robot step at a time.
 
-    Attributes:
-        plan: the plan being followed, None before the first.
-        elapsed: robot steps since reset().
+    Args:
+        actions: one row a robot step, (N, a).
+        replan_after: robot steps after which the next plan is due; earlier where the plan ends earlier.
     """
 
-    def __init__(self, planner: Planner, action_dim: int, action_block: int, schedule: Schedule) -> None:
-        schedule.check(planner.config.horizon, action_block)
-        self.planner, self.schedule = planner, schedule
-        self.action_dim, self.action_block = action_dim, action_block
-        self.plan: Plan | None = None
-        self.elapsed = self.since_plan = 0
-
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Begin again, with one seed a robot."""
-        self.planner.reset(seeds)
-        self.plan, self.elapsed, self.since_plan = None, 0, 0
+    def __init__(self, actions: NDArray[np.float32], replan_after: int) -> None:
+        self.actions, self.length, self.step = actions, min(replan_after, len(actions)), 0
 
     @property
-    def due(self) -> bool:
+    def is_over(self) -> bool:
         """Whether this robot step needs a new plan."""
-        if self.plan is None:
-            return True
-        return self.since_plan >= min(self.schedule.receding_horizon or self.action_block, self._followed.shape[1])
+        return self.step >= self.length
 
-    def replan(self, cost: Cost, constraints: Sequence[Constraint] = (), horizon: int | None = None) -> Plan:
-        """Search from here; the planner starts at its last plan, shifted by the time that passed.
-
-        Args:
-            horizon: model steps, in place of those that the schedule has at this time.
-        """
-        if horizon is None:
-            horizon = self.schedule.horizon(self.elapsed, self.action_block, self.planner.config.horizon)
-        elapsed = None if self.plan is None else self.since_plan
-        self.plan = self.planner.plan(cost, horizon=horizon, elapsed=elapsed, constraints=constraints)
-        steps = self.plan.actions.reshape(len(self.plan.actions), -1, self.action_dim)  # (B, robot steps, a)
-        self._followed, self.since_plan = steps.clone(), 0  # its own: whoever reads the plan may scale it in place
-        return self.plan
-
-    def next_actions(self) -> Tensor:
-        """The actions of this robot step, of shape (B, a); time then moves on."""
-        if self.plan is None:
-            raise RuntimeError("there is no plan yet: call replan() first")
-        actions = self._followed[:, self.since_plan]
-        self.since_plan += 1
-        self.elapsed += 1
-        return actions
+    def next_action(self) -> NDArray[np.float32]:
+        """The action (a,) of this robot step; time then moves on."""
+        self.step += 1
+        return self.actions[self.step - 1]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,69 +17,64 @@ from torch import Tensor
 
 from wmplan.control.arrival import Approach, continued
 from wmplan.control.backend import Goal, PlanReply, PlanRequest
-from wmplan.control.frame_history import FrameHistory, Moment, encode_together
-from wmplan.control.history import encode, read_observation
-from wmplan.control.make import planner_from, planning_settings
+from wmplan.control.histories import (
+    FrameHistory,
+    Moment,
+    Observation,
+    StepObservation,
+    encode,
+    encode_together,
+    read_observation,
+)
+from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan, make_core
 from wmplan.control.safety.limits import Limits
 from wmplan.control.schedule import Schedule
+from wmplan.control.search_core import grouped, stacked
+from wmplan.control.settings import planning_settings
 from wmplan.control.surprise import surprise
 from wmplan.models.base import WorldModel
-from wmplan.planning.constraints import FrozenPrefix, Projection, RateLimit
-from wmplan.planning.cost import LatentCost, reads_between_model_steps
-from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.planner import environment_generators
-from wmplan.planning.warm_start import WarmStart
 from wmplan.settings.build import build
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Prepared:
     """One session's part in a batch."""
 
     session: PlanningSession
-    request: PlanRequest
+    goal: Tensor  # (*latent,)
     history: FrameHistory
     context: list[Moment]
     before: list[Moment]  # the context of one model step ago; empty where there is none
     committed: NDArray[np.float32]  # (k, a)
-    last: WarmStart  # what the search before left, as it stands now
     approach: Approach
-
-    @property
-    def times(self) -> tuple[int, int, int, bool]:
-        """What the schedule wants to know."""
-        session = self.session
-        between = reads_between_model_steps(session.model, session.objective)
-        return self.approach.elapsed, session.model.spec.action_block, session.planner.config.horizon, between
-
-    @cached_property
-    def arrival(self) -> float:
-        """Model step at which the goal should be reached."""
-        return self.session.schedule.arrival(*self.times)
-
-    @cached_property
-    def horizon(self) -> int:
-        """Model steps of the plan: at least one is not committed; beyond its arrival it keeps to the goal."""
-        block = self.session.model.spec.action_block
-        return max(self.session.schedule.horizon(*self.times), -(-(len(self.committed) + block) // block))
-
-    @cached_property
-    def warm(self) -> WarmStart:
-        """What the search starts from."""
-        return self.last.fitted(self.horizon, self.session.model.spec.action_dim)
+    since: int  # robot steps since the frame of the last plan
+    deadline_ms: float | None = None
+    epoch: int = 0
 
     @property
     def inputs(self) -> Hashable:
         """Sessions of the same can be given to the model together."""
-        return self.session.settings, len(self.context)
+        return self.session.together, len(self.context)
 
-    @property
-    def kind(self) -> Hashable:
-        """Sessions of the same kind can be planned in one search."""
-        config = self.session.planner.config
-        phase = 0 if config.parameterization in ("free", "held") else self.warm.clock % config.knot_spacing
-        warm = (self.warm.actions is not None, self.warm.elites is not None)
-        return self.inputs, self.arrival, self.horizon, phase, warm
+    def query(self, spent_ms: float) -> PlanningQuery:
+        """What the core is asked, so many milliseconds after the request came; the frames have to be encoded."""
+        session, limits = self.session, self.session.limits
+        steps = (len(self.context) - 1) * session.model.spec.action_block
+        context = torch.cat([moment.latent for moment in self.context])  # (T, *latent)
+        return PlanningQuery(
+            context,
+            torch.from_numpy(self.history.executed(steps)).to(session.device) if steps else None,
+            self.goal,
+            self.approach.elapsed,
+            self.committed,
+            session.last_action(self.history, self.committed),
+            None if limits.max_change is None else tuple(limits.max_change),
+            session.generator,
+            None if self.deadline_ms is None else max(0.0, self.deadline_ms - spent_ms),
+            session.memory,
+            self.since,
+        )
 
 
 class PlanningSession:
@@ -91,9 +85,16 @@ class PlanningSession:
     Args:
         model: what encodes and predicts; several sessions may share it.
         planner, objective, schedule: settings as make_controller() takes them. Of the schedule, `receding_horizon`
-            says what an `executed` of None stands for.
+            says what an `executed` of None stands for. A Schedule is taken as it is, without what the model's card
+            recommends.
         limits: whose max_change plans keep to; None for none.
         seed: for the random numbers until reset(seed).
+        core: what plans, shared with other sessions, in place of what the settings say.
+        tells_surprise: whether replies hold the surprise, which costs a prediction.
+
+    Attributes:
+        approach: the robot's way to its goal up to the newest frame; None before it was first planned.
+        memory: what the core left for its next plan.
     """
 
     def __init__(
@@ -101,22 +102,29 @@ class PlanningSession:
         model: WorldModel,
         planner: Mapping[str, Any] | None = None,
         objective: Mapping[str, Any] | None = None,
-        schedule: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | Schedule | None = None,
         limits: Limits | None = None,
         seed: int = 0,
+        *,
+        core: PlanningCore | None = None,
+        tells_surprise: bool = True,
     ) -> None:
-        settings = planning_settings(model, planner, objective, schedule)
-        self.model, self.limits = model.eval(), limits
-        self.planner = planner_from(settings["planner"], model)
-        self.objective = make_objective(settings["objective"], model)
-        self.schedule = build(Schedule, settings["schedule"], "schedule")
-        self.schedule.check(self.planner.config.horizon, model.spec.action_block)
-        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        change = None if limits is None else limits.max_change
-        self.settings: Hashable = (id(model), json.dumps(settings, sort_keys=True, default=repr), change)
+        spec = model.spec
+        settings = planning_settings(model, planner, objective, None if isinstance(schedule, Schedule) else schedule)
+        self.model, self.limits = model.eval(), limits or Limits(spec.action_low, spec.action_high)
+        self.schedule = (
+            schedule if isinstance(schedule, Schedule) else build(Schedule, settings["schedule"], "schedule")
+        )
+        self.core = core or make_core(model, settings)
+        self.schedule.check(self.core.horizon, spec.action_block)
+        self.device = model.device
+        same = json.dumps(settings, sort_keys=True, default=repr) if core is None else id(core)
+        self.together: Hashable = (id(model), same)
+        self.tells_surprise = tells_surprise and model.error_scale is not None
         self.lock = threading.RLock()
-        self.goal: Tensor | None = None
-        self._approach: Approach | None  # up to the newest frame; None before the first with this goal
+        self.goal: Tensor | None = None  # (1, *latent)
+        self.memory: Any
+        self.approach: Approach | None
         self.reset(seed)
 
     @property
@@ -133,57 +141,102 @@ class PlanningSession:
         seen, batched = read_observation(goal, self.model, self.device)
         if batched:
             raise ValueError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
-        latent = encode(self.model, seen)
-        with self.lock:
-            self.goal, self._warm, self._approach = latent, WarmStart(), None
+        self.head_for(encode(self.model, seen))
 
-    def reset(self, seed: int = 0) -> None:
-        """Forget what was seen and done; the goal stays, and is headed for as at first."""
+    def head_for(self, goal: Tensor) -> None:
+        """set_goal() with a latent, (1, *latent)."""
+        with self.lock:
+            self.goal, self.memory, self.approach = goal, None, None
+
+    def reset(self, seed: int = 0, last_action: NDArray[np.float32] | None = None) -> None:
+        """Forget what was seen and done; the goal stays, and is headed for as at first.
+
+        Args:
+            last_action: what the robot was sent last, (a,), where it is known to be in motion.
+        """
         with self.lock:
             self.generator = environment_generators([seed], self.device)[0]
-            self._history = FrameHistory(self.model.spec)
-            self._warm, self._approach = WarmStart(), None
-            self._told = np.zeros((0, self.model.spec.action_dim), np.float32)
+            self._history = FrameHistory.empty(self.model.spec)
+            self.memory, self.approach = None, None
+            self._since, self._told, self._sent = 0, self._history.actions, last_action
 
-    def plan(self, request: PlanRequest) -> PlanReply:
-        """Plan from the request's frame.
+    def observe(self, observation: Observation | StepObservation, executed: NDArray[np.float32]) -> None:
+        """Remember a frame, after `executed` (n, a) robot steps, without planning from it.
+
+        Raises:
+            ValueError: as plan().
+        """
+        with self.lock:
+            history, done = self._extended(observation, self._actions("executed", executed))
+            self._history, self._since = history, self._since + done
+            self.approach = None if self.approach is None else self.approach.later(done)
+            self._told = self._told[done:]
+
+    def plan(self, request: PlanRequest | None = None) -> PlanReply:
+        """Plan from the request's frame, or from the one that was observed last.
 
         Raises:
             ValueError: if something in the request is not what the model takes.
-            RuntimeError: before the first set_goal().
+            RuntimeError: before the first set_goal(), or before the first frame.
         """
         return plan_batch([self], [request])[0]
 
     # ------------------------------------------------------------------ parts of plan_batch
 
-    def prepare(self, request: PlanRequest) -> _Prepared:
+    def prepare(self, request: PlanRequest | None) -> _Prepared:
         """What the request comes to; changes nothing."""
         if self.goal is None:
             raise RuntimeError("the session has no goal: call set_goal(goal) first")
-        spec = self.model.spec
-        seen, batched = read_observation(request.observation, self.model, self.device)
-        if batched:
-            raise ValueError("the observation has a batch axis, a session is of one robot")
-        executed = self._told if request.executed is None else self._actions("executed", request.executed)
-        committed = self._actions("committed", request.committed)
-        longest = self.planner.config.horizon * spec.action_block
+        history, done, committed = self._history, 0, self._told[:0]
+        if request is not None:
+            executed = self._told if request.executed is None else self._actions("executed", request.executed)
+            committed = self._actions("committed", request.committed)
+            history, done = self._extended(request.observation, executed)
+        longest = self.core.horizon * self.model.spec.action_block
         if len(committed) >= longest:
             raise ValueError(f"committed has {len(committed)} robot steps, a plan has {longest} and has to end later")
-        if not self._history.frames:
-            executed = executed[:0]
-        history = self._history.extended(seen, torch.from_numpy(executed).to(self.device))
-        approach = Approach() if self._approach is None else self._approach.later(len(executed))
-        last = self._warm.shifted(len(executed), spec.action_dim)
-        before = history.context(spec.action_block) if getattr(self.model, "error_scale", None) is not None else []
+        if not history.frames:
+            raise RuntimeError("the session has seen no frame: give a request with one")
+        before = history.context(self.model.spec.action_block) if self.tells_surprise else []
         if before and before[-1].share:
             before = []  # an interpolated start would add its own error
-        return _Prepared(self, request, history, history.context(), before, committed, last, approach)
+        return _Prepared(
+            session=self,
+            goal=self.goal[0],
+            history=history,
+            context=history.context(),
+            before=before,
+            committed=committed,
+            approach=Approach() if self.approach is None else self.approach.later(done),
+            since=self._since + done,
+            deadline_ms=None if request is None else request.deadline_ms,
+            epoch=0 if request is None else request.epoch,
+        )
 
-    def commit(self, done: _Prepared, actions: NDArray[np.float32], warm: WarmStart) -> None:
-        """Remember what was planned for, and the plan (H * block, a)."""
-        self._history, self._approach = done.history, done.approach
-        self._warm = WarmStart(warm.actions, warm.elites, done.warm.clock)
-        self._told = actions[: len(done.committed) + self.receding_horizon]
+    def commit(self, done: _Prepared, plan: RobotPlan) -> None:
+        """Remember what was planned for, and the plan."""
+        self._history, self.approach, self._since = done.history, done.approach, 0
+        self.memory = plan.memory
+        self._told = plan.actions[: len(done.committed) + self.receding_horizon]
+
+    def last_action(self, history: FrameHistory, committed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The action (a,) that the next is near: the last executed, or where none is known the first committed."""
+        if len(history.actions):
+            return history.actions[-1]
+        if self._sent is not None:
+            return self._sent
+        return committed[0] if len(committed) else self.limits.rest_action()
+
+    def _extended(
+        self, observation: Observation | StepObservation, executed: NDArray[np.float32]
+    ) -> tuple[FrameHistory, int]:
+        """The history with a frame, and how many robot steps were executed before it, 0 before the first."""
+        if not isinstance(observation, StepObservation):
+            observation, batched = read_observation(observation, self.model, self.device)
+            if batched:
+                raise ValueError("the observation has a batch axis, a session is of one robot")
+        done = len(executed) if self._history.frames else 0
+        return self._history.extended(observation, executed), done
 
     def _actions(self, name: str, given: NDArray[np.float32] | None) -> NDArray[np.float32]:
         width = self.model.spec.action_dim
@@ -195,16 +248,23 @@ class PlanningSession:
         return np.array(given, np.float32)
 
 
-def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanRequest]) -> list[PlanReply]:
-    """Plan one request for each of several sessions, together where model, settings and horizon agree.
+def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanRequest | None]) -> list[PlanReply]:
+    """Plan one request for each of several sessions, together where model and settings agree.
 
     No reply depends on the others but for the last digits of floating-point sums, and for a deadline, which is the
     earliest in a batch.
+
+    Args:
+        requests: None to plan from the frame that the session observed last.
 
     Raises:
         ValueError, RuntimeError: as PlanningSession.plan(); then no session has changed.
     """
     began = time.perf_counter()
+
+    def spent() -> float:
+        return 1e3 * (time.perf_counter() - began)
+
     if len(sessions) != len(requests) or len({id(one) for one in sessions}) != len(sessions):
         raise ValueError(f"there are {len(requests)} requests for {len(sessions)} sessions, which have to be different")
     with ExitStack() as stack:
@@ -214,115 +274,53 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
         for model in {id(one.model): one.model for one in sessions}.values():
             mine = [one for one in prepared if one.session.model is model]
             encode_together(model, [moment for one in mine for moment in (*one.context, *one.before)])
-        replies: dict[int, PlanReply] = {}
         prepared = _continued(prepared)
-        found = [(group, _search(group, began)) for group in _grouped(prepared, lambda one: one.kind)]
-        for group, results in found:
-            for one, (actions, cost, feasible, _) in zip(group, results, strict=True):
-                rest = actions[len(one.committed) :].copy()
-                spent = 1e3 * (time.perf_counter() - began)
-                reply = PlanReply(rest, one.request.epoch, cost, spent, _surprise(one), feasible)
-                replies[id(one.session)] = reply
-        for group, results in found:
-            for one, (actions, _, _, warm) in zip(group, results, strict=True):
-                one.session.commit(one, actions, warm)
-    return [replies[id(session)] for session in sessions]
-
-
-Result = tuple[NDArray[np.float32], float, bool, WarmStart]
-"""Actions (H * block, a), their cost, whether they keep the hard constraints, and what the next search starts from."""
-
-
-def _grouped(prepared: list[_Prepared], key: Callable[[_Prepared], Hashable]) -> list[list[_Prepared]]:
-    """The sessions in groups of the same key."""
-    groups: dict[Hashable, list[_Prepared]] = {}
-    for one in prepared:
-        groups.setdefault(key(one), []).append(one)
-    return list(groups.values())
-
-
-def _inputs(group: list[_Prepared]) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Context latents (B, T, *latent), the actions executed between (B, T - 1, A), None if T is 1, and goal latents."""
-    steps = (len(group[0].context) - 1) * group[0].session.model.spec.action_block
-    context = torch.stack([torch.cat([moment.latent for moment in one.context]) for one in group])
-    past = torch.stack([one.history.executed(steps) for one in group]) if steps else None
-    return context, past, torch.cat([one.session.goal for one in group if one.session.goal is not None])
+        plans: dict[int, tuple[RobotPlan, PlanReply]] = {}
+        for group in grouped(prepared, lambda one: one.session.together):
+            found = group[0].session.core.plan([one.query(spent()) for one in group])
+            for one, plan in zip(group, found, strict=True):
+                rest = _checked(one, plan)[len(one.committed) :].copy()
+                reply = PlanReply(rest, one.epoch, plan.cost, spent(), _surprise(one), plan.feasible)
+                plans[id(one.session)] = plan, reply
+        for one in prepared:
+            one.session.commit(one, plans[id(one.session)][0])
+    return [plans[id(session)][1] for session in sessions]
 
 
 def _continued(prepared: list[_Prepared]) -> list[_Prepared]:
     """The same, with what their frames say of their approaches."""
     found: dict[int, _Prepared] = {}
-    for group in _grouped(prepared, lambda one: one.inputs):
-        first, (context, past, goal) = group[0].session, _inputs(group)
+    for group in grouped(prepared, lambda one: one.inputs):
+        first = group[0].session
+        if first.schedule.arrive_in is None:
+            found |= {id(one): one for one in group}
+            continue
+        context, past, goal = stacked([one.query(0.0) for one in group])
         so_far = [one.approach for one in group]
-        approaches = continued(first.model, first.objective, first.schedule, context, past, goal, so_far)
+        objective = first.core.objective
+        approaches = continued(first.model, objective, first.schedule, context, past, goal, so_far)
         found |= {id(one): replace(one, approach=now) for one, now in zip(group, approaches, strict=True)}
     return [found[id(one)] for one in prepared]
 
 
-def _search(group: list[_Prepared], began: float) -> list[Result]:
-    """One search for prepared sessions of the same kind."""
-    first, sessions = group[0].session, [one.session for one in group]
-    spec, (context, past, goal) = first.model.spec, _inputs(group)
-    correction = first.schedule.correction
-    cost = LatentCost(
-        first.model,
-        first.objective,
-        context,
-        goal,
-        past_actions=past,
-        correction=correction,
-        arrival=group[0].arrival,
-    )
-    deadlines = [one.request.deadline_ms for one in group if one.request.deadline_ms is not None]
-    left = max(0.0, min(deadlines) - 1e3 * (time.perf_counter() - began)) if deadlines else None
-    planner = first.planner
-    is_new = group[0].warm.actions is None
-    planner.warm_start = WarmStart.stacked([one.warm for one in group])
-    plan = planner.plan(
-        cost,
-        generators=[session.generator for session in sessions],
-        horizon=group[0].horizon,
-        elapsed=None if is_new else 0,
-        deadline_ms=left,
-        constraints=_constraints(group),
-    )
-    flat = plan.actions.reshape(len(group), -1, spec.action_dim).cpu().numpy()
-    feasible = plan.diagnostics["feasible"].tolist()
-    costs = plan.cost.tolist()
-    return [(flat[i], costs[i], feasible[i], planner.warm_start.row(i)) for i in range(len(group))]
-
-
-def _constraints(group: list[_Prepared]) -> list[Projection]:
-    """What the plans keep to: the committed actions, and the rate at which actions may change."""
-    session, found = group[0].session, []  # type: PlanningSession, list[Projection]
-    counts = [len(one.committed) for one in group]
-    if max(counts):
-        committed = torch.zeros(len(group), max(counts), session.model.spec.action_dim, device=session.device)
-        for row, one in zip(committed, group, strict=True):
-            row[: len(one.committed)] = torch.from_numpy(one.committed)
-        found.append(FrozenPrefix(committed, torch.tensor(counts, device=session.device)))
-    if session.limits is not None and session.limits.max_change is not None:
-        last = torch.stack([_before(one, session.limits) for one in group])
-        found.append(RateLimit(session.limits.max_change, last))
-    return found
-
-
-def _before(one: _Prepared, limits: Limits) -> Tensor:
-    """The action (a,) that a robot's next is near: the last executed, or where none is known the first committed."""
-    if one.history.actions is not None and len(one.history.actions):
-        return one.history.actions[-1]
-    known = one.committed[0] if len(one.committed) else limits.rest_action()
-    return torch.from_numpy(known).to(one.session.device)
+def _checked(one: _Prepared, plan: RobotPlan) -> NDArray[np.float32]:
+    """The actions of a plan, whose core may be anybody's."""
+    least, width = len(one.committed) + 1, one.session.model.spec.action_dim
+    if plan.actions.ndim != 2 or plan.actions.shape[1] != width or len(plan.actions) < least:
+        core = type(one.session.core).__name__
+        shape = f"(at least {least}, {width})"
+        raise ValueError(f"{core} planned actions of shape {plan.actions.shape}, it has to be {shape}")
+    return plan.actions
 
 
 def _surprise(one: _Prepared) -> float | None:
     """How badly the newest frame was predicted from one model step ago."""
     if not one.before:
         return None
-    block = one.session.model.spec.action_block
+    session, block = one.session, one.session.model.spec.action_block
     context = torch.cat([moment.latent for moment in one.before])[None]  # (1, T, *latent)
     steps = (len(one.before) - 1) * block
-    past = one.history.executed(steps, back=block)[None] if steps else None
-    value = surprise(one.session.model, context, one.history.executed(block), one.context[-1].latent, past)
+    past = torch.from_numpy(one.history.executed(steps, back=block)).to(session.device)[None] if steps else None
+    done = torch.from_numpy(one.history.executed(block)).to(session.device)  # (1, A)
+    value = surprise(session.model, context, done, one.context[-1].latent, past)
     return None if value is None else float(value[0])

@@ -211,6 +211,7 @@ class Diagnostician:
         instance = self.worker.instances[record["instance"]]
         unit = Unit("planner", record["planner_seed"], record["instance"])
         seed, budget = unit_seed(self.setup.seed, unit), self.setup.protocol.budget
+        self.recorder.clear()
         episode = play(self.env, instance, self.recorded, seed, budget)
         self.check_same(record, episode)
         replans = []

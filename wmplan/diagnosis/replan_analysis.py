@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmplan.control.controller import Controller
+from wmplan.control.planning_core import Search
+from wmplan.control.search_core import SearchCore
 from wmplan.diagnosis.attribution import PlanPair, rank_correlation
 from wmplan.diagnosis.plan_distance import ProbeDistance, TrueDistance, reduced, true_distances
 from wmplan.environment import PlanningEnvironment
+from wmplan.errors import UserError
 from wmplan.models.state_probe import state_errors
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.cost import LatentCost
-from wmplan.planning.planner import Cost, Plan, Planner
+from wmplan.planning.planner import Plan
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import whole_number
 
@@ -27,26 +29,24 @@ SHOWN_ITERATIONS = 6
 
 
 class Recorder:
-    """Stands in for a controller's planner, and keeps each search with all its candidates and the cost it saw."""
+    """Keeps each search of a controller with all its candidates and the cost it saw.
+
+    Attributes:
+        searches: since the start or clear(), oldest first.
+
+    Raises:
+        UserError: if the controller plans without a search.
+    """
 
     def __init__(self, controller: Controller) -> None:
-        self.planner = controller.planner
-        self.searches: list[tuple[LatentCost, Plan]] = []
-        controller.receding.planner = cast(Planner, self)
+        if not isinstance(controller.core, SearchCore):
+            raise UserError(f"only planning that searches can be looked at, not {type(controller.core).__name__}")
+        self.searches: list[Search] = []
+        controller.core.listener = self.searches.append
 
-    def plan(self, cost: Cost, **options: Any) -> Plan:
-        """As the planner's."""
-        plan = self.planner.plan(cost, **options, record=True)
-        self.searches.append((cast(LatentCost, cost), plan))
-        return plan
-
-    def reset(self, seeds: Sequence[int]) -> None:
-        """As the planner's; what was kept of the episode before is dropped."""
-        self.searches = []
-        self.planner.reset(seeds)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.planner, name)
+    def clear(self) -> None:
+        """Drop what was kept, as of the episode before."""
+        self.searches.clear()
 
 
 @dataclass(frozen=True)

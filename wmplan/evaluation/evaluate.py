@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from wmplan.control.make import planning_settings
+from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
@@ -28,7 +29,6 @@ from wmplan.machine import MOST_THREADS
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.output_folder import check_folder, make_folder
-from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
@@ -169,7 +169,7 @@ def _setup(
     build(Schedule, planning["schedule"], "schedule")
     options, action_block = dict(environment or {}), bare.action_block
     if model is not None:
-        make_objective(planning["objective"], model)
+        make_core(model, planning)
         options = {"image_size": list(model.spec.image_size), **options}
         action_block = model.spec.action_block
     return replace(

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from wmplan.control.controller import Controller
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
-from wmplan.control.schedule import RecedingHorizon
+from wmplan.control.schedule import FollowedPlan, Schedule
 from wmplan.environment import PlanningEnvironment
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.evaluation.protocol import Protocol
-from wmplan.planning.planner import Plan
+from wmplan.planning.planner import Plan, Planner
 
 DEFAULT_ROWS = ("planner", "noop", "random", "replay")
 ALL_ROWS = (*DEFAULT_ROWS, "oracle")
@@ -114,19 +114,27 @@ class OracleRow(Row):
 
     name, seeded = "oracle", True
 
-    def __init__(self, receding: RecedingHorizon) -> None:
-        self.receding = receding
+    def __init__(self, planner: Planner, schedule: Schedule, action_block: int) -> None:
+        schedule.check(planner.config.horizon, action_block)
+        self.planner, self.schedule, self.action_block = planner, schedule, action_block
 
     def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
         super().begin(env, instance, seed)
         self.cost = OracleCost([env])
         self.gate = LimitsGate(Limits(tuple(env.task.action_low), tuple(env.task.action_high)))
-        self.receding.reset([seed])
+        self.planner.reset([seed])
+        self.followed: FollowedPlan | None = None
 
     def choose(self) -> NDArray[np.float32]:
         self.new_plan = None
-        if self.receding.due:
+        if self.followed is None or self.followed.is_over:
             began = time.perf_counter()
-            self.new_plan = self.receding.replan(self.cost)
+            self.new_plan = self.planner.plan(
+                self.cost,
+                horizon=self.schedule.horizon(self.step, self.action_block, self.planner.config.horizon),
+                elapsed=None if self.followed is None else self.followed.step,
+            )
+            actions = self.new_plan.actions.reshape(-1, len(self.env.task.action_low)).cpu().numpy().copy()
+            self.followed = FollowedPlan(actions, self.schedule.receding_horizon or self.action_block)
             self.plan_ms = 1000 * (time.perf_counter() - began)
-        return self.gate(self.receding.next_actions().cpu().numpy())[0]
+        return self.gate(self.followed.next_action()[None])[0]

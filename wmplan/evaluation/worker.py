@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from wmplan.control.make import make_controller
-from wmplan.control.schedule import RecedingHorizon, Schedule
+from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.policies import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
@@ -114,7 +114,7 @@ class Worker:
             options = {key: value for key, value in setup.planner.items() if key != "name"}
             planner = make_planner(setup.planner["name"], low.tolist(), high.tolist(), action_block=block, **options)
             schedule = build(Schedule, setup.schedule, "schedule")
-            return OracleRow(RecedingHorizon(planner, len(task.action_low), block, schedule))
+            return OracleRow(planner, schedule, block)
         return {"noop": NoopRow, "random": RandomRow, "replay": ReplayRow}[name]()
 
     def close(self) -> None:

@@ -98,7 +98,7 @@ def make_server(
         frame = read_goal_image(goal, spec.image_size)
     session = make_session()
     try_out(session)
-    horizon = session.planner.config.horizon
+    horizon = session.core.horizon
     metadata = make_metadata(spec, card, horizon, session.receding_horizon)
     return PolicyServer(metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame)
 

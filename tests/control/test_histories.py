@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wmplan.control import Limits, PlanningSession, PlanRequest, RealtimeConfig, make_controller, plan_batch
-from wmplan.control.history import read_observation
+from wmplan.control.histories import read_observation
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.robot_sim.simulated_clock import SimulatedClock
 from wmplan.robot_sim.simulated_controller import SimulatedController

@@ -1,0 +1,176 @@
+"""The core that searches: a planner minimises the cost of latents that the model predicts for candidates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan, Search
+from wmplan.control.schedule import Schedule
+from wmplan.models.base import WorldModel
+from wmplan.planning.constraints import FrozenPrefix, Projection, RateLimit
+from wmplan.planning.cost import LatentCost, reads_between_model_steps
+from wmplan.planning.objectives.distances import Objective
+from wmplan.planning.objectives.registry import make_objective
+from wmplan.planning.planner import Planner
+from wmplan.planning.registry import make_planner
+from wmplan.planning.warm_start import WarmStart
+from wmplan.registry import register_core
+from wmplan.settings.build import build
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One query, with where its search starts and how far it looks.
+
+    Attributes:
+        arrival: model step at which the goal should be reached.
+        horizon: model steps of the plan: at least one is not committed; beyond its arrival it keeps to the goal.
+        kind: queries of one kind are planned in one search.
+    """
+
+    query: PlanningQuery
+    warm: WarmStart
+    arrival: float
+    horizon: int
+    kind: Hashable
+
+
+class SearchCore(PlanningCore):
+    """A planner over the latent cost under a world model.
+
+    Args:
+        model: what predicts.
+        planner: what searches; its bounds are those of one model step.
+        objective: cost of predicted latents.
+        schedule: when plans are to arrive, and how the model is corrected.
+
+    Attributes:
+        listener: is told of every search, which then keeps all its candidates; for diagnosis.
+    """
+
+    def __init__(self, model: WorldModel, planner: Planner, objective: Objective, schedule: Schedule) -> None:
+        self.model, self.planner, self.objective, self.schedule = model, planner, objective, schedule
+        self.horizon, self.seed = planner.config.horizon, planner.config.seed
+        self.listener: Callable[[Search], None] | None = None
+
+    def plan(self, queries: Sequence[PlanningQuery]) -> list[RobotPlan]:
+        """Those that look equally far from equally many frames are planned in one search."""
+        began = time.perf_counter()
+        found: dict[int, RobotPlan] = {}
+        searches: list[Search] = []
+        for group in grouped([self._task(query) for query in queries], lambda one: one.kind):
+            search, plans = self._search(group, began)
+            searches.append(search)
+            found |= {id(one.query): plan for one, plan in zip(group, plans, strict=True)}
+        self.searches = searches
+        return [found[id(query)] for query in queries]
+
+    def search(self, cost: LatentCost, **options: Any) -> Search:
+        """One search, with what Planner.plan() takes."""
+        found = Search(cost, self.planner.plan(cost, record=self.listener is not None, **options))
+        if self.listener is not None:
+            self.listener(found)
+        return found
+
+    def _task(self, query: PlanningQuery) -> _Task:
+        spec, config = self.model.spec, self.planner.config
+        between = reads_between_model_steps(self.model, self.objective)
+        times = query.elapsed, spec.action_block, config.horizon, between
+        arrival = self.schedule.arrival(*times)
+        needed = -(-(len(query.committed) + spec.action_block) // spec.action_block)
+        horizon = max(self.schedule.horizon(*times), needed)
+        last: WarmStart = WarmStart() if query.memory is None else query.memory.shifted(query.since, spec.action_dim)
+        warm = last.fitted(horizon, spec.action_dim)
+        phase = 0 if config.parameterization in ("free", "held") else warm.clock % config.knot_spacing
+        start = warm.actions is None, warm.elites is None, phase
+        kind = len(query.context), arrival, horizon, start, query.max_change
+        return _Task(query, warm, arrival, horizon, kind)
+
+    def _search(self, tasks: Sequence[_Task], began: float) -> tuple[Search, list[RobotPlan]]:
+        """One search for tasks of the same kind."""
+        spec, first, queries = self.model.spec, tasks[0], [one.query for one in tasks]
+        context, past, goal = stacked(queries)
+        cost = LatentCost(
+            self.model,
+            self.objective,
+            context,
+            goal,
+            past_actions=past,
+            correction=self.schedule.correction,
+            arrival=first.arrival if first.arrival < first.horizon else None,
+        )
+        deadlines = [query.deadline_ms for query in queries if query.deadline_ms is not None]
+        self.planner.warm_start = WarmStart.stacked([one.warm for one in tasks])
+        search = self.search(
+            cost,
+            generators=[query.generator for query in queries],
+            horizon=first.horizon,
+            elapsed=None if first.warm.actions is None else 0,
+            deadline_ms=max(0.0, min(deadlines) - 1e3 * (time.perf_counter() - began)) if deadlines else None,
+            constraints=self._constraints(queries, context.device),
+        )
+        plan, left = search.plan, self.planner.warm_start
+        # In memory of their own: whoever reads the search may scale its plan in place.
+        actions = plan.actions.reshape(len(tasks), -1, spec.action_dim).cpu().numpy().copy()
+        costs, feasible = plan.cost.tolist(), plan.diagnostics["feasible"].tolist()
+        memories = [replace(left.row(row), clock=one.warm.clock) for row, one in enumerate(tasks)]
+        return search, [RobotPlan(*row) for row in zip(actions, costs, feasible, memories, strict=True)]
+
+    def _constraints(self, queries: Sequence[PlanningQuery], device: torch.device) -> list[Projection]:
+        """What the plans keep to: the committed actions, and the rate at which actions may change."""
+        found: list[Projection] = []
+        counts = [len(query.committed) for query in queries]
+        if max(counts):
+            committed = torch.zeros(len(queries), max(counts), self.model.spec.action_dim)
+            for row, query in zip(committed, queries, strict=True):
+                row[: len(query.committed)] = torch.from_numpy(query.committed)
+            found.append(FrozenPrefix(committed.to(device), torch.tensor(counts, device=device)))
+        if (change := queries[0].max_change) is not None:
+            last: NDArray[np.float32] = np.stack([query.last_action for query in queries])
+            found.append(RateLimit(change, torch.from_numpy(last).to(device)))
+        return found
+
+
+@register_core("search")
+def make_search(model: WorldModel, settings: Mapping[str, Mapping[str, Any]]) -> SearchCore:
+    """The planner, objective and schedule of planning_settings()."""
+    return SearchCore(
+        model,
+        planner_from(settings["planner"], model),
+        make_objective(settings["objective"], model),
+        build(Schedule, settings["schedule"], "schedule"),
+    )
+
+
+def planner_from(settings: Mapping[str, Any], model: WorldModel) -> Planner:
+    """The planner of {"name": ..., setting: value} within the model's action bounds."""
+    low, high = model.spec.block_bounds()
+    options = {key: value for key, value in settings.items() if key != "name"}
+    return make_planner(
+        settings["name"], low, high, action_block=model.spec.action_block, device=model.device, **options
+    )
+
+
+def stacked(queries: Sequence[PlanningQuery]) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Context (B, T, *latent), past actions (B, T - 1, A), None if T is 1, and goals (B, *latent), T being one."""
+    past = [query.past_actions for query in queries if query.past_actions is not None]
+    context, goal = torch.stack([query.context for query in queries]), torch.stack([query.goal for query in queries])
+    return context, torch.stack(past) if past else None, goal
+
+
+def grouped(items: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """The items in groups of the same key, in the order of each group's first."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())

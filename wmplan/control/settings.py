@@ -1,0 +1,45 @@
+"""What to plan with, as plain settings: those given, then what the model's card recommends, then defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wmplan.models.base import WorldModel
+
+DEFAULT_PLANNER = {"name": "cem"}
+DEFAULT_OBJECTIVE = {"latent": {"weight": 1.0, "kind": "l2", "steps": "last"}}
+
+
+def planning_settings(
+    model: WorldModel | None,
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """`planner`, `objective` and `schedule` to plan with.
+
+    Settings given come first, then those of the model's card (card["planning"]), then the package's defaults. A
+    planner of another name than the card's starts from its own defaults. An objective is taken whole, from one source.
+    """
+    return card_settings({} if model is None else model.card, planner, objective, schedule)
+
+
+def card_settings(
+    card: Mapping[str, Any],
+    planner: Mapping[str, Any] | None = None,
+    objective: Mapping[str, Any] | None = None,
+    schedule: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """planning_settings() of a model with that card."""
+    card = dict(card.get("planning") or {})
+    preset = {**DEFAULT_PLANNER, **(card.get("planner") or {})}
+    wanted = {key: value for key, value in (planner or {}).items() if value is not None}
+    if wanted.get("name", preset["name"]) != preset["name"]:
+        preset = {}
+    chosen = {key: value for key, value in (schedule or {}).items() if value is not None}
+    return {
+        "planner": {**preset, **wanted},
+        "objective": dict(objective or card.get("objective") or DEFAULT_OBJECTIVE),
+        "schedule": {**dict(card.get("schedule") or {}), **chosen},
+    }
