@@ -1,8 +1,9 @@
-"""The tasks, as Gymnasium environments: gymnasium.make("wmplan.envs:wmplan/PushT-v0") imports and makes one."""
+"""The tasks, as Gymnasium environments: gymnasium.make("wmplan.envs:wmplan/PushT-v0") imports and makes one.
 
-import gymnasium
+A task is one file beside its XML. Importing them loads no simulator: that is loaded when an environment is made.
+"""
 
 import wmplan.gl_backend  # noqa: F401  chooses the GL backend, before any module here imports mujoco
+from wmplan.envs import arm_reach, pusht
 
-gymnasium.register("wmplan/PushT-v0", entry_point="wmplan.envs.make:push_t", max_episode_steps=300)
-gymnasium.register("wmplan/ArmReach-v0", entry_point="wmplan.envs.make:arm_reach", max_episode_steps=300)
+__all__ = ["arm_reach", "pusht"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.envs.physics import Physics
+if TYPE_CHECKING:  # a task says what it is also where no simulator can be loaded, in training for example
+    from wmplan.envs.environment import Environment
+    from wmplan.envs.physics import Physics
 
 Array = NDArray[np.float64]
 Policy = Callable[[Array], Array]  # task state (D,) -> action (A,)
@@ -42,6 +44,13 @@ class Task(ABC):
     action_high: ClassVar[Array]
     incremental: ClassVar[bool] = False
     """Whether an action says by how much the command changes, and not what it is."""
+
+    @classmethod
+    def environment(cls, **options: Any) -> Environment:
+        """The task as a Gymnasium environment; the options are those of Environment."""
+        from wmplan.envs.environment import Environment
+
+        return Environment(cls(), **options)
 
     @abstractmethod
     def controls(self, ctrl: Array, actions: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The `wmplan` command: each command is one thin function, its settings are those of configs/<command>.yaml."""
+"""The `wmplan` command: each command is one thin function, its settings are the arguments of what it runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Command:
 
     Attributes:
         run: takes the settings; its docstring is the help text. An exit status other than 0 is returned.
-        target: module:name of what the settings are given to, whose docstring explains them.
+        target: module:name of what the settings are given to: they are its arguments, and its docstring explains them.
+        hidden: arguments of it that are no settings, those of nested dataclasses as outer.inner.
         free: keys under which any further key may be given, for what they configure to judge.
         positional: the setting that an argument without "=" stands for, if any.
         resumes: whether running it again after an interruption goes on where it stopped.
@@ -37,6 +38,7 @@ class Command:
 
     run: Run
     target: str | None = None
+    hidden: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
     positional: str | None = None
     resumes: bool = False
@@ -94,7 +96,13 @@ def demo(settings: Settings) -> None:
     build(run_demo, settings)
 
 
-@command("eval", target="wmplan.evaluation.evaluate:evaluate", free=("planner", "objective"), resumes=True)
+@command(
+    "eval",
+    target="wmplan.evaluation.evaluate:evaluate",
+    hidden=("environment", "action_block"),
+    free=("planner", "objective"),
+    resumes=True,
+)
 def evaluate(settings: Settings) -> None:
     """Measure a planner's success on held-out instances, beside doing nothing, random actions and the recorded ones.
 
@@ -140,6 +148,7 @@ def collect(settings: Settings) -> None:
 @command(
     "train",
     target="wmplan.training.config:TrainConfig",
+    hidden=("encoder_options",),
     free=(
         "encoder",
         "planning",
@@ -243,7 +252,12 @@ def serve(settings: Settings) -> None:
     build(run, settings)
 
 
-@command("robot", target="wmplan.robot_sim.config:RobotConfig", free=("planner", "objective"))
+@command(
+    "robot",
+    target="wmplan.robot_sim.config:RobotConfig",
+    hidden=("protocol.proprio",),
+    free=("planner", "objective"),
+)
 def robot(settings: Settings) -> None:
     """Run a simulated robot in wall-clock time, driven by a served planner, and break things on request.
 
@@ -397,12 +411,23 @@ def run(name: str, arguments: Sequence[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
+    arguments = _load_named_plugins(arguments)
     if {"--help", "-h"} & set(arguments):
         from wmplan.command_help import help_text
 
         print(help_text(name, COMMANDS[name], [one for one in arguments if one not in ("--help", "-h")]))
         return 0
     return COMMANDS[name].run(read_settings(name, arguments)) or 0
+
+
+def _load_named_plugins(arguments: Sequence[str]) -> list[str]:
+    """The arguments without plugins=MODULE or plugins=[MODULE, ...], which every command takes; they are loaded."""
+    from wmplan.plugins import add_plugins
+
+    for argument in arguments:
+        if argument.startswith("plugins="):
+            add_plugins([name.strip(" \"'") for name in argument.split("=", 1)[1].strip("[]").split(",")])
+    return [argument for argument in arguments if not argument.startswith("plugins=")]
 
 
 def read_settings(name: str, arguments: Sequence[str]) -> Settings:
@@ -423,7 +448,7 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
         if overrides:
             raise UserError(f"it takes no settings, {overrides[0]!r} was given")
         return {}
-    settings = compose(name, overrides, one.free, one.text_keys)
+    settings = compose(name, overrides)
     for key, value in settings.items():
         if value == "???":
             form = key.upper() if key == one.positional else f"{key}=..."

@@ -13,15 +13,21 @@ from wmplan.settings.explain import explain, explain_parameters, explain_values
 if TYPE_CHECKING:
     from wmplan.cli import Command
 
+PLUGINS = f"  {'plugins=[]':30}modules whose planners, objectives, tasks ... can be chosen too; see wmplan.plugins"
+
 
 def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str:
     """The help of a command, with what the overrides choose."""
     usage = f"Usage: wmplan {name}{f' {command.positional.upper()}' if command.positional else ''}"
     if not has_config(name):
         return f"{usage}\n\n{inspect.getdoc(command.run)}"
-    keys = explain(name, overrides, command.load_target(), command.free)
-    parts = [f"{usage} [key=value ...]", inspect.getdoc(command.run) or "", f"Keys, with their defaults:\n{keys}"]
-    settings = compose(name, overrides, command.free, command.text_keys)
+    keys = f"{explain(name, overrides)}\n{PLUGINS}"
+    parts = [
+        f"{usage} [key=value ...]",
+        inspect.getdoc(command.run) or "",
+        f"Keys, with their defaults:\n{keys}",
+    ]
+    settings = compose(name, overrides)
     if "planner" in command.free:
         parts += explain_planning(name, settings)
     if "encoder" in command.free:

@@ -31,6 +31,7 @@ from wmplan.models.state_probe import state_errors
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.planner import Plan
+from wmplan.registry import TASKS
 from wmplan.report.charts import card
 from wmplan.report.page import command_card, facts_list, page, task_name, video
 from wmplan.report.plan_picture import PlanView, image_tag, plan_picture
@@ -40,7 +41,6 @@ from wmplan.settings.difference import difference
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Picture = NDArray[np.uint8]
-TASKS = {"pusht": "wmplan.envs:wmplan/PushT-v0", "arm_reach": "wmplan.envs:wmplan/ArmReach-v0"}
 STILL_PX = 256
 MARKS = ("episode.mp4", "demo.json")
 AFTERWARDS = 5
@@ -150,9 +150,9 @@ def settings_before(folder: Path) -> dict[str, Any] | None:
 def task_of(model: WorldModel, name: str) -> str:
     """The Gymnasium id of the task on a model's card."""
     task = model.card.get("task")
-    if task not in TASKS and not (isinstance(task, str) and "/" in task):
+    if not isinstance(task, str):
         raise UserError(f"model {name} does not say which task it is for: give task_id=ID, a Gymnasium id")
-    return TASKS.get(task, task)
+    return TASKS[task].id if task in TASKS else task
 
 
 def introduce(model: WorldModel, name: str, env: PlanningEnvironment, budget: int, say: Callable[[str], None]) -> None:

@@ -36,6 +36,8 @@ MOVED: dict[str, str] = {
     "wmplan.control.workspace": "wmplan.control.safety.workspace",
     "wmplan.data.environment": "wmplan.environment",
     "wmplan.durable": "wmplan.atomic_io",
+    "wmplan.envs.arm_reach_policy": "wmplan.envs.arm_reach",
+    "wmplan.envs.pusht_policy": "wmplan.envs.pusht",
     "wmplan.evaluation.charts": "wmplan.report.charts",
     "wmplan.evaluation.demo": "wmplan.demo",
     "wmplan.evaluation.diagnose": "wmplan.diagnosis.diagnose",

@@ -178,7 +178,7 @@ def look_at_models() -> Iterator[Finding]:
 
     names = list(shipped_models())
     text = ", ".join(names) or "none in this installation"
-    yield Finding("models", text, "pusht" in names, "install wmplan again: its package data is not complete", True)
+    yield Finding("models", text, bool(names), "install wmplan again: its package data is not complete", True)
 
 
 def look_at_extras() -> Iterator[Finding]:

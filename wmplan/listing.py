@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wmplan.settings.compose import compose, group_options
+from wmplan.registry import TASKS
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -80,16 +80,15 @@ def list_models() -> str:
 
 def list_tasks() -> str:
     """The tasks with their actions, robot state, rules, protocol, and what the shipped models reach."""
-    names = [name for name in group_options("task") if name != "none"]
-    return "\n\n".join("\n".join(_describe_task(name)) for name in names)
+    return "\n\n".join("\n".join(_describe_task(name)) for name in sorted(TASKS))
 
 
 def _describe_task(name: str) -> Iterator[str]:
     from wmplan.data.registered import make_environment
+    from wmplan.evaluation.protocol import Protocol
     from wmplan.models import shipped_models
 
-    settings = compose("eval", [f"task={name}"])
-    identity, protocol = settings["task"]["id"], settings["protocol"]
+    identity, protocol = TASKS[name].id, Protocol()
     env = make_environment(identity, {})
     task = env.task
     yield f"{name}  ({identity}, {env.control_rate:g} robot steps a second)"
@@ -98,7 +97,7 @@ def _describe_task(name: str) -> Iterator[str]:
     yield f"  proprio:   {', '.join(task.proprio_names)}"
     yield f"  state:     {', '.join(task.state_names)}"
     yield f"  rules:     {', '.join(task.rules(env.goal, env.goal))} (the first counts)"
-    yield f"  protocol:  goal {protocol['offset']} robot steps ahead, {protocol['budget']} to get there"
+    yield f"  protocol:  goal {protocol.offset} robot steps ahead, {protocol.budget} to get there"
     for model, card in shipped_models().items():
         if card.get("task") == identity:
             yield f"  model:     {model}, measured {_measured(card)}"

@@ -16,12 +16,13 @@ from wmplan.data.registered import Registration, make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate
 
-PUSH_T = "wmplan.envs.make:push_t"
 PROTOCOL = Protocol(offset=12, budget=3, episode_steps=40)
 MODULE = """
 import multiprocessing
 
-from wmplan.envs.make import push_t
+from wmplan.envs.pusht import PushT
+
+push_t = PushT.environment
 
 
 class Mine:
@@ -64,7 +65,7 @@ def outcome(result: dict[str, Any]) -> list[Any]:
 
 
 def test_workers_make_what_only_the_calling_program_registered(register: Any, module: Any, tmp_path: Path) -> None:
-    register("mine/ByText-v0", PUSH_T)
+    register("mine/ByText-v0", "users_tasks:Mine")
     register("mine/ByClass-v3", module.Mine)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -77,9 +78,9 @@ def test_workers_make_what_only_the_calling_program_registered(register: Any, mo
 
 
 @pytest.mark.filterwarnings("ignore:.*latest versioned environment.*")
-def test_an_id_may_leave_its_version_out(register: Any) -> None:
-    register("mine/PushT-v0", PUSH_T)
-    register("mine/PushT-v2", PUSH_T)
+def test_an_id_may_leave_its_version_out(register: Any, module: Any) -> None:
+    register("mine/PushT-v0", "users_tasks:Mine")
+    register("mine/PushT-v2", "users_tasks:Mine")
     registration = Registration.of("mine/PushT")
     for name in ("mine/PushT-v0", "mine/PushT-v2"):
         del gymnasium.registry[name]
@@ -89,9 +90,9 @@ def test_an_id_may_leave_its_version_out(register: Any) -> None:
 
 
 def test_what_does_not_travel_is_played_in_this_process_and_said(register: Any, tmp_path: Path) -> None:
-    from wmplan.envs.make import push_t
+    from wmplan.envs.pusht import PushT
 
-    register("mine/Local-v0", lambda **options: push_t(**options))
+    register("mine/Local-v0", lambda **options: PushT.environment(**options))
     with pytest.warns(UserWarning, match=r"'mine/Local-v0' .*write MODULE:mine/Local-v0"):
         result = play("mine/Local-v0", tmp_path / "results")
     assert len(result["per_episode"]) == 4

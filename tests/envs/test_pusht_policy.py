@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmplan.envs.pusht_policy import PushExploration, unit
+from wmplan.envs.pusht import PushExploration, unit
 
 PUSHER_RADIUS = 0.015
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from wmplan.planning import PLANNERS, make_config, make_planner
-
-CONFIGS = Path(__file__).parents[2] / "configs" / "planner"
+from wmplan.settings.groups import choice_settings
 
 
 @pytest.mark.parametrize(
@@ -42,17 +38,28 @@ def test_a_wrong_setting_is_named(name: str, settings: dict, message: str) -> No
 
 
 @pytest.mark.parametrize("name", [*PLANNERS, "realtime", "research"])
-def test_the_configuration_files_make_planners(name: str) -> None:
-    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+def test_every_choice_makes_a_planner(name: str) -> None:
+    settings = choice_settings("planner", name)
     planner = make_planner(settings.pop("name"), [-1.0] * 4, [1.0] * 4, action_block=2, **settings)
     for key, value in settings.items():
         assert getattr(planner.config, key) == value
 
 
 def test_presets() -> None:
-    research = yaml.safe_load((CONFIGS / "research.yaml").read_text())
-    realtime = yaml.safe_load((CONFIGS / "realtime.yaml").read_text())
+    research, realtime = choice_settings("planner", "research"), choice_settings("planner", "realtime")
     assert make_config(research.pop("name"), **research) == make_config(
-        "cem", num_samples=300, num_iterations=30, num_elites=30
+        "cem", num_samples=300, num_iterations=30, num_elites=30, horizon=5, init_std=1.0, min_std=0.05, noise_beta=0.0
     )
-    assert make_config(realtime.pop("name"), **realtime) == make_config("icem", init_std=0.5)
+    assert make_config(realtime.pop("name"), **realtime) == make_config(
+        "icem",
+        num_samples=100,
+        num_iterations=3,
+        num_elites=10,
+        horizon=5,
+        init_std=0.5,
+        min_std=0.05,
+        noise_beta=2.0,
+        keep_fraction=0.3,
+        decay=1.25,
+        momentum=0.1,
+    )

@@ -54,7 +54,7 @@ class CollectConfig:
 
     task: str
     out: str
-    episodes: int
+    episodes: int = 500
     steps: int = 100
     seed: int = 0
     image_size: tuple[int, int] = (64, 64)

@@ -15,6 +15,7 @@ from typing import Any
 from wmplan.atomic_io import write_durably
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import load_results
+from wmplan.registry import TASKS
 from wmplan.report.charts import chart_cards
 from wmplan.report.diagnosis_section import diagnosis_section
 from wmplan.report.films import choose_films, make_films
@@ -286,8 +287,9 @@ def task_name(task: str) -> str:
 
 
 def task_key(task: str) -> str:
-    """The name of a task on the command line: PushT is pusht, ArmReach arm_reach."""
-    return {"PushT": "pusht", "ArmReach": "arm_reach"}.get(task_name(task), task)
+    """What task=... says on the command line: the name of a registered task, else the Gymnasium id itself."""
+    known = [name for name, one in TASKS.items() if task.rpartition(":")[2] == one.id.rpartition(":")[2]]
+    return known[0] if known else task
 
 
 def percent(share: float) -> str:

@@ -21,7 +21,9 @@ class FaultsConfig:
     """What goes wrong.
 
     Attributes:
-        given: faults of every episode.
+        given: faults of every episode, each {kind: ..., at: seconds, seconds: null, size: null}; kinds are
+            camera_delay, camera_jitter, frames_dropped, camera_frozen, camera_covered, camera_bumped, network_lost,
+            network_slow, server_killed, planner_slow, action_noise, knock, actuator_failed.
         random: how many more are drawn for each episode.
         kinds: of those that are drawn; None for all.
         seed: what they are drawn from.

@@ -76,7 +76,7 @@ def convert_options(target: Callable[..., Any], options: Mapping[str, Any], path
     parameters = inspect.signature(target).parameters.values()
     known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     _check_keys(options, known, path)
-    return {name: convert(value, hints[name], _join(path, name)) for name, value in options.items()}
+    return {name: convert(value, hints.get(name, Any), _join(path, name)) for name, value in options.items()}
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:

@@ -1,83 +1,82 @@
-"""Composes a command's configuration with Hydra, and answers a wrong key or choice with one line."""
+"""Composes a command's settings, and answers a wrong key or choice with one line.
+
+They are the arguments of what the command runs, with their defaults, nested dataclasses as nested settings; over them
+lies configs/COMMAND.yaml, which holds what differs and the configuration groups; then come the choices and values of
+the command line, in Hydra's grammar.
+"""
 
 from __future__ import annotations
 
-import importlib.resources
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wmplan.errors import UserError
+from wmplan.settings.describe import default_settings
+from wmplan.settings.groups import choice_settings, group_options, read_text, read_yaml
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
-CONFIGS = "wmplan.configs"
+if TYPE_CHECKING:
+    from wmplan.cli import Command
 
-
-def group_options(group: str) -> list[str]:
-    """The choices of a configuration group, `configs/<group>/*.yaml`; empty where there is no such group."""
-    folder = importlib.resources.files(CONFIGS) / group
-    if not re.fullmatch(r"\w+", group) or not folder.is_dir():
-        return []
-    return sorted(one.name.removesuffix(".yaml") for one in folder.iterdir() if one.name.endswith(".yaml"))
+__all__ = ["chosen", "compose", "group_options", "has_config", "keys"]
 
 
 def has_config(command: str) -> bool:
-    """Whether the command has settings, that is a file configs/<command>.yaml."""
-    return (importlib.resources.files(CONFIGS) / f"{command}.yaml").is_file()
+    """Whether the command has settings."""
+    return _command(command).target is not None or bool(read_text(f"{command}.yaml"))
 
 
-def compose(
-    command: str,
-    overrides: Sequence[str] = (),
-    free: Collection[str] = (),
-    text: Callable[[], Mapping[str, bool]] = dict,
-) -> dict[str, Any]:
-    """The settings of `configs/<command>.yaml` with `key=value` overrides, as plain dicts, lists and numbers.
+def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a command with `key=value` overrides, as plain dicts, lists and numbers.
 
     A setting that has to be given and was not is "???".
-
-    Args:
-        free: keys under which any further key may be given, for what they configure to judge: with "planner",
-            planner.temperature=1.
-        text: gives the keys that take text, which is taken as it was written; see text_keys().
 
     Raises:
         UserError: at a key, a choice or a value that does not fit.
     """
-    overrides = [_readable(one) for one in overrides]
-    groups = _groups(command)
-    with hydra.initialize_config_module(CONFIGS, version_base="1.3"):
-        choices = [one for one in overrides if _key(one) in groups]
-        for one in choices:
-            _check_choice(*one.split("=", 1))
-        defaults = OmegaConf.to_container(hydra.compose(command, choices), resolve=False)
-        known = keys(defaults)
-        for index, one in enumerate(overrides):
-            if _key(one) in groups | known:
+    one = _command(command)
+    overrides = [_readable(override) for override in overrides]
+    choices = chosen(command, overrides)
+    defaults = {group: choice_settings(group, choice) for group, choice in choices.items()}
+    target = one.load_target()
+    own = {} if target is None else default_settings(target, one.hidden)
+    file = {key: value for key, value in read_yaml(f"{command}.yaml").items() if key != "defaults"}
+    defaults |= {key: value for key, value in {**own, **file}.items() if key not in defaults}
+
+    known = keys(defaults)
+    leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
+    settings = OmegaConf.create(defaults)
+    try:
+        for override in overrides:
+            key = _key(override)
+            if key in choices:
                 continue
-            if _key(one).partition(".")[0] in free and "." in _key(one):
-                overrides[index] = f"++{one}"
-                continue
-            leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
-            raise UserError(f"there is no key {_key(one)!r}; {did_you_mean(_key(one), leaves | groups)}")
-        for index, one in enumerate(overrides):
-            if _key(one) in known - groups:
-                overrides[index] = take_as_written(one, _value(defaults, _key(one)), text)
-        # Hydra takes a key that bears a group's name for a choice, also where the command has a setting of that name.
-        own = {_key(one): read(one) for one in overrides if _key(one) in known - groups and group_options(_key(one))}
-        overrides = [one for one in overrides if _key(one) not in own]
-        try:
-            settings = OmegaConf.to_container(hydra.compose(command, overrides), resolve=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(" ".join(str(error.__cause__ or error).split())) from error
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in {**settings, **own}.items()}
+            if key in known:
+                override = take_as_written(override, _value(defaults, key), one.text_keys)
+            elif "." not in key or key.partition(".")[0] not in one.free:
+                raise UserError(f"there is no key {key!r}; {did_you_mean(key, leaves | set(choices))}")
+            OmegaConf.update(settings, key, read(override), merge=True, force_add=True)
+        found = OmegaConf.to_container(settings, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error.__cause__ or error).split())) from error
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def chosen(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """The choice of each configuration group of the command: that of the overrides, else that of its defaults list."""
+    entries = read_yaml(f"{command}.yaml").get("defaults", [])
+    choices = {str(group): str(choice) for entry in entries for group, choice in entry.items()}
+    choices |= {_key(one): one.split("=", 1)[1] for one in overrides if _key(one) in choices}
+    for group, choice in choices.items():
+        if same := re.fullmatch(r"\$\{(\w+)\}", choice):  # as in another group
+            choices[group] = choices.get(same[1], choice)
+    return {group: choice.strip("'\"") for group, choice in choices.items()}
 
 
 def keys(settings: Any, path: str = "") -> set[str]:
@@ -86,6 +85,12 @@ def keys(settings: Any, path: str = "") -> set[str]:
         return set()
     here = {f"{path}{key}" for key in settings}
     return here.union(*(keys(value, f"{path}{key}.") for key, value in settings.items()))
+
+
+def _command(name: str) -> Command:
+    from wmplan.cli import COMMANDS  # which imports this module when a command is run
+
+    return COMMANDS[name]
 
 
 def _value(settings: Any, key: str) -> Any:
@@ -105,19 +110,5 @@ def _readable(override: str) -> str:
     return f"{key}={quoted(value)}" if read(override) is UNREADABLE else override
 
 
-def _groups(command: str) -> set[str]:
-    """The configuration groups that the command chooses from: those of its defaults list."""
-    text = (importlib.resources.files(CONFIGS) / f"{command}.yaml").read_text(encoding="utf-8")
-    entries = OmegaConf.to_container(OmegaConf.create(text))
-    chosen = entries.get("defaults", []) if isinstance(entries, dict) else []
-    return {str(name) for entry in chosen if entry != "_self_" for name in entry}
-
-
 def _key(override: str) -> str:
     return override.split("=", 1)[0]
-
-
-def _check_choice(group: str, option: str) -> None:
-    options = group_options(group)
-    if option not in options:
-        raise UserError(f"there is no {group} {option!r}; {did_you_mean(option, options)}")

@@ -1,49 +1,60 @@
-"""The text of `wmplan COMMAND --help`: what each key means, from the comment beside it in its configuration file, or
-from the docstring of what it configures. So nothing is written twice."""
+"""The text of `wmplan COMMAND --help`: what each key means, from the docstring of what it configures, or the comment
+beside it in a configuration file. So nothing is written twice."""
 
 from __future__ import annotations
 
-import importlib.resources
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wmplan.settings.compose import CONFIGS, compose, group_options
+from wmplan.registry import OBJECTIVES, PLANNERS, TaskEntry
+from wmplan.settings.compose import chosen, compose
 from wmplan.settings.describe import defaults, meanings
+from wmplan.settings.groups import group_options, read_text
 
 WIDTH, TOTAL = 30, 118
 SAID = ("name", "kind")  # keys of a choice that only repeat what was chosen
 
 
-def explain(
-    command: str,
-    overrides: Sequence[str] = (),
-    target: Callable[..., Any] | None = None,
-    free: Collection[str] = (),
-) -> str:
-    """A line for every key of the command: its value and its meaning.
+def explain(command: str, overrides: Sequence[str] = ()) -> str:
+    """A line for every key of the command, with the values that the overrides give: its value and its meaning."""
+    from wmplan.cli import COMMANDS  # which imports this module when help is asked for
 
-    Args:
-        overrides: settings to show in place of the defaults.
-        target: what the settings are given to; its docstring explains keys that have no comment.
-        free: see compose().
-    """
-    settings = compose(command, overrides, free)
+    settings, choices = compose(command, overrides), chosen(command, overrides)
+    target, free = COMMANDS[command].load_target(), COMMANDS[command].free
     texts = {} if target is None else meanings(target)
-    texts |= comments(_read(f"{command}.yaml"))
+    texts |= comments(read_text(f"{command}.yaml"))
     lines = []
     for key, value in settings.items():
-        if f"defaults.{key}" not in texts:
-            lines += _lines({key: value}, texts, "")
+        if key not in choices:
+            whole = key in free and isinstance(value, Mapping) and not _named_by_user(value, key, texts)
+            lines += _lines({key: _shown(value) if whole else value}, texts, "")  # whole: its keys are another's
             continue
-        chosen = _choice(command, key, overrides)
-        lines.append(_line(f"{key}={chosen}", f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"))
-        inner = comments(_read(f"{key}/{chosen}.yaml"))
-        value = {name: entry for name, entry in value.items() if name not in SAID}
-        lines += _lines(value, {f"{key}.{name}": text for name, text in inner.items()} | texts, f"{key}.")
+        about = f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"
+        lines.append(_line(f"{key}={choices[key]}", about))
+        inner = {f"{key}.{name}": text for name, text in choice_texts(key, choices[key], value).items()}
+        lines += _lines({name: entry for name, entry in value.items() if name not in SAID}, inner | texts, f"{key}.")
     return "\n".join(lines)
+
+
+def choice_texts(group: str, choice: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the settings of a choice mean: by the docstrings of what is chosen, and the comments of a preset."""
+    found: dict[str, str] = {}
+    if group == "task":
+        found = meanings(TaskEntry)
+    elif group == "planner" and settings.get("name") in PLANNERS:
+        found = meanings(PLANNERS[settings["name"]].config) | {"name": "the planner"}
+    elif group == "objective":
+        for term in settings:
+            inner = meanings(OBJECTIVES[term]) if term in OBJECTIVES else {}
+            found |= {f"{term}.{name}": text for name, text in inner.items()} | {f"{term}.weight": "of this term"}
+    elif group == "planning":
+        for part in ("planner", "objective", "schedule"):
+            inner = choice_texts(part, "preset", settings.get(part, {}))
+            found |= {f"{part}.{name}": text for name, text in inner.items()}
+    return found | comments(read_text(f"{group}/{choice}.yaml"))
 
 
 def explain_parameters(target: Callable[..., Any], path: str, values: Mapping[str, Any] | None = None) -> str:
@@ -124,18 +135,6 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_shown(entry)}' for key, entry in value.items())}}}"
     return str(value)
-
-
-def _choice(command: str, group: str, overrides: Sequence[str]) -> str:
-    chosen = [one.split("=", 1)[1] for one in overrides if one.startswith(f"{group}=")]
-    if chosen:
-        return chosen[-1]
-    match = re.search(rf"^\s*- {group}:\s*(\S+)", _read(f"{command}.yaml"), re.MULTILINE)
-    assert match, f"configs/{command}.yaml has no default for {group}"
-    other = re.fullmatch(r"\$\{(\w+)\}", match[1])  # the same choice as in another group
-    return _choice(command, other[1], overrides) if other else match[1]
-
-
-def _read(name: str) -> str:
-    return (importlib.resources.files(CONFIGS) / name).read_text(encoding="utf-8")

@@ -96,21 +96,28 @@ class TrainConfig:
         planning: planner and objective settings that the card recommends.
         seed: of the weights, the order of the data and the regularisers.
         history: context frames of the predictor.
-        rollout: model steps that predictions are rolled out in training.
+        rollout: model steps that the joint stage predicts; the dynamics stage predicts five.
         action_block: robot steps in a model step.
         proprio: whether the robot's state is part of the latent.
         control_rate: robot steps in a second, for data that does not say it.
         action_low, action_high: bounds of one robot step's action; None for those of the data set, or the smallest and
             largest seen where it does not say them.
-        encoder, encoder_options, latent_dim, robot_dim: of the JEPA's encoder.
-        predictor, predictor_options, critic_options, decoder_options: of its other parts.
-        joint_predictor, joint_predictor_options: of the predictor that the first stage trains the encoder with; None
-            for the model's own, as where no dynamics stage would train that.
+        encoder, encoder_options: the network from frames to latents, by name.
+        latent_dim: numbers in the latent of the scene.
+        robot_dim: numbers that a small encoder of the robot alone adds to it; 0 for none.
+        predictor: hidden_state, mlp, transformer, or a plug-in's.
+        predictor_options: of the predictor; see wmplan.models.predictors.
+        joint_predictor: what the joint stage trains the encoder with; None for the model's own predictor, as where no
+            dynamics stage would train that.
+        joint_predictor_options: of that one.
+        critic_options: of the critic; see wmplan.models.critic.
+        decoder_options: of the decoder; see wmplan.models.decoder.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
-        temporal: the critic; pictures: the decoder.
+        temporal: the critic.
+        pictures: the decoder.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
             symmetry beyond it is left out.

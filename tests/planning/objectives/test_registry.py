@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from scipy.spatial.distance import cosine
 from torch import Tensor
 
@@ -22,8 +20,8 @@ from wmplan.planning import (
     WeightedSum,
     make_objective,
 )
+from wmplan.settings.groups import choice_settings
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "objective"
 DRAW = torch.Generator().manual_seed(0)
 PREDICTED = torch.randn(2, 3, 4, 5, generator=DRAW)  # (B, S, H, L)
 GOAL = torch.randn(2, 5, generator=DRAW)
@@ -164,8 +162,8 @@ def model(**more: object) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("name", ["latent", "l1", "cosine", "whitened", "critic", "proprio", "switch"])
-def test_the_configuration_files_make_objectives(name: str) -> None:
-    objective = make_objective(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()), model())
+def test_every_choice_makes_an_objective(name: str) -> None:
+    objective = make_objective(choice_settings("objective", name), model())
     begun = objective.for_start(GOAL + 0.1, GOAL) if hasattr(objective, "for_start") else objective
     assert begun(PREDICTED, GOAL, ACTIONS).shape == (2, 3)
 

@@ -64,6 +64,14 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
 def _latent(
     model: WorldModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
 ) -> Objective:
+    """The distance between predicted and goal latents.
+
+    Args:
+        kind: "l2" (squared), "l1" (absolute) or "cosine".
+        steps: predicted steps that count: "last", "sum", "min" or "discounted".
+        whitened: in units of one-step changes of latents, by the model's whitening.
+        visual_only: of the scene alone, without the robot's own state.
+    """
     whitening: Tensor | None = None
     if whitened:
         whitening = model.whitening
@@ -81,6 +89,13 @@ def _latent(
 def _proprio(
     model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
 ) -> Objective:
+    """The distance between the predicted and the goal's robot state.
+
+    Args:
+        steps: predicted steps that count: "last", "sum", "min" or "discounted".
+        weight_by: a weight for each number of the robot state; None for 1.
+        seen: read the goal's off its picture, and the present one too, so that what is misread cancels.
+    """
     if not model.spec.proprio_dim:
         raise ValueError("objective proprio: the model has no proprioception in its latent")
     if seen and not model.reads_proprio:
@@ -91,6 +106,11 @@ def _proprio(
 
 @register_objective("critic")
 def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
+    """Model steps to the goal, as the model's critic sees them.
+
+    Args:
+        steps: predicted steps that count: "last", "sum", "min" or "discounted".
+    """
     if model.critic is None:
         raise ValueError("objective critic: the model was trained without a critic")
     return CriticDistance(model.critic, steps)
@@ -98,11 +118,18 @@ def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
 
 @register_objective("action")
 def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> Objective:
+    """What the actions themselves cost.
+
+    Args:
+        effort: weight of their size.
+        change: weight of their change from one robot step to the next.
+    """
     return ActionPenalty(model.spec.action_low, model.spec.action_high, effort, change)
 
 
 @register_objective("native")
 def _native(model: WorldModel, **settings: Any) -> Objective:
+    """The objective that an imported model brings, with its own settings."""
     own = model.native_objective(**settings)
     if own is None:
         raise ValueError("objective native: the model brings no objective of its own")
@@ -118,6 +145,14 @@ def _switch(
     far: Mapping[str, Any],
     measure: Mapping[str, Any] | None = None,
 ) -> Objective:
+    """One objective near the goal and another far from it.
+
+    Args:
+        threshold: the measure below which it is near.
+        near: terms that count there.
+        far: terms that count elsewhere.
+        measure: terms whose sum is the measure; None for `far`.
+    """
     limit = finite_number(threshold, "objective.switch.threshold")
     by = None if measure is None else make_objective(measure, model)
     return SwitchByDistance(make_objective(near, model), make_objective(far, model), limit, by)
