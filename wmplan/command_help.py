@@ -11,7 +11,7 @@ from wmplan.settings.compose import compose, has_config
 from wmplan.settings.explain import explain, explain_parameters, explain_values
 
 if TYPE_CHECKING:
-    from wmplan.cli import Command
+    from wmplan.settings.command import Command
 
 PLUGINS = f"  {'plugins=[]':30}modules whose planners, objectives, tasks ... can be chosen too; see wmplan.plugins"
 

@@ -13,7 +13,7 @@ from wmplan.data.registered import make_environment
 from wmplan.environment import ABILITIES, has, missing
 from wmplan.environment_adapter import check_actions, check_frame
 from wmplan.errors import UserError
-from wmplan.settings.compose import compose, group_options
+from wmplan.registry import TASKS
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 MISSING, OK, FAULTY = "missing", "ok", "FAULTY"
@@ -76,8 +76,7 @@ def check_environment(
 
 def environment_id(name: str) -> str:
     """The Gymnasium id of a task, or what was given where it is no task's name."""
-    task = compose("eval", [f"task={name}"])["task"]["id"] if name in group_options("task") else None
-    return task or name
+    return TASKS[name].id if name in TASKS else name
 
 
 def trials(env: Any, seed: int, steps: int) -> Iterator[Line]:

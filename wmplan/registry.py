@@ -14,16 +14,11 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from wmplan.errors import UserError
 from wmplan.plugins import load_plugins
 from wmplan.settings.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    from wmplan.control.planning_core import PlanningCore
-    from wmplan.planning.config import PlannerConfig
-    from wmplan.planning.planner import Planner
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -105,10 +100,10 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 class PlannerEntry(NamedTuple):
-    """A planner and the dataclass of its settings."""
+    """A subclass of Planner and the dataclass of its settings, a subclass of PlannerConfig."""
 
-    planner: type[Planner]
-    config: type[PlannerConfig]
+    planner: type[Any]
+    config: type[Any]
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,7 @@ class TaskEntry:
 
 PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning")
 OBJECTIVES: Registry[Callable[..., Any]] = Registry("objective", "wmplan.planning.objectives.registry")
-CORES: Registry[Callable[..., PlanningCore]] = Registry("planning core", "wmplan.control.search_core")
+CORES: Registry[Callable[..., Any]] = Registry("planning core", "wmplan.control.search_core")
 ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.encoders")
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
 TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")

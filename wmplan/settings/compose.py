@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wmplan.errors import UserError
+from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
 from wmplan.settings.groups import choice_settings, group_options, read_text, read_yaml
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
-
-if TYPE_CHECKING:
-    from wmplan.cli import Command
 
 __all__ = ["chosen", "compose", "group_options", "has_config", "keys"]
 
 
 def has_config(command: str) -> bool:
     """Whether the command has settings."""
-    return _command(command).target is not None or bool(read_text(f"{command}.yaml"))
+    return find_command(command).target is not None or bool(read_text(f"{command}.yaml"))
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: at a key, a choice or a value that does not fit.
     """
-    one = _command(command)
+    one = find_command(command)
     overrides = [_readable(override) for override in overrides]
     choices = chosen(command, overrides)
     defaults = {group: choice_settings(group, choice) for group, choice in choices.items()}
@@ -85,12 +83,6 @@ def keys(settings: Any, path: str = "") -> set[str]:
         return set()
     here = {f"{path}{key}" for key in settings}
     return here.union(*(keys(value, f"{path}{key}.") for key, value in settings.items()))
-
-
-def _command(name: str) -> Command:
-    from wmplan.cli import COMMANDS  # which imports this module when a command is run
-
-    return COMMANDS[name]
 
 
 def _value(settings: Any, key: str) -> Any:

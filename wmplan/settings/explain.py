@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wmplan.registry import OBJECTIVES, PLANNERS, TaskEntry
+from wmplan.settings.command import find_command
 from wmplan.settings.compose import chosen, compose
 from wmplan.settings.describe import defaults, meanings
 from wmplan.settings.groups import group_options, read_text
@@ -20,10 +21,8 @@ SAID = ("name", "kind")  # keys of a choice that only repeat what was chosen
 
 def explain(command: str, overrides: Sequence[str] = ()) -> str:
     """A line for every key of the command, with the values that the overrides give: its value and its meaning."""
-    from wmplan.cli import COMMANDS  # which imports this module when help is asked for
-
     settings, choices = compose(command, overrides), chosen(command, overrides)
-    target, free = COMMANDS[command].load_target(), COMMANDS[command].free
+    target, free = find_command(command).load_target(), find_command(command).free
     texts = {} if target is None else meanings(target)
     texts |= comments(read_text(f"{command}.yaml"))
     lines = []
