@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from wmplan.errors import UserError
+from wmplan.machine import free_memory
 
 
 def find_device(name: torch.device | str | None = None) -> torch.device:
@@ -27,3 +28,8 @@ def find_device(name: torch.device | str | None = None) -> torch.device:
             f"device {str(device)!r} cannot be used here (torch {torch.__version__}: {reason}); give device=cpu"
         ) from error
     return device
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of the device that this process may still take, in bytes."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()

@@ -23,7 +23,7 @@ def planner(name: str = "cem", **settings: Any) -> Any:
 @pytest.fixture
 def gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with that much free."""
-    monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**30)
 
 
 @pytest.mark.parametrize("name", list(PLANNERS))
@@ -59,10 +59,10 @@ def test_a_plan_counts_its_robots_and_its_own_horizon(gibibyte: None) -> None:
 
 
 def test_nobody_asks_for_what_is_free_before_an_ordinary_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked() -> int:
+    def asked(device: torch.device) -> int:
         raise AssertionError
 
-    monkeypatch.setattr(memory, "free_memory", asked)
+    monkeypatch.setattr(memory, "free_bytes", asked)
     plan = planner(num_samples=300).plan(lambda actions: actions.sum((2, 3)), nominal=torch.zeros(16, 5, 10))
     assert plan.actions.shape == (16, 5, 10)
 
@@ -84,10 +84,10 @@ def test_what_is_taken_is_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None
         with Largest() as largest:
             one.plan(lambda actions: actions[:, :, 0, 0], nominal=torch.zeros(1, 5, 10))
         monkeypatch.setattr(memory, "LARGE", 0)
-        monkeypatch.setattr(memory, "free_memory", lambda size=largest.size: 2 * size)
+        monkeypatch.setattr(memory, "free_bytes", lambda device, size=largest.size: 2 * size)
         with pytest.raises(UserError, match="num_samples=20000"):
             planner(num_samples=20_000, parameterization=parameterization)
-        monkeypatch.setattr(memory, "free_memory", lambda size=largest.size: 8 * size)
+        monkeypatch.setattr(memory, "free_bytes", lambda device, size=largest.size: 8 * size)
         planner(num_samples=20_000, parameterization=parameterization)
         monkeypatch.undo()
 

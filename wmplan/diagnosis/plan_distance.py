@@ -14,6 +14,7 @@ from wmplan.environment import PlanningEnvironment, PlanningTask
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.models.state_probe import StateProbe
 from wmplan.planning.objectives.distances import reduce_steps
+from wmplan.planning.objectives.objective import Objective
 
 
 def steps_of(objective: Mapping[str, Any]) -> str:
@@ -48,7 +49,7 @@ class TrueDistance:
 
 
 @dataclass(frozen=True)
-class ProbeDistance:
+class ProbeDistance(Objective):
     """An objective that cheats: the task's distance between the states that a probe reads off both latents."""
 
     probe: StateProbe

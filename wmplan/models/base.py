@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 if TYPE_CHECKING:
-    from wmplan.planning.objectives.distances import Objective
+    pass
 
 MOST_STEPS, MOST_PIXELS, MOST_LATENT = 10_000, 4096, 2**28
 """Of a history or a block, of a side of a frame, and numbers in a latent: far more than anything that plans in time."""
@@ -209,7 +209,7 @@ class WorldModel(nn.Module, ABC):
         """
         raise UserError(f"a {type(self).__name__} reads no robot state off its frames")
 
-    def native_objective(self, *args: Any, **settings: Any) -> Objective | None:
+    def native_objective(self, *args: Any, **settings: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """The cost that the model's paper plans with, None for a model that brings none of its own."""
         return None
 

@@ -2,8 +2,11 @@
 
 from wmplan.deprecated import renamed
 from wmplan.planning.cem import CEM, CEMConfig
+from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import FrozenPrefix, HardConstraint, RateLimit, SoftConstraint
 from wmplan.planning.cost import LatentCost
+from wmplan.planning.cost_function import Cost, CostFunction, Evaluation
+from wmplan.planning.elites import Elites, Slopes
 from wmplan.planning.gradient import Gradient, GradientConfig
 from wmplan.planning.hybrid import Hybrid, HybridConfig
 from wmplan.planning.icem import ICEM, ICEMConfig
@@ -18,9 +21,12 @@ from wmplan.planning.objectives.registry import (
     WeightedSum,
     make_objective,
 )
-from wmplan.planning.planner import Cost, Plan, Planner, environment_generators
+from wmplan.planning.plan import Plan
+from wmplan.planning.plan_arguments import environment_generators
+from wmplan.planning.planner import Planner
 from wmplan.planning.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from wmplan.planning.registry import PLANNERS, make_config, make_planner
+from wmplan.planning.search_state import Distribution, SearchSpace
 from wmplan.planning.warm_start import WarmStart, shift_plan
 
 __all__ = [
@@ -28,7 +34,11 @@ __all__ = [
     "CEM",
     "CEMConfig",
     "Cost",
+    "CostFunction",
     "CriticDistance",
+    "Distribution",
+    "Elites",
+    "Evaluation",
     "FrozenPrefix",
     "Gradient",
     "GradientConfig",
@@ -45,9 +55,12 @@ __all__ = [
     "SoftConstraint",
     "Plan",
     "Planner",
+    "PlannerConfig",
     "PredictiveSampling",
     "PredictiveSamplingConfig",
     "ProprioDistance",
+    "SearchSpace",
+    "Slopes",
     "RateLimit",
     "HardConstraint",
     "SwitchByDistance",

@@ -127,6 +127,11 @@ class HardConstraint:
 Constraint = Projection | SoftConstraint | HardConstraint
 
 
+def broken_by(value: Tensor, costs: Tensor) -> Tensor:
+    """By how much hard constraints are broken, at least 0, in the type of the costs; what is no number breaks them."""
+    return torch.nan_to_num(value.to(costs), nan=torch.inf).clamp(min=0)
+
+
 def apply(
     constraints: Sequence[SoftConstraint | HardConstraint],
     costs: Tensor,
@@ -143,7 +148,7 @@ def apply(
         if isinstance(constraint, SoftConstraint):
             costs = costs + constraint.weight * value
         else:
-            broken = torch.nan_to_num(value.to(costs.dtype), nan=torch.inf).clamp(min=0)
+            broken = broken_by(value, costs)
             violation = broken if violation is None else violation + broken
     return costs, violation
 

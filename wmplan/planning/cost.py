@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from wmplan.machine import available_memory
+from wmplan.device import free_bytes
 from wmplan.planning.constraints import HardConstraint, SoftConstraint, apply
+from wmplan.planning.cost_function import Evaluation
+from wmplan.planning.latent_model import LatentModel
 from wmplan.planning.objectives.combinations import start
-from wmplan.planning.objectives.distances import Objective
+from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 
-if TYPE_CHECKING:
-    from wmplan.models.base import WorldModel
-
-ACTIVATIONS = 16
-"""Working memory of a rollout in multiples of the predicted latents, as a guess for models that do not say."""
-
-
-def memory_bound(device: torch.device) -> int:
-    """Bytes one chunk of candidates may take: a quarter of what the device has free."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
-    return available_memory() // 4
+M = TypeVar("M", bound=LatentModel)
+SMALL = 2**26
+"""Bytes of candidates that are rolled out at once without asking what the device has free, which takes longer."""
 
 
 def copies(*tensors: Tensor | None) -> list[Any]:
@@ -38,7 +31,7 @@ def copies(*tensors: Tensor | None) -> list[Any]:
 
 
 @torch.no_grad()
-def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Tensor:
+def newest_error(model: LatentModel, context: Tensor, past_actions: Tensor) -> Tensor:
     """The newest frame's latent less what the frames before it predict, (B, *latent), within three usual deviations.
 
     Args:
@@ -48,17 +41,30 @@ def newest_error(model: WorldModel, context: Tensor, past_actions: Tensor) -> Te
     before = past_actions[:, :-1] if past_actions.shape[1] > 1 else None
     predicted = model.rollout(*copies(context[:, :-1], past_actions[:, None, -1:], before))[:, 0, 0]
     error = context[:, -1] - predicted
-    usual = getattr(model, "error_scale", None)
+    usual = model.error_scale
     return error if usual is None else error.clamp(-3 * usual, 3 * usual)
 
 
-def reads_between_model_steps(model: WorldModel, objective: Objective) -> bool:
+def reads_between_model_steps(model: LatentModel, objective: Objective | ObjectiveFunction) -> bool:
     """Whether a plan's end can lie between model steps: the model is read there, and the objective reads the end."""
-    return bool(getattr(model, "reads_robot_steps", False)) and objective.last_only
+    return model.reads_robot_steps and as_objective(objective).last_only
 
 
-class LatentCost:
-    """Costs (B, S) of candidates (B, S, H, A): one plan's cost function.
+@dataclass(frozen=True)
+class Arrival:
+    """From when on the goal should be kept.
+
+    Attributes:
+        steps: of each row, (B, 1), in model steps, or in robot steps where it may lie between these.
+        earliest: of all rows.
+    """
+
+    steps: Tensor
+    earliest: int
+
+
+class LatentCost(Generic[M]):
+    """Costs (B, S) of candidates (B, S, H, A) under a world model: one plan's Cost.
 
     The context and the goal come encoded, once a plan. Candidates are rolled out in chunks whose memory is bounded.
     A model may have `rollout_last(context, actions, past_actions)`, predicted latents (B, S, 1, *latent) after the
@@ -88,8 +94,8 @@ class LatentCost:
 
     def __init__(
         self,
-        model: WorldModel,
-        objective: Objective,
+        model: M,
+        objective: Objective | ObjectiveFunction,
         context: Tensor,
         goal: Tensor,
         past_actions: Tensor | None = None,
@@ -121,50 +127,50 @@ class LatentCost:
         with torch.no_grad():
             self.objective = start(objective, *copies(context[:, -1], goal))
         self.between = between
-        self.earliest: int | None = None  # in model steps, or in robot steps where it may lie between these
+        self.arrival: Arrival | None = None
         if arrival is not None and self.objective.last_only:
             each = torch.as_tensor(arrival, device=context.device).expand(len(goal))[:, None]  # (B, 1)
-            self.arrival = (each * model.spec.action_block if between else each).ceil()
-            self.earliest = int(self.arrival.min())
+            steps = (each * model.spec.action_block if between else each).ceil()
+            self.arrival = Arrival(steps, int(steps.min()))
         self.last_only = self.objective.last_only and not self.constraints
-        self.max_batch_bytes = max_batch_bytes or memory_bound(context.device)
+        self.max_batch_bytes = max_batch_bytes
 
-    def chunk(self, horizon: int) -> int:
-        """Candidates of each environment that are rolled out at once."""
-        own: Any = getattr(self.model, "rollout_bytes", None)
-        guess = 4 * horizon * math.prod(self.goal.shape[1:]) * ACTIVATIONS
-        size = guess if own is None else int(own(horizon))
-        return max(1, self.max_batch_bytes // (size * len(self.goal)))
+    def chunk(self, samples: int, horizon: int) -> int:
+        """How many of `samples` candidates of each environment are rolled out at once."""
+        size = self.model.rollout_bytes(horizon) * len(self.goal)
+        if self.max_batch_bytes is None:
+            if size * samples <= SMALL:
+                return samples
+            self.max_batch_bytes = free_bytes(self.context.device) // 4
+        return max(1, self.max_batch_bytes // size)
 
     def predict(self, candidates: Tensor) -> Tensor:
         """Predicted latents (B, S, H, *latent), or (B, S, 1, *latent) where only the last are read."""
-        given, last = copies(self.context, candidates, self.past_actions), getattr(self.model, "rollout_last", None)
-        ends_on_arrival = self.between or self.earliest is None or self.earliest >= candidates.shape[2]
-        if self.last_only and last is not None and ends_on_arrival:
-            predicted = last(*given)
-        else:
-            predicted = self.model.rollout(*given)
+        ends_on_arrival = self.between or self.arrival is None or self.arrival.earliest >= candidates.shape[2]
+        rollout = self.model.rollout_last if self.last_only and ends_on_arrival else self.model.rollout
+        predicted = rollout(*copies(self.context, candidates, self.past_actions))
         return predicted if self.offset is None else predicted + self.offset
 
-    def evaluate(self, candidates: Tensor, differentiable: bool = False) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, candidates: Tensor, differentiable: bool = False) -> Evaluation:
         """Costs, and by how much hard constraints on latents are broken (None without any), (B, S) each."""
         parts, broken = [], []
         with torch.inference_mode(not differentiable):
-            for part in candidates.to(self.context.device).split(self.chunk(candidates.shape[2]), dim=1):
-                if self.between and self.earliest is not None:
-                    parts.append(self.kept(part))
+            for part in candidates.to(self.context.device).split(self.chunk(*candidates.shape[1:3]), dim=1):
+                if self.between and self.arrival is not None:
+                    parts.append(self.kept(part, self.arrival))
                     continue
                 predicted, horizon = self.predict(part), part.shape[2]
                 costs = self.judge(predicted, part)
-                for end in range(self.earliest or horizon, horizon):
-                    kept = self.judge(predicted[:, :, :end], part[:, :, :end])
-                    costs = costs + torch.where(self.arrival <= end, kept, 0.0)
+                if self.arrival is not None:
+                    for end in range(self.arrival.earliest, horizon):
+                        kept = self.judge(predicted[:, :, :end], part[:, :, :end])
+                        costs = costs + torch.where(self.arrival.steps <= end, kept, 0.0)
                 costs, violation = apply(self.constraints, costs, predicted, part)
                 parts.append(costs)
                 if violation is not None:
                     broken.append(violation)
             costs = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-            return costs, torch.cat(broken, dim=1) if broken else None
+            return Evaluation(costs, torch.cat(broken, dim=1) if broken else None)
 
     def judge(self, predicted: Tensor, candidates: Tensor) -> Tensor:
         """Costs (B, S) of predicted latents (B, S, H, *latent) of candidates (B, S, H, A).
@@ -172,23 +178,22 @@ class LatentCost:
         Latents are large, and copied only where constraints read them, too: what is judged at one arrival is not read
         at another.
         """
-        if self.earliest is not None:
+        if self.arrival is not None:
             predicted = predicted[:, :, -1:]
         own = predicted.clone() if self.constraints else predicted
         return self.objective(own, *copies(self.goal, candidates))
 
-    def kept(self, candidates: Tensor) -> Tensor:
+    def kept(self, candidates: Tensor, arrival: Arrival) -> Tensor:
         """Costs (B, S) as a mean over the robot steps from each row's arrival to the end of the candidates."""
-        assert self.earliest is not None
         end = candidates.shape[2] * self.model.spec.action_block
-        steps = range(min(self.earliest, end), end + 1)
-        read: Any = self.model.rollout_at  # type: ignore[union-attr, operator]
-        predicted = read(*copies(self.context, candidates, self.past_actions), steps)  # (B, S, len(steps), *latent)
+        steps = range(min(arrival.earliest, end), end + 1)
+        context, actions, past = copies(self.context, candidates, self.past_actions)
+        predicted = self.model.rollout_at(context, actions, past, steps)  # (B, S, len(steps), *latent)
         if self.offset is not None:
             predicted = predicted + self.offset
-        total, count = torch.zeros_like(candidates[:, :, 0, 0]), torch.zeros_like(self.arrival)
+        total, count = torch.zeros_like(candidates[:, :, 0, 0]), torch.zeros_like(arrival.steps)
         for index, step in enumerate(steps):
-            counts = self.arrival.clamp(max=end) <= step  # (B, 1)
+            counts = arrival.steps.clamp(max=end) <= step  # (B, 1)
             costs = self.judge(predicted[:, :, index : index + 1], candidates)
             total, count = total + torch.where(counts, costs, 0.0), count + counts
         return total / count

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from wmplan.device import free_bytes
 from wmplan.errors import UserError
-from wmplan.machine import free_memory
 from wmplan.planning.config import PlannerConfig
 
 LARGE = 2**28
@@ -36,7 +36,7 @@ def require_memory(
     needed = shared + batch * config.num_samples * candidate
     if needed < LARGE:
         return
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    free = free_bytes(device)
     if needed <= free:
         return
     fitting = (free - shared) // (batch * candidate)

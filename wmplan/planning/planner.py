@@ -22,7 +22,7 @@ and the plan is the best candidate that any iteration has scored. An algorithm i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import ClassVar, Generic, TypeVar, cast
 
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
+from wmplan.planning.cost_function import Cost, CostFunction, as_cost
 from wmplan.planning.elites import Best, Elites
 from wmplan.planning.memory import require_memory
 from wmplan.planning.plan import Plan
@@ -46,9 +47,6 @@ from wmplan.planning.search_clock import SearchClock
 from wmplan.planning.search_state import Box, Distribution, SearchSpace, begin_search
 from wmplan.planning.warm_start import WarmStart, first_nominal
 from wmplan.settings.numbers import whole_number
-
-Cost = Callable[[Tensor], Tensor]
-"""From candidates, float32 of shape (B, S, H, A), to costs of shape (B, S), of any real type; lower is better."""
 
 MAX_BOXES = 32
 """Lengths of plans whose points are remembered: a plan's horizon shrinks towards its arrival."""
@@ -132,7 +130,7 @@ class Planner(ABC, Generic[Seen]):
     @torch.no_grad()
     def plan(
         self,
-        cost: Cost,
+        cost: Cost | CostFunction,
         *,
         nominal: Tensor | None = None,
         generators: Sequence[torch.Generator] | None = None,
@@ -145,7 +143,8 @@ class Planner(ABC, Generic[Seen]):
         """Search for the action sequences of lowest cost.
 
         Args:
-            cost: from candidates (B, S, H, A) to costs (B, S), the same for the same candidate within one plan.
+            cost: from candidates (B, S, H, A) to costs (B, S), the same for the same candidate within one plan; a
+                Cost where it knows of constraints.
             nominal: where to start, (B, H', A), cut or held to the horizon. Left out: the plan before, shifted by
                 `elapsed`; without that zeros, clipped into the bounds.
             generators: one for each environment, in place of those of reset().
@@ -165,7 +164,7 @@ class Planner(ABC, Generic[Seen]):
         warm = self._warm_start(elapsed)
         start, generators = self._start(nominal, generators, horizon, warm)  # (B, H, A)
         space, state = begin_search(self._box(horizon, warm.clock), start, self.config.init_std, warm, generators)
-        score = Scorer(cost, constraints, space, self.low, self.high, record)
+        score = Scorer(as_cost(cost), constraints, space, self.low, self.high, record)
 
         seen, sizes = [], []  # of each iteration
         for iteration in clock.iterations(self.num_iterations):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wmplan.planning.constraints import Constraint, HardConstraint, SoftConstraint, apply
+from wmplan.planning.constraints import Constraint, HardConstraint, SoftConstraint, apply, broken_by
+from wmplan.planning.cost_function import Cost, Evaluation
 from wmplan.planning.elites import Best, Elites, Slopes
 from wmplan.planning.ranking import as_floats, rank
 from wmplan.planning.search_state import SearchSpace
@@ -20,7 +21,7 @@ class Scorer:
     """One plan's cost function with its bounds and constraints. Candidates whose cost is not finite count as +inf.
 
     Args:
-        cost: from candidates (B, S, H, A) to costs (B, S).
+        cost: of candidates (B, S, H, A).
         constraints: of the plan.
         space: whose points are scored.
         low, high: bounds of one model step's action, (A,).
@@ -32,7 +33,7 @@ class Scorer:
 
     def __init__(
         self,
-        cost: Callable[[Tensor], Tensor],
+        cost: Cost,
         constraints: Sequence[Constraint],
         space: SearchSpace,
         low: Tensor,
@@ -97,22 +98,18 @@ class Scorer:
             actions = projection.project(actions, self.space.action_dim)
         return actions.clamp(self.low, self.high) if self.projections else actions
 
-    def evaluate(self, actions: Tensor) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, actions: Tensor, differentiable: bool = False) -> Evaluation:
         """Finite-or-inf costs and violations, (B, S) each, of actions (B, S, H, A); None without hard constraints."""
         begun = time.perf_counter()
-        violation = None
         given = actions.clone()  # a cost may write into it, and the search goes on from the actions
-        if hasattr(self.cost, "evaluate"):
-            costs, violation = self.cost.evaluate(given, differentiable=torch.is_grad_enabled())
-        else:
-            costs = self.cost(given)
+        costs, violation = self.cost.evaluate(given, differentiable)
         if not isinstance(costs, Tensor) or costs.shape != actions.shape[:2]:
             what = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
             raise ValueError(f"the cost gave {what}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)")
         if costs.is_complex():
             raise ValueError("the cost gave complex numbers, they have to be real")
         costs = as_floats(costs, actions.device)
-        violation = None if violation is None else violation.to(costs)
+        violation = None if violation is None else broken_by(violation, costs)
         if self.functions:
             costs, violation = apply(self.functions, costs, actions, violation=violation)
         if not math.isfinite(costs.sum().item()):  # one sum tells the usual case in a third of the time
@@ -120,14 +117,14 @@ class Scorer:
             costs = torch.where(finite, costs, torch.inf)
             self.non_finite = self.non_finite + (~finite).sum(1)
         self.seconds += time.perf_counter() - begun
-        return costs, violation
+        return Evaluation(costs, violation)
 
     def _differentiated(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """The actions of points (B, S, D), their costs and violations, and the slope of what counts at the points."""
         points = points.detach().requires_grad_()
         with torch.enable_grad():
             actions = self.actions(points)
-            costs, violation = self.evaluate(actions)
+            costs, violation = self.evaluate(actions, differentiable=True)
             aim = costs if violation is None else torch.where(violation > 0, violation, costs)
             total = torch.where(torch.isfinite(aim), aim, 0.0).sum()
             if not total.requires_grad:

@@ -54,10 +54,10 @@ class StableWorldModelCost(nn.Module):
 
     def __init__(self, model: WorldModel, objective: Objective | None = None) -> None:
         super().__init__()
-        objective = objective or model.native_objective()
-        if objective is None:
+        chosen = objective or model.native_objective()
+        if chosen is None:
             raise ValueError("this model has no objective of its own: give one, such as LatentDistance()")
-        self.model, self.objective = model, objective
+        self.model, self.objective = model, chosen
         self.scaler = ActionScaler(model.spec)
 
     def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from wmplan.planning.objectives.distances import Objective
+from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 
 
-def start(objective: Objective, current: Tensor, goal: Tensor) -> Objective:
+def start(objective: Objective | ObjectiveFunction, current: Tensor, goal: Tensor) -> Objective:
     """The objective of one plan that starts at the latents `current` (B, *latent)."""
-    begin: Any = getattr(objective, "for_start", None)
-    return objective if begin is None else begin(current, goal)
+    return as_objective(objective).for_start(current, goal)
 
 
 @dataclass(frozen=True)
-class WeightedSum:
-    """Sum of weight times objective, over `terms`."""
+class WeightedSum(Objective):
+    """Sum of weight times objective, over `terms`; plain functions may be among these."""
 
     terms: Sequence[tuple[float, Objective]]
 
     def __post_init__(self) -> None:
         if not self.terms:
             raise ValueError("terms is empty, a weighted sum needs at least one objective")
+        object.__setattr__(self, "terms", [(weight, as_objective(objective)) for weight, objective in self.terms])
 
     @property
     def last_only(self) -> bool:
@@ -42,7 +41,7 @@ class WeightedSum:
 
 
 @dataclass(frozen=True)
-class SwitchByDistance:
+class SwitchByDistance(Objective):
     """One objective near the goal and another far from it, chosen once a plan, for each environment.
 
     All candidates of a plan are judged by the same objective: costs of two could not be compared.
@@ -57,6 +56,10 @@ class SwitchByDistance:
     far: Objective
     threshold: float
     measure: Objective | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "near", as_objective(self.near))
+        object.__setattr__(self, "far", as_objective(self.far))
 
     @property
     def last_only(self) -> bool:
@@ -74,7 +77,7 @@ class SwitchByDistance:
 
 
 @dataclass(frozen=True)
-class _Switched:
+class _Switched(Objective):
     near: Objective
     far: Objective
     is_near: Tensor  # (B,)

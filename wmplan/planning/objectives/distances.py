@@ -1,31 +1,17 @@
-"""What makes a predicted future good: costs of predicted latents against the goal's."""
+"""Objectives that measure a distance from the goal's latent, and one of the actions alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from wmplan.planning.objectives.objective import Objective
 from wmplan.settings.build import convert_fields
 
 STEPS = ("last", "sum", "min", "discounted")
-
-
-class Objective(Protocol):
-    """From predicted latents (B, S, H, *latent), goal latents (B, *latent) and candidates (B, S, H, A) to costs (B, S).
-
-    `last_only` says that only the last predicted latent is read; then `predicted` may hold only that, H being 1.
-    An objective that depends on where the robot is may have `for_start(current, goal)`, both (B, *latent), which
-    gives the objective of one plan.
-    """
-
-    @property
-    def last_only(self) -> bool: ...
-
-    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor: ...
 
 
 def reduce_steps(by_step: Tensor, steps: str, discount: float = 0.8) -> Tensor:
@@ -54,7 +40,7 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-class _OverSteps:
+class _OverSteps(Objective):
     """An objective that measures each step and reduces them."""
 
     steps: str
@@ -170,7 +156,7 @@ class CriticDistance(_OverSteps):
 
 
 @dataclass(frozen=True)
-class ActionPenalty:
+class ActionPenalty(Objective):
     """Mean square of the actions, and of their change between robot steps, both in halves of the action range.
 
     Attributes:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from wmplan.planning.latent_model import ObjectiveModel
 from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum
 from wmplan.planning.objectives.distances import (
     ActionPenalty,
     CriticDistance,
     LatentDistance,
-    Objective,
     ProprioDistance,
 )
+from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 from wmplan.registry import OBJECTIVES, register_objective
 from wmplan.settings.build import convert
 from wmplan.settings.numbers import finite_number
-
-if TYPE_CHECKING:
-    from wmplan.models.base import WorldModel
 
 __all__ = [
     "ActionPenalty",
@@ -34,7 +32,7 @@ __all__ = [
 ]
 
 
-def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
+def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objective:
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
     Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by, seen}, `critic` {steps},
@@ -52,7 +50,7 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
         weight = finite_number(settings.pop("weight", 1.0), f"objective.{name}.weight")
         if weight:
             try:
-                terms.append((weight, make(model, **settings)))
+                terms.append((weight, as_objective(make(model, **settings))))
             except TypeError as error:
                 raise ValueError(f"objective {name}: {str(error).split('() ', 1)[-1]}") from error
     if not terms:
@@ -62,7 +60,7 @@ def make_objective(config: Mapping[str, Any], model: WorldModel) -> Objective:
 
 @register_objective("latent")
 def _latent(
-    model: WorldModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
+    model: ObjectiveModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
 ) -> Objective:
     """The distance between predicted and goal latents.
 
@@ -87,7 +85,7 @@ def _latent(
 
 @register_objective("proprio")
 def _proprio(
-    model: WorldModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
+    model: ObjectiveModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
 ) -> Objective:
     """The distance between the predicted and the goal's robot state.
 
@@ -105,7 +103,7 @@ def _proprio(
 
 
 @register_objective("critic")
-def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
+def _critic(model: ObjectiveModel, *, steps: str = "last") -> Objective:
     """Model steps to the goal, as the model's critic sees them.
 
     Args:
@@ -117,7 +115,7 @@ def _critic(model: WorldModel, *, steps: str = "last") -> Objective:
 
 
 @register_objective("action")
-def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> Objective:
+def _action(model: ObjectiveModel, *, effort: float = 1.0, change: float = 0.0) -> Objective:
     """What the actions themselves cost.
 
     Args:
@@ -128,7 +126,7 @@ def _action(model: WorldModel, *, effort: float = 1.0, change: float = 0.0) -> O
 
 
 @register_objective("native")
-def _native(model: WorldModel, **settings: Any) -> Objective:
+def _native(model: ObjectiveModel, **settings: Any) -> ObjectiveFunction:
     """The objective that an imported model brings, with its own settings."""
     own = model.native_objective(**settings)
     if own is None:
@@ -138,7 +136,7 @@ def _native(model: WorldModel, **settings: Any) -> Objective:
 
 @register_objective("switch")
 def _switch(
-    model: WorldModel,
+    model: ObjectiveModel,
     *,
     threshold: float,
     near: Mapping[str, Any],
