@@ -23,6 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wmplan.registry import PLANNERS
+
 ROOT = Path(__file__).parents[1]
 READMES = (ROOT / "README.md", *sorted((ROOT / "clients").glob("*/README.md")))
 PAGES = [path.read_text(encoding="utf-8") for path in (*READMES, *sorted((ROOT / "docs").glob("*.md")))]
@@ -160,6 +162,12 @@ def test_the_readme_of_the_client(robot: Robot, port: int) -> None:
     names = run(text, port, goal_frame=robot.goal, frame=robot.camera(), pusher_xy=robot.state())
     actions = names["reply"].actions
     assert actions.dtype == np.float32 and actions.shape[1] == 2 and np.isfinite(actions).all()
+
+
+def test_a_planner_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PLANNERS, "_entries", dict(PLANNERS.items()))  # the recipe's is forgotten afterwards
+    plan = run(recipe("class RandomSearch"))["plan"]
+    assert float(plan.cost) < 0.1 and plan.actions.shape == (1, 2, 2)
 
 
 def test_an_objective_of_ones_own(robot: Robot) -> None:
