@@ -23,7 +23,7 @@ PLANNING = {
         "latent": {"weight": 1.0, "kind": "l1", "steps": "last", "whitened": True},
         "proprio": {"weight": 4.0, "steps": "last", "seen": True},  # what is misread in both pictures cancels
     },
-    "schedule": {"receding_horizon": 5, "arrive_in": 20, "min_horizon": 1, "correction": 1.0},
+    "schedule": {"replan_every": 5, "arrival_step": 20, "min_horizon": 1, "correction": 1.0},
 }
 
 

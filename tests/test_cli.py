@@ -303,7 +303,7 @@ def test_help_shows_the_settings_of_the_chosen_planner(capsys: pytest.CaptureFix
         ("eval", "arm_reach", ["task=arm_reach"]),
         ("serve", "pusht", ["planner=realtime"]),
         ("serve", "arm_reach", ["model=arm_reach", "planner.num_samples=77"]),
-        ("robot", "pusht", ["planner=cem", "objective=latent", "schedule.arrive_in=9"]),
+        ("robot", "pusht", ["planner=cem", "objective=latent", "schedule.arrival_step=9"]),
     ],
 )
 def test_help_shows_the_numbers_that_will_be_used(
@@ -320,7 +320,7 @@ def test_help_shows_the_numbers_that_will_be_used(
     assert shown["planner.num_samples"] == str(used.planner.config.num_samples)
     assert shown["planner.num_iterations"] == str(used.planner.config.num_iterations)
     assert shown["planner.init_std"] == str(used.planner.config.init_std)
-    assert shown["schedule.arrive_in"] == str(used.schedule.arrive_in)
+    assert shown["schedule.arrival_step"] == str(used.schedule.arrival_step)
 
 
 def test_help_of_a_model_without_a_card_shows_the_planners_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,13 @@
 import importlib
 import sys
 import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import wmplan
 from wmplan.deprecated import MOVED, new_name
 
 
@@ -56,3 +60,48 @@ def test_an_old_name_in_a_module_gives_what_the_new_one_does(module: str, old: s
 def test_a_name_that_never_was_in_a_module_is_still_missing() -> None:
     with pytest.raises(ImportError, match="cannot import name 'Nothing' from 'wmplan.planning'"):
         from wmplan.planning import Nothing  # noqa: F401
+
+
+# ------------------------------------------------------------------ settings and arguments
+
+
+def test_old_keys_of_a_schedule_work_wherever_they_are_given() -> None:
+    from wmplan.control import Schedule, make_controller, planning_settings
+    from wmplan.control.settings import card_settings
+
+    with pytest.warns(DeprecationWarning, match="arrive_in is now arrival_step"):
+        old: Any = Schedule(receding_horizon=3, arrive_in=20, correction=0.5)  # type: ignore[call-arg]
+    assert old == Schedule(3, 20, correction=0.5) == Schedule(replan_every=3, arrival_step=20, correction=0.5)
+    card = {"planning": {"schedule": {"receding_horizon": 5, "arrive_in": 45, "min_horizon": 1}}}
+    with pytest.warns(DeprecationWarning, match="receding_horizon is now replan_every"):
+        read = card_settings(card, schedule={"replan_every": 2})["schedule"]
+    assert read == {"replan_every": 2, "arrival_step": 45, "min_horizon": 1}
+    model = wmplan.load("pusht")
+    with pytest.warns(DeprecationWarning, match="receding_horizon is now replan_every"):
+        made = make_controller(model, schedule={"receding_horizon": 2})
+    with pytest.warns(DeprecationWarning, match="arrive_in is now arrival_step"):
+        again: Any = wmplan.Controller(model, made.core, receding_horizon=2, arrive_in=9)  # type: ignore[call-arg]
+    assert made.schedule.replan_every == again.schedule.replan_every == 2 and again.schedule.arrival_step == 9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert planning_settings(model)["schedule"].keys() <= {field.name for field in fields(Schedule)}
+
+
+def test_old_keys_on_the_command_line_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from wmplan.settings.compose import compose
+
+    assert compose("eval", ["schedule.arrive_in=9"])["schedule"]["arrival_step"] == 9
+    told = "schedule.arrive_in is now schedule.arrival_step; the old name goes with the next version\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_run_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
+    from wmplan.evaluation.journal import Journal
+
+    record = {"row": "planner", "planner_seed": 0, "instance": 0}
+    with Journal(tmp_path / "j.jsonl", {"task": "t", "schedule": {"receding_horizon": 5, "arrive_in": 45}}) as journal:
+        journal.append(record)
+    with pytest.warns(DeprecationWarning):
+        journal = Journal(tmp_path / "j.jsonl", {"task": "t", "schedule": {"arrival_step": 45, "replan_every": 5}})
+    with journal:
+        assert list(journal.records.values()) == [record]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
@@ -9,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MOVED: dict[str, str] = {
     "wmplan.control.client": "wmplan.serving.client",
@@ -72,6 +75,14 @@ MOVED: dict[str, str] = {
 }
 """From an old module or package to its new name; what lies below a package moves with it."""
 
+SETTINGS: dict[str, str] = {
+    "schedule.arrive_in": "schedule.arrival_step",
+    "schedule.receding_horizon": "schedule.replan_every",
+}
+"""From an old configuration key to its new name."""
+SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "replan_every"}
+"""The same, within a schedule."""
+
 
 class _Alias(Loader):
     """Gives the new module under its old name."""
@@ -128,3 +139,28 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(home), new)
 
     return find
+
+
+def with_new_keys(settings: Mapping[str, T], names: Mapping[str, str] = SCHEDULE) -> dict[str, T]:
+    """Settings as an older version wrote them, under their new names. A new name goes before an old one."""
+    old = [key for key in settings if key in names]
+    for key in old:
+        warnings.warn(f"{key} is now {names[key]}; the old name goes with the next version", DeprecationWarning, 3)
+    moved = {names[key]: settings[key] for key in old}
+    return {**moved, **{key: value for key, value in settings.items() if key not in names}}
+
+
+def renamed_arguments(names: Mapping[str, str]) -> Callable[[type[T]], type[T]]:
+    """A decorator: the class takes keyword arguments by their old names, too."""
+
+    def decorate(target: type[T]) -> type[T]:
+        begin: Callable[..., None] = target.__init__
+
+        @functools.wraps(begin)
+        def __init__(self: T, *args: Any, **options: Any) -> None:
+            begin(self, *args, **(with_new_keys(options, names) if options.keys() & names.keys() else options))
+
+        target.__init__ = __init__  # type: ignore[method-assign, assignment]
+        return target
+
+    return decorate

@@ -40,7 +40,7 @@ BLOCK, BOUND, SIZE = 5, 0.1, 8
 REACH = BLOCK * BOUND  # of one model step, along either axis
 ARRIVE_IN, HORIZON = 25, 3
 PLANNER = {"name": "cem", "num_samples": 64, "num_iterations": 6, "num_elites": 8, "horizon": HORIZON}
-SCHEDULE = {"receding_horizon": BLOCK, "arrive_in": ARRIVE_IN}
+SCHEDULE = {"replan_every": BLOCK, "arrival_step": ARRIVE_IN}
 OBJECTIVE = {"latent": {"steps": "last"}}
 GOAL = (0.7, -0.4)
 
@@ -100,7 +100,7 @@ LATE = 10 + BLOCK  # robot steps, with an arrival after 10
 
 def late(model: PointWorld, objective: Any, way: list[Any], goal: Any, steps: int = 1) -> int:
     """What is over of the time of a robot that set out, came by and now stands still at places, when it is late."""
-    schedule, aim = Schedule(arrive_in=10, min_horizon=steps), latent(model, goal)
+    schedule, aim = Schedule(arrival_step=10, min_horizon=steps), latent(model, goal)
     one = Approach()
     for place, elapsed in zip(way, [0, 10, LATE], strict=True):
         context = latent(model, place, place)[None]
@@ -140,7 +140,7 @@ def test_a_robot_was_moved_if_it_is_beyond_its_reach_of_where_it_should_be(
 
 def test_each_robot_has_a_time_of_its_own() -> None:
     """Four stand still where they were: at the goal or far, late or not yet; the fifth was put elsewhere."""
-    model, schedule, objective = PointWorld(), Schedule(arrive_in=20), LatentDistance()
+    model, schedule, objective = PointWorld(), Schedule(arrival_step=20), LatentDistance()
     before = np.array([(0.0, 0.0), (0.0, 0.0), (1.5, 0.0), (1.5, 0.0), (0.0, 0.0)])
     here = before + np.array([(0, 0)] * 4 + [(-3, 0)])
     context = latent(model, before, here).transpose(0, 1)
@@ -159,7 +159,7 @@ def test_a_robot_that_is_still_under_way_was_not_moved() -> None:
     """At full speed along both axes it is farther from where it was than any one of them leads."""
     model, done = PointWorld(), torch.full((1, 1, 2 * BLOCK), BOUND)
     context, goal = latent(model, (0, 0), (REACH, REACH))[None], latent(model, (2, 2))
-    schedule, so_far = Schedule(arrive_in=20), Approach(BLOCK, 8.0, 8.0)
+    schedule, so_far = Schedule(arrival_step=20), Approach(BLOCK, 8.0, 8.0)
     for past, elapsed in ((done, BLOCK), (-done, 0)):
         (one,) = continued(model, LatentDistance(), schedule, context, past, goal, [so_far])
         assert one.elapsed == elapsed
@@ -372,7 +372,7 @@ def test_a_robot_that_sets_out_again_changes_no_plan_of_the_others(every: int) -
     starts = np.float32([[0.0, 0.0], [0.2, 0.1], [-0.3, 0.2]])
 
     def drive(robots: list[int]) -> np.ndarray:
-        pilot = make_controller(PointWorld(), PLANNER, OBJECTIVE, {**SCHEDULE, "receding_horizon": every})
+        pilot = make_controller(PointWorld(), PLANNER, OBJECTIVE, {**SCHEDULE, "replan_every": every})
         frames = np.zeros((len(robots), SIZE, SIZE, 3), np.uint8)
         pilot.reset({"pixels": frames, "proprio": np.tile(np.float32(GOAL), (len(robots), 1))}, seeds=robots)
         places, sent = starts[robots], []

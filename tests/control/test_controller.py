@@ -159,16 +159,16 @@ def test_reset_forgets_everything() -> None:
 # ------------------------------------------------------------------ what it shows the model
 
 
-@pytest.mark.parametrize("receding_horizon", [1, 3, 5, 7])
-def test_the_model_plans_from_real_history_at_its_own_stride(receding_horizon: int) -> None:
+@pytest.mark.parametrize("replan_every", [1, 3, 5, 7])
+def test_the_model_plans_from_real_history_at_its_own_stride(replan_every: int) -> None:
     model, world = PointWorld(history=3), Point()
-    pilot = controller(model, samples=8, iterations=1, receding_horizon=receding_horizon)
+    pilot = controller(model, samples=8, iterations=1, replan_every=replan_every)
     pilot.reset(goal((0.3, 0.3)), seeds=0)
     executed: list[np.ndarray] = []
     for step in range(24):
         model.contexts.clear()
         action = pilot.act(world.observe())
-        assert pilot.planned == (step % receding_horizon == 0) == bool(model.contexts)
+        assert pilot.planned == (step % replan_every == 0) == bool(model.contexts)
         for context, past in model.contexts:
             seen = [s for s in (step - 10, step - 5, step) if s >= 0]
             assert context[0, :, 0].tolist() == seen  # the brightness of a frame is its step
@@ -181,10 +181,10 @@ def test_the_model_plans_from_real_history_at_its_own_stride(receding_horizon: i
         world.move(action)
 
 
-@pytest.mark.parametrize(("receding_horizon", "frames"), [(1, 24), (5, 5)])
-def test_a_frame_is_encoded_once_and_only_if_it_is_used(receding_horizon: int, frames: int) -> None:
+@pytest.mark.parametrize(("replan_every", "frames"), [(1, 24), (5, 5)])
+def test_a_frame_is_encoded_once_and_only_if_it_is_used(replan_every: int, frames: int) -> None:
     model = PointWorld(history=3)
-    pilot = controller(model, samples=8, iterations=1, receding_horizon=receding_horizon)
+    pilot = controller(model, samples=8, iterations=1, replan_every=replan_every)
     pilot.reset(goal((0.3, 0.3)), seeds=0)
     model.encoded.clear()
     drive(pilot, Point(), 24)
@@ -213,7 +213,7 @@ def test_plans_keep_to_the_rate_limit_so_that_the_gate_has_nothing_to_do() -> No
 
 
 def test_the_horizon_shrinks_towards_the_arrival() -> None:
-    pilot, world = controller(PointWorld(), arrive_in=12, min_horizon=1), Point()
+    pilot, world = controller(PointWorld(), arrival_step=12, min_horizon=1), Point()
     pilot.reset(goal((0.9, -0.6)), seeds=0)
     horizons, where = [], []
     for _ in range(26):
@@ -231,7 +231,7 @@ def test_the_horizon_shrinks_towards_the_arrival() -> None:
 @pytest.mark.parametrize(("correction", "off"), [(0.0, 0.05), (1.0, 0.0)])
 def test_correction_does_away_with_a_lasting_error_of_the_model(correction: float, off: float) -> None:
     """The world drifts by 0.01 a robot step, which the model does not know: a plan of 5 steps lands 0.05 beside."""
-    pilot, world = controller(PointWorld(history=2), arrive_in=15, min_horizon=1, correction=correction), Point()
+    pilot, world = controller(PointWorld(history=2), arrival_step=15, min_horizon=1, correction=correction), Point()
     pilot.reset(goal((0.4, -0.3)), seeds=0)
     for _ in range(45):
         world.move(pilot.act(world.observe()) + np.float32([0.01, 0.0]))
@@ -342,7 +342,7 @@ class InPlace(PointWorld):
 @pytest.mark.parametrize("correction", [0.0, 1.0])
 def test_a_model_may_write_into_what_it_is_given(correction: float) -> None:
     limits = Limits((-0.1, -0.1), (0.1, 0.1), workspace=Workspace((-0.3, -0.3), (0.3, 0.3), (0, 1), (0, 1), 1.0))
-    options = {"limits": limits, "arrive_in": 12, "correction": correction}
+    options = {"limits": limits, "arrival_step": 12, "correction": correction}
     runs = []
     for kind in (PointWorld, InPlace):
         pilot, world = controller(kind(history=3), **options), Point()
@@ -359,10 +359,10 @@ def test_act_before_reset_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"receding_horizon": 16}, "receding_horizon is 16, a plan has 3 x 5"),
-        ({"receding_horizon": 0}, "receding_horizon"),
+        ({"replan_every": 16}, "replan_every is 16, a plan has 3 x 5"),
+        ({"replan_every": 0}, "replan_every"),
         ({"min_horizon": 4}, "min_horizon is 4"),
-        ({"arrive_in": -1}, "arrive_in"),
+        ({"arrival_step": -1}, "arrival_step"),
         ({"correction": -0.1}, "correction"),
         ({"limits": Limits((0.0,), (1.0,))}, "limits are for 1"),
     ],
@@ -386,15 +386,15 @@ def test_what_is_left_out_comes_from_the_models_card() -> None:
         "planning": {
             "planner": {"name": "icem", "num_samples": 40, "horizon": 4},
             "objective": {"latent": {"kind": "l1"}},
-            "schedule": {"arrive_in": 25},
+            "schedule": {"arrival_step": 25},
         }
     }
     assert planning_settings(model, {"num_samples": 60})["planner"] == {"name": "icem", "num_samples": 60, "horizon": 4}
     assert planning_settings(model, {"name": "mppi"})["planner"] == {"name": "mppi"}
     assert planning_settings(model, objective={"latent": {}})["objective"] == {"latent": {}}
-    pilot = make_controller(model, {"num_samples": 60, "num_iterations": 2}, schedule={"receding_horizon": 2})
+    pilot = make_controller(model, {"num_samples": 60, "num_iterations": 2}, schedule={"replan_every": 2})
     assert (pilot.planner.config.num_samples, pilot.planner.config.horizon) == (60, 4)
-    assert (pilot.schedule.arrive_in, pilot.schedule.receding_horizon) == (25, 2)
+    assert (pilot.schedule.arrival_step, pilot.schedule.replan_every) == (25, 2)
     pilot.reset(goal((0.2, 0.2)))
     pilot.act(Point().observe())
 

@@ -162,7 +162,7 @@ def test_grey_transparent_and_channels_first_are_refused_by_name(shape: tuple[in
 # ------------------------------------------------------------------ in every loop
 
 PLANNER = {"name": "cem", "num_samples": 16, "num_iterations": 2, "num_elites": 4, "horizon": 2}
-SCHEDULE = {"receding_horizon": 3}  # not at every frame, and not at a model step
+SCHEDULE = {"replan_every": 3}  # not at every frame, and not at a model step
 Act = Callable[[Any], np.ndarray]
 
 

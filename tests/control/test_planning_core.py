@@ -81,7 +81,7 @@ class Steering(PlanningCore):
 
 
 CORES.add("steering_test", Steering, Steering)
-SCHEDULE = {"core": "steering_test", "receding_horizon": 3}
+SCHEDULE = {"core": "steering_test", "replan_every": 3}
 
 
 def seen(place: Any) -> dict[str, np.ndarray]:
@@ -155,7 +155,7 @@ def test_it_is_told_what_was_seen_done_and_committed_and_what_it_left_itself() -
     model = PointWorld(history=2)
     core = Steering(model, {})
     limits = Limits((-BOUND,) * 2, (BOUND,) * 2, max_change=(0.05, 0.04))
-    own = PlanningSession(model, schedule={"arrive_in": 40}, limits=limits, core=core)
+    own = PlanningSession(model, schedule={"arrival_step": 40}, limits=limits, core=core)
     own.set_goal(seen(GOAL))
     done = np.random.default_rng(0).uniform(-BOUND, BOUND, (7, 2)).astype(np.float32)
     committed = np.float32([[0.01, 0.02]])
@@ -185,7 +185,7 @@ def test_the_same_seed_gives_a_core_the_same_random_numbers_in_any_batch() -> No
             return RobotPlan(torch.rand(10, 2, generator=query.generator).numpy() * BOUND)
 
     def drive(seeds: list[int]) -> np.ndarray:
-        pilot = Controller(PointWorld(), Random(PointWorld(), {}), receding_horizon=2)
+        pilot = Controller(PointWorld(), Random(PointWorld(), {}), replan_every=2)
         frames = np.zeros((len(seeds), SIZE, SIZE, 3), np.uint8)
         view = {"pixels": frames, "proprio": np.zeros((len(seeds), 2), np.float32)}
         pilot.reset(view, seeds)

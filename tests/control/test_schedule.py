@@ -29,15 +29,15 @@ from wmplan.models.base import ModelSpec, WorldModel
 def test_arrivals_on_and_between_model_steps(
     elapsed: int, whole: float, between: float, horizon: int, finer: int
 ) -> None:
-    schedule = Schedule(receding_horizon=2, arrive_in=25)
+    schedule = Schedule(replan_every=2, arrival_step=25)
     assert schedule.arrival(elapsed, 5, 3) == whole and schedule.horizon(elapsed, 5, 3) == horizon
     assert schedule.arrival(elapsed, 5, 3, True) == pytest.approx(between)
     assert schedule.horizon(elapsed, 5, 3, True) == finer
 
 
 def test_planned_at_every_model_step_both_are_the_same() -> None:
-    for settings in ({}, {"receding_horizon": 5}, {"receding_horizon": 10}, {"min_horizon": 1}):
-        schedule = Schedule(arrive_in=25, **settings)
+    for settings in ({}, {"replan_every": 5}, {"replan_every": 10}, {"min_horizon": 1}):
+        schedule = Schedule(arrival_step=25, **settings)
         for elapsed in range(0, 60, 5):
             times = elapsed, 5, 3
             assert schedule.arrival(*times) == schedule.arrival(*times, True)
@@ -45,10 +45,10 @@ def test_planned_at_every_model_step_both_are_the_same() -> None:
 
 
 def test_the_plan_goes_on_beyond_an_arrival_that_is_nearer_than_it_has_to_look() -> None:
-    schedule = Schedule(receding_horizon=1, arrive_in=25, min_horizon=2)
+    schedule = Schedule(replan_every=1, arrival_step=25, min_horizon=2)
     assert schedule.arrival(23, 5, 3, True) == pytest.approx(2 / 5) and schedule.horizon(23, 5, 3, True) == 2
     assert schedule.arrival(23, 5, 3) == schedule.horizon(23, 5, 3) == 2
-    assert Schedule(receding_horizon=1).arrival(23, 5, 3, True) == Schedule().horizon(99, 5, 3, True) == 3
+    assert Schedule(replan_every=1).arrival(23, 5, 3, True) == Schedule().horizon(99, 5, 3, True) == 3
 
 
 class Point(WorldModel):
@@ -83,7 +83,7 @@ def test_planned_between_model_steps_a_robot_is_there_in_time(every: int) -> Non
 
     def left(model: WorldModel) -> float:
         planner = {"name": "cem", "num_samples": 128, "num_iterations": 8, "num_elites": 16, "horizon": 3}
-        schedule = {"receding_horizon": every, "arrive_in": 18}
+        schedule = {"replan_every": every, "arrival_step": 18}
         controller = make_controller(model, planner, {"latent": {}}, schedule)
         angles = np.arange(8) * np.pi / 4
         goals = 0.8 * np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)

@@ -91,7 +91,7 @@ def actions(*rows: float) -> np.ndarray:
 @pytest.mark.parametrize("told", [True, False])
 def test_it_plans_exactly_what_the_controller_plans(name: str, receding: int, told: bool) -> None:
     planner = {"name": name, "num_samples": 24, "num_iterations": 2, "num_elites": 6, "horizon": 3}
-    schedule = {"receding_horizon": receding, "arrive_in": 20, "min_horizon": 1}
+    schedule = {"replan_every": receding, "arrival_step": 20, "min_horizon": 1}
     limits = Limits((-0.1, -0.1), (0.1, 0.1), max_change=(0.04, 0.04))
     pilot = make_controller(PointWorld(), planner, OBJECTIVE, schedule, limits)
     pilot.reset(goal(0.6, -0.4), seeds=7)
@@ -117,7 +117,11 @@ def test_a_plan_made_longer_by_what_is_committed_still_arrives_in_time() -> None
     """Past its arrival a plan is to be at the goal one model step ahead, and stay: not to come by at its new end."""
     planner = {"name": "cem", "num_samples": 256, "num_iterations": 12, "num_elites": 16, "horizon": 3}
     own = session(
-        PointWorld(), (0.1, -0.05), planner=planner, objective={"latent": {"steps": "last"}}, schedule={"arrive_in": 5}
+        PointWorld(),
+        (0.1, -0.05),
+        planner=planner,
+        objective={"latent": {"steps": "last"}},
+        schedule={"arrival_step": 5},
     )
     for committed in (0, 1, 3):
         own.reset(committed)
@@ -203,7 +207,7 @@ def test_what_is_committed_is_part_of_what_is_planned(name: str) -> None:
 
 
 def test_a_plan_always_looks_a_model_step_beyond_what_is_committed() -> None:
-    robot = session(PointWorld(), schedule={"arrive_in": 5, "min_horizon": 1})
+    robot = session(PointWorld(), schedule={"arrival_step": 5, "min_horizon": 1})
     assert len(robot.plan(PlanRequest(seen(0))).actions) == 5
     for count, left in ((1, 9), (5, 5), (6, 9), (9, 6)):
         assert len(robot.plan(PlanRequest(seen(0), actions(), np.zeros((count, 2), np.float32))).actions) == left
@@ -281,7 +285,7 @@ def test_a_frame_after_no_action_replaces_the_one_before() -> None:
 
 def test_what_is_left_out_is_what_was_told_last() -> None:
     model = PointWorld(history=2)
-    robot = session(model, schedule={"receding_horizon": 3})
+    robot = session(model, schedule={"replan_every": 3})
     first = robot.plan(PlanRequest(seen(0), committed=actions(0.01, 0.02))).actions
     model.contexts.clear()
     robot.plan(PlanRequest(seen(9)))

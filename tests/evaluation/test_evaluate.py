@@ -65,7 +65,7 @@ def test_the_result_is_what_was_written_and_holds_what_the_design_says(finished:
         assert set(row["rules"]) == {"public", "block"}
         low, high = row["success_ci95"]
         assert 0 <= low <= row["success"] <= high <= 1
-    assert result["planner"]["num_samples"] == 12 and result["planner"]["receding_horizon"] == 5
+    assert result["planner"]["num_samples"] == 12 and result["planner"]["replan_every"] == 5
     assert result["model"]["parameters"] == 1
     assert len(result["per_episode"]) == 3 * (2 + 1 + 2 + 1 + 1)
 

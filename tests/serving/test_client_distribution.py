@@ -47,7 +47,7 @@ def test_it_is_sent_the_plans_that_are_made_here(client_python: str, tmp_path: P
     expected, executed = [], None
     for frame in seen["frames"]:
         reply = session.plan(PlanRequest({"pixels": frame, "proprio": seen["proprio"]}, executed=executed))
-        executed = reply.actions[: session.receding_horizon]
+        executed = reply.actions[: session.replan_every]
         expected.append(reply.actions)
 
     command = [sys.executable, "-m", "wmplan.cli", "serve", "model=pusht", "port=0"]

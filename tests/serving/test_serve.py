@@ -108,7 +108,7 @@ def test_eight_sessions_in_one_batch_get_what_each_would_get_alone() -> None:
 def test_metadata_tells_what_the_robot_needs() -> None:
     model = tiny_model()
     model.card = {"name": "tiny", "task": "a task"}
-    server = make_server(model, ServerConfig(port=0), PLANNER, schedule={"receding_horizon": 3})
+    server = make_server(model, ServerConfig(port=0), PLANNER, schedule={"replan_every": 3})
     with running(server), PolicyClient(f"127.0.0.1:{server.port}", timeout=LONG, connect_timeout=LONG) as client:
         assert client.metadata == {
             "protocol": "wmplan/1",

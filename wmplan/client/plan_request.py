@@ -23,7 +23,7 @@ class PlanRequest:
     Attributes:
         observation: frames by camera name, uint8 (H, W, 3), and `proprio`, float32 (P,), where the model takes it.
         executed: what the robot executed between the session's previous frame and this one, oldest first, (n, a) in
-            robot units. None stands for the first `receding_horizon` actions of the last reply.
+            robot units. None stands for the first `replan_every` actions of the last reply.
         committed: what the robot will execute from this frame on until the new plan can take effect, (k, a); k may
             be 0. None is the same as no row.
         deadline_ms: how long planning may take; None for as long as it takes.

@@ -92,7 +92,7 @@ def continued(
         goal: latents of the goals, (B, *latent).
         approaches: up to this robot step.
     """
-    if schedule.arrive_in is None:
+    if schedule.arrival_step is None:
         return list(approaches)
     here, measure = context[:, -1], start(objective, *copies(goal, goal))
     reaches = [one.reach for one in approaches if one.reach is not None]

@@ -20,6 +20,7 @@ from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.control.schedule import FollowedPlan, Schedule
 from wmplan.control.search_core import SearchCore
 from wmplan.control.session import PlanningSession, plan_batch
+from wmplan.deprecated import SCHEDULE, renamed_arguments
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.objectives.distances import LatentDistance, Objective
@@ -28,6 +29,7 @@ from wmplan.planning.warm_start import fit_horizon
 from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
 
+@renamed_arguments(SCHEDULE)
 class Controller:
     """Drives B robots to goals given as images, one action a robot step.
 
@@ -39,8 +41,8 @@ class Controller:
             which plans in another way, with an objective and a correction of its own.
         objective: cost of predicted latents; None for the squared distance to the goal's latent at the last step.
         limits: the last gate; None for the model's action bounds.
-        receding_horizon: robot steps between two plans; None for one model step.
-        arrive_in: robot steps after which the goal should be reached: the plan's horizon shrinks towards that time,
+        replan_every: robot steps between two plans; None for one model step.
+        arrival_step: robot steps after which the goal should be reached: the plan's horizon shrinks towards that time,
             which counts anew as wmplan.control.arrival says. None for the planner's own horizon all the time.
         min_horizon: model steps that the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions; see LatentCost.
@@ -59,9 +61,9 @@ class Controller:
         planner: Planner | PlanningCore,
         objective: Objective | None = None,
         limits: Limits | None = None,
-        receding_horizon: int | None = None,
+        replan_every: int | None = None,
         *,
-        arrive_in: int | None = None,
+        arrival_step: int | None = None,
         min_horizon: int = 1,
         correction: float = 0.0,
     ) -> None:
@@ -71,7 +73,7 @@ class Controller:
             raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         self.model = model.eval()
         self.gate = LimitsGate(limits)
-        self.schedule = Schedule(receding_horizon, arrive_in, min_horizon, correction)
+        self.schedule = Schedule(replan_every, arrival_step, min_horizon, correction)
         if isinstance(planner, PlanningCore):
             if objective is not None:
                 raise ValueError("objective must be left out where a planning core is given, which has its own")
@@ -192,7 +194,7 @@ class Controller:
         """New plans for these robots, from here."""
         replies = plan_batch([self.sessions[robot] for robot in due], [None] * len(due))
         for robot, reply in zip(due, replies, strict=True):
-            self._followed[robot] = FollowedPlan(reply.actions, self.sessions[robot].receding_horizon)
+            self._followed[robot] = FollowedPlan(reply.actions, self.sessions[robot].replan_every)
             self._replies[robot] = reply
         searches, spec = self.core.searches, self.model.spec
         if len(due) == len(self.sessions) and len(searches) == 1:

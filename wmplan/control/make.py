@@ -28,7 +28,7 @@ def make_controller(
     Args:
         planner: {"name": "icem", "num_samples": 100, ...}; see planning_settings() for what is left out.
         objective: as make_objective() takes it.
-        schedule: fields of Schedule: receding_horizon, arrive_in, min_horizon, correction, core.
+        schedule: fields of Schedule: replan_every, arrival_step, min_horizon, correction, core.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -40,8 +40,8 @@ def make_controller(
         make_core(model, settings),
         None,
         limits,
-        times.receding_horizon,
-        arrive_in=times.arrive_in,
+        times.replan_every,
+        arrival_step=times.arrival_step,
         min_horizon=times.min_horizon,
         correction=times.correction,
     )

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.deprecated import SCHEDULE, renamed_arguments
 from wmplan.settings.build import convert_fields
 
 
+@renamed_arguments(SCHEDULE)
 @dataclass(frozen=True)
 class Schedule:
     """When a controller plans, with what, how far it looks and how it corrects the model.
@@ -18,18 +20,18 @@ class Schedule:
     Times are in robot steps, except where it says model steps.
 
     Attributes:
-        receding_horizon: robot steps between two plans; None for one model step.
-        arrive_in: robot steps after which the goal should be reached: the plan then ends there, its horizon shrinking
-            as the time comes near. Where the model can only be read at model steps, it ends up to a model step earlier,
-            and never less than a model step ahead. They count from a reset or a new goal, and anew where
+        replan_every: robot steps between two plans; None for one model step.
+        arrival_step: robot steps after which the goal should be reached: the plan then ends there, its horizon
+            shrinking as the time comes near. Where the model can only be read at model steps, it ends up to a model
+            step earlier, and never less than a model step ahead. They count from a reset or a new goal, and anew where
             wmplan.control.arrival says so. None for the planner's own horizon all the time.
         min_horizon: model steps the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions, from 0 to 1; see LatentCost.
         core: what plans, "search" or the name of a registered one; see wmplan.control.planning_core.
     """
 
-    receding_horizon: int | None = None
-    arrive_in: int | None = None
+    replan_every: int | None = None
+    arrival_step: int | None = None
     min_horizon: int = 1
     correction: float = 0.0
     core: str = "search"
@@ -38,7 +40,7 @@ class Schedule:
         convert_fields(self, "schedule")
         if not 0 <= self.correction <= 1:
             raise ValueError(f"correction is {self.correction!r}, it has to be from 0 to 1")
-        for name in ("receding_horizon", "arrive_in", "min_horizon"):
+        for name in ("replan_every", "arrival_step", "min_horizon"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
@@ -47,10 +49,8 @@ class Schedule:
         """Raise a ValueError unless it suits plans of up to `longest` model steps."""
         if self.min_horizon > longest:
             raise ValueError(f"min_horizon is {self.min_horizon}, the planner's horizon is {longest}")
-        if (self.receding_horizon or 0) > longest * action_block:
-            raise ValueError(
-                f"receding_horizon is {self.receding_horizon}, a plan has {longest} x {action_block} robot steps"
-            )
+        if (self.replan_every or 0) > longest * action_block:
+            raise ValueError(f"replan_every is {self.replan_every}, a plan has {longest} x {action_block} robot steps")
 
     def arrival(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> float:
         """Model steps, at most `longest`, from here to where the goal should be reached, after `elapsed` robot steps.
@@ -59,11 +59,11 @@ class Schedule:
             between: whether it may lie between model steps. A robot that is late is then to arrive by its next plan: a
                 plan that always ended a model step ahead would, made anew more often, put the arrival off for ever.
         """
-        if self.arrive_in is None:
+        if self.arrival_step is None:
             return longest
-        left = self.arrive_in - elapsed
+        left = self.arrival_step - elapsed
         if between:
-            soonest = min(self.receding_horizon or action_block, action_block)
+            soonest = min(self.replan_every or action_block, action_block)
             return min(max(left, soonest) / action_block, longest)
         return min(max(left // action_block, self.min_horizon), longest)  # rather early than late
 
@@ -73,7 +73,7 @@ class Schedule:
 
     def is_late(self, elapsed: int, action_block: int) -> bool:
         """Whether the goal should have been reached a model step ago or earlier: what is less is no delay."""
-        return self.arrive_in is not None and elapsed >= self.arrive_in + action_block
+        return self.arrival_step is not None and elapsed >= self.arrival_step + action_block
 
 
 class FollowedPlan:

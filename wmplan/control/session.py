@@ -84,7 +84,7 @@ class PlanningSession:
 
     Args:
         model: what encodes and predicts; several sessions may share it.
-        planner, objective, schedule: settings as make_controller() takes them. Of the schedule, `receding_horizon`
+        planner, objective, schedule: settings as make_controller() takes them. Of the schedule, `replan_every`
             says what an `executed` of None stands for. A Schedule is taken as it is, without what the model's card
             recommends.
         limits: whose max_change plans keep to; None for none.
@@ -128,9 +128,9 @@ class PlanningSession:
         self.reset(seed)
 
     @property
-    def receding_horizon(self) -> int:
+    def replan_every(self) -> int:
         """Robot steps of a plan that are executed where a request does not say."""
-        return self.schedule.receding_horizon or self.model.spec.action_block
+        return self.schedule.replan_every or self.model.spec.action_block
 
     def set_goal(self, goal: Goal) -> None:
         """Head for another goal; what was seen and done so far stays known.
@@ -217,7 +217,7 @@ class PlanningSession:
         """Remember what was planned for, and the plan."""
         self._history, self.approach, self._since = done.history, done.approach, 0
         self.memory = plan.memory
-        self._told = plan.actions[: len(done.committed) + self.receding_horizon]
+        self._told = plan.actions[: len(done.committed) + self.replan_every]
 
     def last_action(self, history: FrameHistory, committed: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action (a,) that the next is near: the last executed, or where none is known the first committed."""
@@ -292,7 +292,7 @@ def _continued(prepared: list[_Prepared]) -> list[_Prepared]:
     found: dict[int, _Prepared] = {}
     for group in grouped(prepared, lambda one: one.inputs):
         first = group[0].session
-        if first.schedule.arrive_in is None:
+        if first.schedule.arrival_step is None:
             found |= {id(one): one for one in group}
             continue
         context, past, goal = stacked([one.query(0.0) for one in group])

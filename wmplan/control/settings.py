@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wmplan.deprecated import with_new_keys
 from wmplan.models.base import WorldModel
 
 DEFAULT_PLANNER = {"name": "cem"}
@@ -37,9 +38,9 @@ def card_settings(
     wanted = {key: value for key, value in (planner or {}).items() if value is not None}
     if wanted.get("name", preset["name"]) != preset["name"]:
         preset = {}
-    chosen = {key: value for key, value in (schedule or {}).items() if value is not None}
+    chosen = {key: value for key, value in with_new_keys(schedule or {}).items() if value is not None}
     return {
         "planner": {**preset, **wanted},
         "objective": dict(objective or card.get("objective") or DEFAULT_OBJECTIVE),
-        "schedule": {**dict(card.get("schedule") or {}), **chosen},
+        "schedule": {**with_new_keys(card.get("schedule") or {}), **chosen},
     }

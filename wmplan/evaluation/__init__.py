@@ -4,7 +4,7 @@
 
 results.json
     DESIGN's schema 1, and in it besides:
-    `planner`: {"name", every setting of the planner, "objective": {...}, "receding_horizon", "arrive_in",
+    `planner`: {"name", every setting of the planner, "objective": {...}, "replan_every", "arrival_step",
     "min_horizon", "seeds": number of random streams}; `settings`: {"task": Gymnasium id, "environment": {...},
     "model": name or path given, ...}, what it takes to make the same environment and controller again.
     rows[name]: {"episodes": instances, "streams": [{"planner_seed", "success", "success_ci95", "success_at_end"}],

@@ -201,7 +201,7 @@ def _identity(setup: Setup, model: WorldModel | None) -> dict[str, Any] | None:
 def _planner(setup: Setup, seeds: int) -> dict[str, Any]:
     """Every setting of the planner, for results.json."""
     times = asdict(build(Schedule, setup.schedule, "schedule"))
-    times["receding_horizon"] = times["receding_horizon"] or setup.action_block
+    times["replan_every"] = times["replan_every"] or setup.action_block
     return {**setup.planner, "objective": setup.objective, **times, "seeds": seeds}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from wmplan.deprecated import with_new_keys
 from wmplan.errors import UserError
 from wmplan.settings.difference import require_same
 
@@ -49,6 +50,8 @@ class Journal:
             content = path.read_bytes()
             whole = content.rfind(b"\n") + 1
             before, self.records = _read(path, content[:whole])
+            if before is not None and "schedule" in before:
+                before = {**before, "schedule": with_new_keys(before["schedule"])}
             if before is not None and self.records:
                 require_same(path.parent, before, settings)
             elif before != json.loads(json.dumps(settings)):  # nothing is there that could be lost

@@ -135,6 +135,6 @@ class OracleRow(Row):
                 elapsed=None if self.followed is None else self.followed.step,
             )
             actions = self.new_plan.actions.reshape(-1, len(self.env.task.action_low)).cpu().numpy().copy()
-            self.followed = FollowedPlan(actions, self.schedule.receding_horizon or self.action_block)
+            self.followed = FollowedPlan(actions, self.schedule.replan_every or self.action_block)
             self.plan_ms = 1000 * (time.perf_counter() - began)
         return self.gate(self.followed.next_action()[None])[0]

@@ -13,6 +13,7 @@ import torch
 from wmplan.control.make import make_controller
 from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
+from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.policies import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
 from wmplan.evaluation.protocol import Protocol
@@ -113,7 +114,7 @@ class Worker:
             low, high = np.tile(task.action_low, block), np.tile(task.action_high, block)
             options = {key: value for key, value in setup.planner.items() if key != "name"}
             planner = make_planner(setup.planner["name"], low.tolist(), high.tolist(), action_block=block, **options)
-            schedule = build(Schedule, setup.schedule, "schedule")
+            schedule = build(Schedule, with_new_keys(setup.schedule), "schedule")
             return OracleRow(planner, schedule, block)
         return {"noop": NoopRow, "random": RandomRow, "replay": ReplayRow}[name]()
 

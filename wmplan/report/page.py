@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from wmplan.atomic_io import write_durably
+from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import load_results
 from wmplan.registry import TASKS
@@ -257,7 +258,7 @@ def command_settings(results: Json) -> dict[str, Any]:
         **{f"protocol.{name}": protocol[name] for name in ("proprio", "goal", "offset", "budget", "rule", "variation")},
         "planner": planner.pop("name", None),
         **{f"planner.{name}": value for name, value in planner.items()},
-        **{f"schedule.{name}": value for name, value in settings["schedule"].items()},
+        **{f"schedule.{name}": value for name, value in with_new_keys(settings["schedule"]).items()},
         "out": "DIR",
     }
 

@@ -17,7 +17,7 @@ def read_shapes(spec: ModelSpec, horizon: int) -> Shapes:
     return Shapes(spec.cameras, spec.image_size, spec.proprio_dim, spec.action_dim, horizon * spec.action_block)
 
 
-def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, receding_horizon: int) -> dict[str, Any]:
+def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, replan_every: int) -> dict[str, Any]:
     """The first message of a session.
 
     `action_horizon` is how many robot steps of each reply are to be executed, `horizon` how many a plan has at most;
@@ -25,7 +25,7 @@ def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, recedi
     """
     return {
         "protocol": PROTOCOL,
-        "action_horizon": receding_horizon,
+        "action_horizon": replan_every,
         "action_low": list(map(float, spec.action_low)),
         "action_high": list(map(float, spec.action_high)),
         "action_dim": spec.action_dim,

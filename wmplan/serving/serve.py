@@ -99,7 +99,7 @@ def make_server(
     session = make_session()
     try_out(session)
     horizon = session.core.horizon
-    metadata = make_metadata(spec, card, horizon, session.receding_horizon)
+    metadata = make_metadata(spec, card, horizon, session.replan_every)
     return PolicyServer(metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame)
 
 

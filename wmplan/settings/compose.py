@@ -8,12 +8,14 @@ the command line, in Hydra's grammar.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wmplan.deprecated import SETTINGS
 from wmplan.errors import UserError
 from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
@@ -38,7 +40,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         UserError: at a key, a choice or a value that does not fit.
     """
     one = find_command(command)
-    overrides = [_readable(override) for override in overrides]
+    overrides = [_by_new_name(_readable(override)) for override in overrides]
     choices = chosen(command, overrides)
     defaults = {group: choice_settings(group, choice) for group, choice in choices.items()}
     target = one.load_target()
@@ -100,6 +102,15 @@ def _readable(override: str) -> str:
     if not equals or not re.fullmatch(r"[\w.]+", key):
         raise UserError(f"{override!r} is not a setting; settings are written key=value")
     return f"{key}={quoted(value)}" if read(override) is UNREADABLE else override
+
+
+def _by_new_name(override: str) -> str:
+    """The override under the present name of its key; that it had an old one is told in one line."""
+    key, _, value = override.partition("=")
+    if key not in SETTINGS:
+        return override
+    print(f"{key} is now {SETTINGS[key]}; the old name goes with the next version", file=sys.stderr)
+    return f"{SETTINGS[key]}={value}"
 
 
 def _key(override: str) -> str:
