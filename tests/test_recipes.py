@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wmplan.planning import make_objective
 from wmplan.registry import PLANNERS
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,8 @@ RECIPES = {text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 OPENPI = os.environ.get("WMPLAN_OPENPI_PYTHON")
 SHOWN = {text for text in RECIPES if re.search("models/jepa_wm_pusht|StableWorldModelCost|--8<--", text)}
-"""Recipes that need files or packages of others, tested in tests/models/public, and files shown whole, tested below."""
+"""Recipes that need files or packages of others, tested in tests/models/released, and files shown whole, tested below
+and in test_plugin."""
 STEPS = 12  # robot steps that are taken before the reader's robot stops
 
 
@@ -209,6 +211,21 @@ def test_a_data_format_of_ones_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.episode(1, ["action"], 1, 3)["action"], actions[1:3])
     finally:
         READERS._entries.pop("npz")  # type: ignore[attr-defined]
+
+
+def test_an_encoder_and_an_objective_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from wmplan.registry import ENCODERS, OBJECTIVES
+
+    for registry in (ENCODERS, OBJECTIVES):
+        monkeypatch.setattr(registry, "_entries", dict(iter(registry.items())))
+    frames = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    assert run(recipe("class Thumbnail"))["encoder"](frames).shape == (2, 32)
+    controller = run(recipe("def farthest_number"))["controller"]
+    predicted, goal = torch.zeros(1, 2, 3, 4), torch.tensor([[0.0, 3.0, -1.0, 0.0]])
+    chosen = make_objective({"farthest_number": {"power": 2.0}}, controller.model)
+    assert chosen(predicted, goal, torch.zeros(1, 2, 3, 2)).tolist() == [[9.0, 9.0]]
 
 
 def test_every_recipe_is_run_by_a_test_here() -> None:
