@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Best:
+class Best(NamedTuple):
     """The best candidate of each environment: one that keeps the hard constraints before one that does not.
 
     Attributes:
@@ -80,9 +80,11 @@ class Slopes(Elites):
 
     Attributes:
         candidates: all points that were scored, (B, S, D).
+        leader: index of the best of these, (B,); 0 where one kept from before is better.
         gradient: of the cost at them, (B, S, D), 0 where it is not finite; where a candidate breaks a hard constraint,
             of the violation.
     """
 
     candidates: Tensor
+    leader: Tensor
     gradient: Tensor

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,8 +38,7 @@ class GradientConfig(PlannerConfig):
         self.check("noise_beta", 0.0, 10.0)
 
 
-@dataclass(frozen=True)
-class Adam:
+class Adam(NamedTuple):
     """Adam (Kingma and Ba, 2015) on points measured in halves of the action range, projected into the box.
 
     Its steps do not depend on the scale of the cost: the moments are kept in float64, where no square of a slope
@@ -47,19 +47,19 @@ class Adam:
     Attributes:
         learning_rate: first step as a fraction of half the range.
         iterations: until the rate has fallen to a hundredth.
-        count: steps taken.
+        taken: steps so far.
         first, second: moments of the slopes so far, (B, S, D); 0 before the first step.
     """
 
     learning_rate: float
     iterations: int
-    count: int = 0
+    taken: int = 0
     first: Tensor | float = 0.0
     second: Tensor | float = 0.0
 
     def step(self, points: Tensor, gradient: Tensor, box: Box) -> tuple[Tensor, Adam]:
         """The points (B, S, D) one step down the gradient (B, S, D) within the box, and Adam after it."""
-        half, count = box.half, self.count + 1
+        half, count = box.half, self.taken + 1
         wide = torch.float32 if points.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         slope = gradient.to(wide) * half
         first = 0.9 * self.first + 0.1 * slope
@@ -68,7 +68,7 @@ class Adam:
         rate = self.learning_rate * (0.01 + 0.99 * fall) / (1 - 0.9**count)
         scale = (second / (1 - 0.99**count)).sqrt_().add_(torch.finfo(wide).tiny ** 0.5)
         moved = box.clamp_(points - rate * half * (first / scale).to(points.dtype))
-        return moved, replace(self, count=count, first=first, second=second)
+        return moved, Adam(self.learning_rate, self.iterations, count, first, second)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +107,7 @@ class Gradient(Planner[Slopes]):
         """One step of Adam from the candidates (B, S, D) down their gradient (B, S, D)."""
         adam = state.adam if isinstance(state, Descent) else self.begin()
         points, adam = adam.step(elites.candidates, elites.gradient, space)
-        best = (elites.candidates == elites.points[:, :1]).all(2).to(torch.uint8).argmax(1)  # (B,)
-        mean = points[torch.arange(len(best), device=best.device), best]
+        mean = points.gather(1, elites.leader[:, None, None].expand(-1, 1, points.shape[2]))[:, 0]
         return Descent(mean, state.std, points=points, adam=adam)
 
     def begin(self) -> Adam:

@@ -44,7 +44,7 @@ from wmplan.planning.plan_arguments import (
 )
 from wmplan.planning.scoring import Scorer
 from wmplan.planning.search_clock import SearchClock
-from wmplan.planning.search_state import Box, Distribution, SearchSpace, begin_search
+from wmplan.planning.search_state import Box, Distribution, SearchSpace, begin_search, stacked_sizes
 from wmplan.planning.warm_start import WarmStart, first_nominal
 from wmplan.settings.numbers import whole_number
 
@@ -173,7 +173,7 @@ class Planner(ABC, Generic[Seen]):
             elites = score(points, self.num_elites(points.shape[1]), kept, slopes)
             state = self.update(state, cast(Seen, elites), space, iteration)
             seen.append(elites.best)
-            sizes.append(state.sample_size_of_each)
+            sizes.append(state.sample_size)
         best = reduce(Best.or_better, seen)
         if self.config.returns == "mean":
             best = best.or_finite(score.nominal(state.mean))
@@ -187,7 +187,7 @@ class Planner(ABC, Generic[Seen]):
         kept_elites = space.parameterization.actions(elites.points) if self.num_kept() else None
         self.warm_start = WarmStart(found, kept_elites, warm.clock)
         diagnostics = score.diagnostics() | {
-            "effective_sample_size": torch.stack(sizes),
+            "effective_sample_size": stacked_sizes(sizes, state.mean),
             "all_non_finite": lost,
             "feasible": torch.ones_like(lost) if best.violation is None else best.violation <= 0,
         }

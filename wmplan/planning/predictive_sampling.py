@@ -44,6 +44,6 @@ class PredictiveSampling(Sampler):
 
     def update(self, state: Distribution, elites: Elites, space: SearchSpace, iteration: int) -> Distribution:
         """The best so far (B, D), which is the first of the elites (B, E, D), and a smaller deviation."""
-        count = torch.isfinite(elites.keys[:, 0]).to(state.std.dtype)
+        count = 1.0 if elites.all_count else torch.isfinite(elites.keys[:, 0]).to(state.std.dtype)
         best = Distribution(elites.points[:, 0], self.config.std_decay * state.std, count)
         return self.moved(state, best, elites, space)

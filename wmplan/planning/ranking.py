@@ -11,6 +11,8 @@ def as_floats(costs: Tensor, device: torch.device) -> Tensor:
 
     Float64 and wide integers become float64, since 1e8 and 1e8 + 1 are one float32; all others become float32.
     """
+    if costs.dtype == torch.float32 and costs.device == device:
+        return costs
     is_wide = costs.dtype == torch.float64 or (not costs.is_floating_point() and costs.dtype.itemsize > 2)
     # Apple's GPUs have no float64.
     return costs.to(device, torch.float64 if is_wide and device.type != "mps" else torch.float32)

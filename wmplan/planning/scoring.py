@@ -62,7 +62,6 @@ class Scorer:
         Raises:
             ValueError: if the cost gives no costs, or no gradient where slopes are asked for.
         """
-        gradient: Tensor | None = None
         if slopes:
             actions, costs, violation, gradient = self._differentiated(points)
         else:
@@ -74,11 +73,13 @@ class Scorer:
             self.candidates.append(actions.clone())
             self.candidate_costs.append(costs.clone())
         self.by_iteration.append(costs.amin(1))
-        self.kept = self._elites(points, costs, violation, num_elites, num_kept)
-        if gradient is None:
-            return self.kept
-        best = self.kept
-        return Slopes(best.points, best.costs, best.keys, best.violation, points, gradient)
+        best, order = self._best(points, costs, violation, num_elites, num_kept)
+        if slopes:
+            leader = torch.where(order[:, 0] < points.shape[1], order[:, 0], 0) if num_kept else order[:, 0]
+            self.kept = Slopes(*best, points, leader, gradient)
+        else:
+            self.kept = Elites(*best)
+        return self.kept
 
     def nominal(self, mean: Tensor) -> Best:
         """The nominal plan (B, D) as one more candidate."""
@@ -106,7 +107,7 @@ class Scorer:
         if not isinstance(costs, Tensor) or costs.shape != actions.shape[:2]:
             what = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
             raise ValueError(f"the cost gave {what}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)")
-        if costs.is_complex():
+        if costs.dtype.is_complex:
             raise ValueError("the cost gave complex numbers, they have to be real")
         costs = as_floats(costs, actions.device)
         violation = None if violation is None else broken_by(violation, costs)
@@ -135,9 +136,10 @@ class Scorer:
         slope = torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
         return actions.detach(), costs.detach(), None if violation is None else violation.detach(), slope
 
-    def _elites(
+    def _best(
         self, points: Tensor, costs: Tensor, violation: Tensor | None, num_elites: int, num_kept: int
-    ) -> Elites:
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor | None], Tensor]:
+        """What Elites hold, of points (B, S, D) and of the best of those before, and their places among these."""
         if num_kept and self.kept is not None:
             points = torch.cat([points, self.kept.points[:, :num_kept]], dim=1)
             costs = torch.cat([costs, self.kept.costs[:, :num_kept]], dim=1)
@@ -150,8 +152,8 @@ class Scorer:
         else:
             best = points.gather(1, order[..., None].expand(-1, -1, points.shape[2]))
         if violation is None:
-            return Elites(best, keys, keys, None)
-        return Elites(best, costs.gather(1, order), keys, violation.gather(1, order))
+            return (best, keys, keys, None), order
+        return (best, costs.gather(1, order), keys, violation.gather(1, order)), order
 
     def diagnostics(self) -> dict[str, Any]:
         """What Plan.diagnostics says of the scoring."""

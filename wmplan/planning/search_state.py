@@ -92,11 +92,13 @@ class Distribution:
     std: Tensor
     sample_size: Tensor | float = 1.0
 
-    @property
-    def sample_size_of_each(self) -> Tensor:
-        """The sample size of every environment, (B,)."""
-        size = self.sample_size
-        return size if isinstance(size, Tensor) else self.mean.new_full((len(self.mean),), size)
+
+def stacked_sizes(sizes: Sequence[Tensor | float], mean: Tensor) -> Tensor:
+    """Sample sizes of all iterations, (iterations, B), of distributions like the one of that mean (B, D)."""
+    batch, numbers = len(mean), [size for size in sizes if not isinstance(size, Tensor)]
+    if len(numbers) == len(sizes):
+        return mean.new_tensor(numbers)[:, None].repeat(1, batch)
+    return torch.stack([size if isinstance(size, Tensor) else mean.new_full((batch,), size) for size in sizes])
 
 
 def begin_search(
