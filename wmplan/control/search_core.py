@@ -30,16 +30,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One query, with where its search starts and how far it looks.
+    """One query, with how far its search looks.
 
     Attributes:
+        memory: what the search before left, as it stood then.
+        clock: robot steps of absolute time by now, at which the knots of splines stand; see WarmStart.
         arrival: model step at which the goal should be reached.
         horizon: model steps of the plan: at least one is not committed; beyond its arrival it keeps to the goal.
         kind: queries of one kind are planned in one search.
     """
 
     query: PlanningQuery
-    warm: WarmStart
+    memory: WarmStart
+    clock: int
     arrival: float
     horizon: int
     kind: Hashable
@@ -89,12 +92,12 @@ class SearchCore(PlanningCore):
         arrival = self.schedule.arrival(*times)
         needed = -(-(len(query.committed) + spec.action_block) // spec.action_block)
         horizon = max(self.schedule.horizon(*times), needed)
-        last: WarmStart = WarmStart() if query.memory is None else query.memory.shifted(query.since, spec.action_dim)
-        warm = last.fitted(horizon, spec.action_dim)
-        phase = 0 if config.parameterization in ("free", "held") else warm.clock % config.knot_spacing
-        start = warm.actions is None, warm.elites is None, phase
+        memory = WarmStart() if query.memory is None else query.memory
+        clock = 0 if query.memory is None else memory.clock + query.since
+        phase = 0 if config.parameterization in ("free", "held") else clock % config.knot_spacing
+        start = memory.actions is None, memory.elites is None, phase
         kind = len(query.context), arrival, horizon, start, query.max_change
-        return _Task(query, warm, arrival, horizon, kind)
+        return _Task(query, memory, clock, arrival, horizon, kind)
 
     def _search(self, tasks: Sequence[_Task], began: float) -> tuple[Search, list[RobotPlan]]:
         """One search for tasks of the same kind."""
@@ -110,12 +113,12 @@ class SearchCore(PlanningCore):
             arrival=first.arrival if first.arrival < first.horizon else None,
         )
         deadlines = [query.deadline_ms for query in queries if query.deadline_ms is not None]
-        self.planner.warm_start = WarmStart.stacked([one.warm for one in tasks])
+        self.planner.warm_start = self._warm_start(tasks)
         search = self.search(
             cost,
             generators=[query.generator for query in queries],
             horizon=first.horizon,
-            elapsed=None if first.warm.actions is None else 0,
+            elapsed=None if first.memory.actions is None else 0,
             deadline_ms=max(0.0, min(deadlines) - 1e3 * (time.perf_counter() - began)) if deadlines else None,
             constraints=self._constraints(queries, context.device),
         )
@@ -123,8 +126,21 @@ class SearchCore(PlanningCore):
         # In memory of their own: whoever reads the search may scale its plan in place.
         actions = plan.actions.reshape(len(tasks), -1, spec.action_dim).cpu().numpy().copy()
         costs, feasible = plan.cost.tolist(), plan.diagnostics["feasible"].tolist()
-        memories = [replace(left.row(row), clock=one.warm.clock) for row, one in enumerate(tasks)]
+        memories = [replace(left.row(row), clock=one.clock) for row, one in enumerate(tasks)]
         return search, [RobotPlan(*row) for row in zip(actions, costs, feasible, memories, strict=True)]
+
+    def _warm_start(self, tasks: Sequence[_Task]) -> WarmStart:
+        """What the searches before left, as it stands now; in one go for robots in step, as a controller's are."""
+
+        def now(memories: Sequence[WarmStart], task: _Task) -> WarmStart:
+            width = self.model.spec.action_dim
+            return WarmStart.stacked(memories).shifted(task.query.since, width).fitted(task.horizon, width)
+
+        memories = [one.memory for one in tasks]
+        lengths = {0 if one.actions is None else one.actions.shape[1] for one in memories}
+        if len(lengths) == 1 and len({one.query.since for one in tasks}) == 1:
+            return now(memories, tasks[0])
+        return WarmStart.stacked([now([one.memory], one) for one in tasks])
 
     def _constraints(self, queries: Sequence[PlanningQuery], device: torch.device) -> list[Projection]:
         """What the plans keep to: the committed actions, and the rate at which actions may change."""

@@ -7,6 +7,7 @@ the command line, in Hydra's grammar.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -109,8 +110,13 @@ def _by_new_name(override: str) -> str:
     key, _, value = override.partition("=")
     if key not in SETTINGS:
         return override
-    print(f"{key} is now {SETTINGS[key]}; the old name goes with the next version", file=sys.stderr)
+    _tell(f"{key} is now {SETTINGS[key]}; the old name goes with the next version")
     return f"{SETTINGS[key]}={value}"
+
+
+@functools.cache  # settings are composed more than once for a page of help
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _key(override: str) -> str:
