@@ -15,6 +15,7 @@ from wmplan.envs.physics import Physics
 from wmplan.envs.rollouts import Rollouts
 from wmplan.envs.task import Array, Policy, Task
 from wmplan.envs.variation import Variation
+from wmplan.errors import UserError
 
 OPTIONS = ("state", "goal_state", "variation")
 
@@ -37,7 +38,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
 
     def __init__(self, task: Task, image_size: int | Sequence[int] = 64, render_mode: str | None = "rgb_array") -> None:
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}, it has to be 'rgb_array' or None")
+            raise UserError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
         self.render_mode = render_mode
         self.image_size = picture_size(image_size)
         self.task = task
@@ -64,7 +65,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         options = options or {}
         unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
-            raise ValueError(f"reset has no option {unknown[0]!r}; it has {', '.join(OPTIONS)}")
+            raise UserError(f"reset has no option {unknown[0]!r}; it has {', '.join(OPTIONS)}")
         self.variation.restore()
         goal_state, state = self._given_or_random(options, "goal_state"), self._given_or_random(options, "state")
         # Varied last, so that a seed gives the same start and goal with variation and without.
@@ -106,7 +107,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         """
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
-            raise ValueError(f"action has shape {action.shape}, this task's is {self.action_space.shape}")
+            raise UserError(f"action has shape {action.shape}, this task's is {self.action_space.shape}")
         self.physics.step(self._controls(action[None])[0], substeps)
 
     @property
@@ -170,9 +171,9 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         """
         actions = np.asarray(actions, dtype=np.float64)
         if actions.ndim != 3 or 0 in actions.shape or actions.shape[2:] != self.action_space.shape:
-            raise ValueError(f"actions have shape {actions.shape}, it has to be (S, T, {len(self.task.action_names)})")
+            raise UserError(f"actions must have shape (S, T, {len(self.task.action_names)}), got {actions.shape}")
         if threads < 1:
-            raise ValueError(f"threads is {threads}, it has to be 1 or more")
+            raise UserError(f"threads must be 1 or more, got {threads}")
         substeps = self.task.substeps
         ctrl = np.repeat(self._controls(actions), substeps, axis=1)  # (S, T * substeps, nu)
         return self.task.task_state(self.rollouts.positions(ctrl, threads)[:, substeps - 1 :: substeps])
@@ -182,7 +183,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
     def _controls(self, actions: Array) -> Array:
         """Actuator commands (..., T, nu) of the actions (..., T, A) from here on."""
         if not np.isfinite(actions).all():
-            raise ValueError("action holds numbers that are not finite")
+            raise UserError("action holds numbers that are not finite")
         return self.task.controls(self.physics.data.ctrl.copy(), actions)
 
     def _given_or_random(self, options: dict[str, Any], name: str) -> Array:
@@ -207,9 +208,9 @@ def picture_size(size: int | Sequence[int]) -> tuple[int, int]:
     try:
         height, width = map(operator.index, size if isinstance(size, Sequence) else (size, size))
     except (TypeError, ValueError):
-        raise ValueError(f"image_size is {size!r}, it has to be a number of pixels or (height, width)") from None
+        raise UserError(f"image_size must be a number of pixels or (height, width), got {size!r}") from None
     if min(height, width) < 8 or max(height, width) > 4096:
-        raise ValueError(f"image_size is {size}, it has to be from 8 to 4096 pixels a side")
+        raise UserError(f"image_size must be from 8 to 4096 pixels a side, got {size}")
     return height, width
 
 

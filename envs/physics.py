@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.errors import UserError
 from wmplan.gl_backend import cannot_draw
 
 try:
@@ -70,9 +71,9 @@ class Physics:
         """
         state = np.asarray(state, dtype=np.float64)
         if state.shape != (self.state_size,):
-            raise ValueError(f"state has shape {state.shape}, this model's is ({self.state_size},)")
+            raise UserError(f"state has shape {state.shape}, this model's is ({self.state_size},)")
         if not np.isfinite(state).all():
-            raise ValueError("state holds numbers that are not finite")
+            raise UserError("state holds numbers that are not finite")
         mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         # mj_forward overwrites the warm start, which bit-exact replay needs: compute on it, then put it back.
         warmstart = self.data.qacc_warmstart.copy()

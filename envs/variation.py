@@ -7,6 +7,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from wmplan.errors import UserError
+
 RANGES: dict[str, tuple[float, float]] = {
     "hue": (-0.15, 0.15),  # added to each channel of a material's colour
     "light": (0.6, 1.4),  # times the lamps' diffuse light
@@ -59,13 +61,13 @@ class Variation:
             ValueError: at a name that is no factor, or a value that is none for it.
         """
         if name not in RANGES:
-            raise ValueError(f"no factor of variation {name!r}; there are {', '.join(RANGES)}")
+            raise UserError(f"no factor of variation {name!r}; there are {', '.join(RANGES)}")
         value = np.asarray(value, dtype=np.float64)
         if value.shape not in ((), self.shape(name)):
-            raise ValueError(f"factor {name} has shape {value.shape}, it has to be {self.shape(name)} or one number")
+            raise UserError(f"factor {name} must have shape {self.shape(name)} or one number, got {value.shape}")
         if not np.isfinite(value).all() or (name in SCALES and not (value > 0).all()):
             kind = "positive and finite" if name in SCALES else "finite"
-            raise ValueError(f"factor {name} is {value}, it has to be {kind}")
+            raise UserError(f"factor {name} must be {kind}, got {value}")
         return np.broadcast_to(value, self.shape(name)).copy()
 
     def apply(self, factors: dict[str, Any]) -> None:

@@ -47,20 +47,20 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["eval", "out=x", "planner=ice"], "there is no planner 'ice'; did you mean 'icem'?"),
         (["collect"], "out is missing: wmplan collect out=..."),
         (["diagnose"], "dir is missing: wmplan diagnose DIR"),
-        (["collect", "out=x", "episodes=many"], "episodes is 'many', it has to be a whole number"),
-        (["collect", "out=x", "episodes=2.5"], "episodes is 2.5, it has to be a whole number"),
-        (["collect", "out=x", "episodes=0"], "episodes is 0, it has to be at least 1"),
-        (["collect", "out=x", "variation=3"], "variation is 3, it has to be true or false"),
+        (["collect", "out=x", "episodes=many"], "episodes must be a whole number, got 'many'"),
+        (["collect", "out=x", "episodes=2.5"], "episodes must be a whole number, got 2.5"),
+        (["collect", "out=x", "episodes=0"], "episodes must be at least 1, got 0"),
+        (["collect", "out=x", "variation=3"], "variation must be true or false, got 3"),
         (
             ["collect", "out=x", "image_size=[64]"],
-            "image_size is [64], it has to be a list [a whole number, a whole number]",
+            "image_size must be a list [a whole number, a whole number], got [64]",
         ),
         (["collect", "--out=x"], "settings are written key=value, without dashes: out=x"),
         (["collect", "--episodes", "3"], "settings are written key=value, without dashes: episodes=VALUE"),
         (["collect", "data"], "'data' is not a setting; settings are written key=value"),
         (["collect", "+more=1", "out=x"], "'+more=1' is not a setting"),
         (["doctor", "a=1"], "it takes no settings, 'a=1' was given"),
-        (["eval", "out=x", "episodes=-1", "rows=[noop]", "model=null"], "episodes is -1, it has to be at least 1"),
+        (["eval", "out=x", "episodes=-1", "rows=[noop]", "model=null"], "episodes must be at least 1, got -1"),
         (["eval", "out=x", "protocol.goal=picture", "rows=[noop]", "model=null"], "protocol.goal is 'picture'"),
         (["eval", "out=x", "rows=[nop]", "model=null"], "there is no row 'nop'"),
         (["eval", "out=x", "model=no/such/model"], "there is no model and no folder or file 'no/such/model'"),
@@ -85,7 +85,7 @@ def test_wrong_planner_setting_names_those_there_are(
     monkeypatch.chdir(tmp_path)
     arguments = ["eval", "out=x", "rows=[noop]", "model=null", "planner=cem"]
     assert "num_samples" in refuse(capsys, *arguments, "planner.num_sample=10")
-    assert "num_samples is 'x', it has to be a whole number" in refuse(capsys, *arguments, "planner.num_samples=x")
+    assert "num_samples must be a whole number, got 'x'" in refuse(capsys, *arguments, "planner.num_samples=x")
 
 
 def test_path_that_cannot_be_written_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:

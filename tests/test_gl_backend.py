@@ -62,8 +62,8 @@ def test_with_nothing_to_draw_with_the_packages_are_named(installed):
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL is 'vulkan', it has to be one of egl, osmesa, glfw, glx; not set"),
-        ({"MUJOCO_GL": "off"}, "MUJOCO_GL is 'off', it has to be one of egl"),
+        ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL must be one of egl, osmesa, glfw, glx, got 'vulkan'; not set"),
+        ({"MUJOCO_GL": "off"}, "MUJOCO_GL must be one of egl, got 'off'"),
         ({"MUJOCO_GL": "glfw"}, "needs a screen, and there is none (DISPLAY is not set): take egl"),
         ({"MUJOCO_GL": "GLX"}, "MUJOCO_GL is 'glx', which needs a screen"),
         (

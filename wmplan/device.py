@@ -19,7 +19,7 @@ def find_device(name: torch.device | str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise UserError(f"device is {name!r}, it has to be cpu, cuda, cuda:1, ..., or null") from None
+        raise UserError(f"device must be cpu, cuda, cuda:1, ..., or null, got {name!r}") from None
     try:
         float(torch.ones(1, device=device).sum())
     except Exception as error:  # each backend has its own way to say that it is not there

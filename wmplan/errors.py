@@ -1,4 +1,4 @@
-"""The error that stands for a user's mistake."""
+"""The errors that stand for what a user can mend."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class UserError(ValueError):
 
     The command line prints the message and leaves with status 2; everything else shows a traceback.
     """
+
+
+class NotPossibleError(UserError, RuntimeError):
+    """What was asked for cannot be done as things stand: a call came too early, or the machine lacks something."""

@@ -8,19 +8,21 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from wmplan.errors import NotPossibleError
+
 INSTALL = "sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri   (or, for OSMesa: sudo apt-get install libosmesa6)"
 
 
 BACKENDS = {"linux": ("egl", "osmesa", "glfw", "glx"), "darwin": ("cgl", "glfw"), "win32": ("wgl", "glfw")}
 
 
-def cannot_draw(error: Exception, size: tuple[int, int] | None = None) -> RuntimeError:
+def cannot_draw(error: Exception, size: tuple[int, int] | None = None) -> NotPossibleError:
     """The error to raise where MuJoCo has no way to draw, or not a picture of this size (H, W), with what to do."""
     variables = ("MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID")
     chosen = " ".join(f"{name}={os.environ[name]}" for name in variables if os.environ.get(name))
     picture = "" if size is None else f" {size[0]} x {size[1]} pixels"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return RuntimeError(
+    return NotPossibleError(
         f"MuJoCo cannot draw{picture} with {chosen} ({reason}); unset what you have set of these, or install what is "
         f"missing: {INSTALL}"
     )
@@ -38,11 +40,11 @@ def choose_backend(find: Callable[[str], str | None] = ctypes.util.find_library)
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen and chosen not in BACKENDS.get(sys.platform, (chosen,)):
-        raise RuntimeError(
-            f"MUJOCO_GL is {chosen!r}, it has to be one of {', '.join(BACKENDS[sys.platform])}; not set, wmplan chooses"
+        raise NotPossibleError(
+            f"MUJOCO_GL must be one of {', '.join(BACKENDS[sys.platform])}, got {chosen!r}; not set, wmplan chooses"
         )
     if chosen in ("glfw", "glx") and sys.platform == "linux" and not _has_screen():
-        raise RuntimeError(
+        raise NotPossibleError(
             f"MUJOCO_GL is {chosen!r}, which needs a screen, and there is none (DISPLAY is not set): take egl"
         )
     if chosen:
@@ -55,7 +57,7 @@ def choose_backend(find: Callable[[str], str | None] = ctypes.util.find_library)
         return "osmesa"
     if _has_screen():
         return "glfw"
-    raise RuntimeError(f"no GL library to draw without a screen; install one: {INSTALL}")
+    raise NotPossibleError(f"no GL library to draw without a screen; install one: {INSTALL}")
 
 
 def _has_screen() -> bool:

@@ -137,13 +137,13 @@ OTHERS = ["?", "i1", "u2", ">u2", "i4", "i8", "u8", "f2", "f4", "f8", "c8", "O",
 @pytest.mark.parametrize("dtype", OTHERS)
 def test_frames_of_other_numbers_are_refused_by_name(dtype: str) -> None:
     other = frame().astype(dtype)
-    with pytest.raises(ValueError, match=rf"^pixels is {other.dtype}, it has to be uint8: RGB from 0 to 255$"):
+    with pytest.raises(ValueError, match=rf"^pixels must be uint8, got {other.dtype}: RGB from 0 to 255$"):
         read_observation(other, Painted(), HERE)
 
 
 @pytest.mark.parametrize("proprio", [np.array(["a", "b"]), np.array([1j, 2]), np.array([None, 1])])
 def test_a_state_that_is_no_numbers_is_refused_by_name(proprio: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"^proprio is .*, it has to be an array of numbers$"):
+    with pytest.raises(ValueError, match=r"^proprio must be an array of numbers$, got .*"):
         read_observation({"pixels": frame(), "proprio": proprio}, Painted(), HERE)
 
 

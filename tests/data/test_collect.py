@@ -436,7 +436,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"episodes": 0}, "episodes is 0, it has to be at least 1"),
+        ({"episodes": 0}, "episodes must be at least 1, got 0"),
         ({"steps": -1}, "steps is -1"),
         ({"seed": -2}, "seed is -2"),
         ({"processes": 0}, "processes is 0"),

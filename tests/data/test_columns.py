@@ -119,7 +119,7 @@ def test_a_frame_in_the_middle_that_is_no_picture_is_refused_when_it_is_read(wil
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((24, 2, 7)), r"has the shape \(24, 2, 7\), it has to be \(rows, numbers\)"),
+        (np.zeros((24, 2, 7)), r"has the shape \(24, 2, 7\), must be \(rows, numbers\)"),
         (np.zeros((24, 0)), r"has the shape \(24, 0\)"),
         (np.zeros((24, 2), "c8"), "holds complex numbers, it has to hold numbers"),
         (np.array([b"left"] * 24), "holds text, it has to hold numbers"),
@@ -152,8 +152,8 @@ ODD = {
     "empty": "is a single value",
     "episode_seed": "has 4 rows, it has to have 24",
     "camera_matrix": "has 3 rows, it has to have 24",
-    "type": "is a type, it has to be a dataset",
-    "info": "is a group, it has to be a dataset",
+    "type": "is a type, must be a dataset",
+    "info": "is a group, must be a dataset",
     "gone": "is a link to /nowhere, which is not in the file",
     "far": "is a link to /x in nowhere.h5, which cannot be opened",
     "ragged": "holds rows of varying length or references",

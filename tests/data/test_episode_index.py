@@ -80,7 +80,7 @@ def test_one_episode_may_be_a_single_number(wild_file: Wild) -> None:
         ([6, 2, 6], [12, 3, 0], "episodes 1 and 2 share the row 3"),
         ([24, 1], [0, 0], "episodes 0 and 1 share the row 0"),
         ([6, 6], [0], "ep_len has 2 episodes and ep_offset 1"),
-        ([6, -1], [0, 6], "ep_len of episode 1 is -1, it has to be a number of rows"),
+        ([6, -1], [0, 6], "ep_len of episode 1 must be a number of rows, got -1"),
         ([6, 6], [0, -6], "ep_offset of episode 1 is -6"),
         ([6, 6.5], [0, 6], "ep_len of episode 1 is 6.5"),
         ([6.0, np.nan], [0, 6], "ep_len of episode 1 is nan"),
@@ -104,5 +104,5 @@ def test_an_index_that_is_a_group_is_refused(wild_file: Wild) -> None:
         del file["ep_len"]
         file.create_group("ep_len")
 
-    with pytest.raises(DataError, match="ep_len is a group, it has to be a dataset with a number an episode"):
+    with pytest.raises(DataError, match="ep_len must be a dataset with a number an episode, got a group"):
         EpisodeStore.open(wild_file(edit))

@@ -163,7 +163,7 @@ def test_numbers_that_are_not_finite_are_named(make_store: Make, memory: bool) -
 
 def test_mistakes_get_one_line(make_store: Make) -> None:
     store = make_store(LENGTHS)
-    with pytest.raises(DataError, match="stride is 0, it has to be at least 1"):
+    with pytest.raises(DataError, match="stride must be at least 1, got 0"):
         WindowSampler(store, 3, 0, 5)
     with pytest.raises(DataError, match="has 0 windows of 20 frames at a stride of 4"):
         WindowSampler(store, 20, 4, 5)

@@ -51,5 +51,5 @@ def test_the_number_of_threads_is_as_asked(env):
 @pytest.mark.parametrize("shape", [(25, 2), (0, 25, 2), (3, 0, 2), (3, 25, 5), (2, 3, 25, 2)])
 def test_actions_of_the_wrong_shape_are_refused(push, shape):
     push.reset(seed=0)
-    with pytest.raises(ValueError, match=r"it has to be \(S, T, 2\)"):
+    with pytest.raises(ValueError, match=r"must be \(S, T, 2\)"):
         push.simulate(np.zeros(shape))

@@ -412,8 +412,8 @@ def edit(folder, change):
         (lambda c: c["architecture"]["encoder_options"].update(channels="many"), "encoder_options.channels is 'many'"),
         (lambda c: c["architecture"]["encoder_options"].update(channels=["x"]), "encoder_options.channels[0] is 'x'"),
         (lambda c: c["architecture"]["encoder_options"].update(hidden=None), "encoder_options.hidden is None"),
-        (lambda c: c["spec"].update(history=0), "history is 0, it has to be at least 1"),
-        (lambda c: c["spec"].update(history="two"), "history is 'two', it has to be a whole number"),
+        (lambda c: c["spec"].update(history=0), "history must be at least 1, got 0"),
+        (lambda c: c["spec"].update(history="two"), "history must be a whole number, got 'two'"),
         (lambda c: c["spec"].pop("image_size"), "image_size is missing"),
     ],
 )

@@ -71,5 +71,5 @@ def test_learns_steps_that_depend_on_the_direction(kind):
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(ValueError, match="embedding is 10, it has to be a multiple of groups, 4"):
+    with pytest.raises(ValueError, match="embedding must be a multiple of groups, 4, got 10"):
         TemporalCritic(5, embedding=10)

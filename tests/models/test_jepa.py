@@ -167,7 +167,7 @@ def with_nan(tensor):
 @pytest.mark.parametrize(
     ("given", "proprio", "message"),
     [
-        (torch.zeros(1, 1, 16, 24, 3), None, "frames are float32, they have to be uint8 RGB"),
+        (torch.zeros(1, 1, 16, 24, 3), None, "frames must be uint8 RGB, got float32"),
         (
             torch.zeros(1, 1, 24, 16, 3, dtype=torch.uint8),
             None,
@@ -177,7 +177,7 @@ def with_nan(tensor):
         (
             torch.zeros(1, 2, 16, 24, 3, dtype=torch.uint8),
             torch.zeros(1, 1, 2),
-            r"proprio has shape \(1, 1, 2\), beside these frames it has to be \(1, 2, 2\)",
+            r"proprio has shape \(1, 1, 2\), beside these frames must be \(1, 2, 2\)",
         ),
         (
             torch.zeros(1, 2, 16, 24, 3, dtype=torch.uint8),
@@ -194,12 +194,12 @@ def test_encode_names_what_is_wrong(make_jepa, given, proprio, message):
 @pytest.mark.parametrize(
     ("context", "actions", "past", "message"),
     [
-        ((1, 3, 8), (1, 4, 5, 6), (1, 2, 6), r"context has shape \(1, 3, 8\), it has to be \(B, T, 8\) with T from 1"),
+        ((1, 3, 8), (1, 4, 5, 6), (1, 2, 6), r"context must have shape \(B, T, 8\) with T from 1, got \(1, 3, 8\)"),
         ((1, 1, 7), (1, 4, 5, 6), None, r"context has shape \(1, 1, 7\)"),
-        ((1, 1, 8), (1, 4, 5, 3), None, r"actions have shape \(1, 4, 5, 3\), they have to be \(1, S, H, 6\)"),
-        ((1, 1, 8), (2, 4, 5, 6), None, r"actions have shape \(2, 4, 5, 6\), they have to be \(1, S, H, 6\)"),
-        ((1, 2, 8), (1, 4, 5, 6), None, r"past_actions are missing, they have to be \(1, 1, 6\)"),
-        ((1, 2, 8), (1, 4, 5, 6), (1, 2, 6), r"past_actions are of shape \(1, 2, 6\), they have to be \(1, 1, 6\)"),
+        ((1, 1, 8), (1, 4, 5, 3), None, r"actions must have shape \(1, S, H, 6\), got \(1, 4, 5, 3\)"),
+        ((1, 1, 8), (2, 4, 5, 6), None, r"actions must have shape \(1, S, H, 6\), got \(2, 4, 5, 6\)"),
+        ((1, 2, 8), (1, 4, 5, 6), None, r"past_actions must be \(1, 1, 6\), got missing"),
+        ((1, 2, 8), (1, 4, 5, 6), (1, 2, 6), r"past_actions must be \(1, 1, 6\), got of shape \(1, 2, 6\)"),
     ],
 )
 def test_rollout_names_what_is_wrong(make_jepa, context, actions, past, message):

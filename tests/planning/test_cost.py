@@ -119,7 +119,7 @@ def test_an_arrival_between_model_steps_is_kept_from_that_robot_step_on() -> Non
     torch.testing.assert_close(each, torch.stack([off[0].mean(-1), off[1, :, 4:].mean(-1), off[2, :, -1]]))
     error = (context[:, -1] - context[:, 0])[:, None]  # the robot did nothing, and yet it moved
     torch.testing.assert_close(costs(3.5, 1.0), (places + error - goal[:, None]).square()[..., 6:].mean(-1))
-    with pytest.raises(ValueError, match="arrival is 0.25, it has to be a model step, at least 0.5"):
+    with pytest.raises(ValueError, match="arrival must be a model step, at least 0.5, got 0.25"):
         costs(0.25)
 
 

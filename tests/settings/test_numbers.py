@@ -130,9 +130,9 @@ def test_numbers_beyond_a_float_are_none() -> None:
 
 
 def test_limits_are_told() -> None:
-    with pytest.raises(UserError, match="^n is 0, it has to be at least 1$"):
+    with pytest.raises(UserError, match="^n must be at least 1$, got 0"):
         whole_number(np.int64(0), "n", 1)
-    with pytest.raises(UserError, match="^n is 9, it has to be from 1 to 8$"):
+    with pytest.raises(UserError, match="^n must be from 1 to 8$, got 9"):
         whole_numbers([3, 9], "n", 1, 8)
 
 

@@ -98,9 +98,9 @@ class BenchConfig:
         if not self.models:
             raise UserError(f"models is empty, it has to name some of {', '.join(MODELS)}")
         if self.dtype not in DTYPES:
-            raise UserError(f"dtype is {self.dtype!r}, it has to be one of {', '.join(DTYPES)}")
+            raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UserError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
         if not self.seconds > 0:
-            raise UserError(f"seconds is {self.seconds}, it has to be above 0")
+            raise UserError(f"seconds must be above 0, got {self.seconds}")
         whole_number(self.seed, "seed", 0, MAX_SEED)

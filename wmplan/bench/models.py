@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from wmplan.errors import UserError
 from wmplan.models.base import ModelSpec, WorldModel
 
 LEWM: dict[str, Any] = {
@@ -76,7 +77,7 @@ def make_model(name: str, seed: int = 0) -> WorldModel:
         ValueError: if there is no such model.
     """
     if name not in MODELS:
-        raise ValueError(f"there is no model {name!r} to measure; there are {', '.join(MODELS)}")
+        raise UserError(f"there is no model {name!r} to measure; there are {', '.join(MODELS)}")
     with torch.random.fork_rng(devices=[]):  # building draws from the global generator
         model = MODELS[name]().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)

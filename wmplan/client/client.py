@@ -80,11 +80,11 @@ class PolicyClient:
     ) -> None:
         self.url = url if "://" in url else f"ws://{url}"
         if not _is_address(self.url):
-            raise ValueError(f"url is {_without_login(url)!r}, it has to be ws://HOST:PORT or wss://HOST:PORT")
+            raise ValueError(f"url must be ws://HOST:PORT or wss://HOST:PORT, got {_without_login(url)!r}")
         self._shown = _without_login(self.url)
         for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
             if not 0 < seconds < threading.TIMEOUT_MAX:
-                raise ValueError(f"{name} is {seconds}, it has to be above 0 and finite")
+                raise ValueError(f"{name} must be above 0 and finite, got {seconds}")
         self.timeout, self.metadata, self.connections = timeout, {}, 0  # type: float, dict[str, Any], int
         self._token, self._tls = token, None
         if self.url.startswith("wss://"):

@@ -46,10 +46,10 @@ class PlanRequest:
                 continue
             table = np.asarray(value, np.float32)
             if table.ndim != 2:
-                raise ValueError(f"{name} has shape {table.shape}, it has to be (robot steps, numbers in an action)")
+                raise ValueError(f"{name} must have shape (robot steps, numbers in an action), got {table.shape}")
             object.__setattr__(self, name, table)
         if self.deadline_ms is not None and not self.deadline_ms >= 0:
-            raise ValueError(f"deadline_ms is {self.deadline_ms}, it has to be at least 0")
+            raise ValueError(f"deadline_ms must be at least 0, got {self.deadline_ms}")
 
 
 @dataclass(frozen=True, eq=False)

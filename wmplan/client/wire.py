@@ -105,7 +105,7 @@ class _Reader:
         for _ in range(length):
             key = self.value(depth)
             if not isinstance(key, str | bytes):
-                raise WireError(f"a key is a {type(key).__name__}, it has to be a text")
+                raise WireError(f"a key must be a text, got a {type(key).__name__}")
             if key in found:
                 raise WireError(f"the key {short(key)} is there twice")
             found[key] = self.value(depth)
@@ -128,7 +128,7 @@ def _array(found: dict[str | bytes, Any]) -> NDArray[Any]:
     if not isinstance(data, bytes) or not isinstance(shape, list):
         raise WireError("an array lacks its data or its shape")
     if len(shape) > MAX_DIMENSIONS or any(type(size) is not int or size < 0 for size in shape):
-        raise WireError("an array's shape has to be at most 8 whole numbers of at least 0")
+        raise WireError("an array's shape must be at most 8 whole numbers of at least 0")
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > max(len(data), 2**31):
         raise WireError(f"an array cannot have the shape {tuple(shape)}")
     if math.prod(shape) * dtype.itemsize != len(data):

@@ -21,6 +21,7 @@ from wmplan.control.schedule import FollowedPlan, Schedule
 from wmplan.control.search_core import SearchCore
 from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.deprecated import SCHEDULE, renamed_arguments
+from wmplan.errors import NotPossibleError, UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import LatentCost
 from wmplan.planning.objectives.distances import LatentDistance, Objective
@@ -70,13 +71,13 @@ class Controller:
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
         if len(limits.low) != spec.action_dim:
-            raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
+            raise UserError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         self.model = model.eval()
         self.gate = LimitsGate(limits)
         self.schedule = Schedule(replan_every, arrival_step, min_horizon, correction)
         if isinstance(planner, PlanningCore):
             if objective is not None:
-                raise ValueError("objective must be left out where a planning core is given, which has its own")
+                raise UserError("objective must be left out where a planning core is given, which has its own")
             self.core = planner
         else:
             self.core = SearchCore(self.model, planner, objective or LatentDistance(), self.schedule)
@@ -143,7 +144,7 @@ class Controller:
         if as_int(given) is not None:
             numbers = [numbers[0] + index for index in range(seen.batch)]
         if len(numbers) != seen.batch:
-            raise ValueError(f"there are {len(numbers)} seeds for {seen.batch} goals")
+            raise UserError(f"there are {len(numbers)} seeds for {seen.batch} goals")
         self.gate.reset(seen.batch, at_rest=at_rest)
         self.sessions = [
             PlanningSession(
@@ -171,11 +172,11 @@ class Controller:
             RuntimeError: before the first reset().
         """
         if not self.sessions:
-            raise RuntimeError("the controller has no goal: call reset(goal) first")
+            raise NotPossibleError("the controller has no goal: call reset(goal) first")
         began = time.perf_counter()
         seen, batched = read_observation(observation, self.model, self.device)
         if seen.batch != len(self.sessions):
-            raise ValueError(f"there are {seen.batch} observations for {len(self.sessions)} goals")
+            raise UserError(f"there are {seen.batch} observations for {len(self.sessions)} goals")
         for session, row, sent in zip(self.sessions, seen.rows(), self._sent, strict=True):
             session.observe(row, sent)
         self._sent = self._sent[:, :0]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 
 Observation = Mapping[str, Any] | NDArray[np.uint8]
@@ -80,30 +81,30 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
     spec = model.spec
     if not isinstance(observation, Mapping):
         if len(spec.cameras) > 1:
-            raise ValueError(f"the model sees {', '.join(spec.cameras)}: give a dict of frames, not one array")
+            raise UserError(f"the model sees {', '.join(spec.cameras)}: give a dict of frames, not one array")
         observation = {spec.cameras[0]: observation}
     missing = [name for name in spec.cameras if name not in observation]
     if missing:
         there = ", ".join(map(str, observation)) or "nothing"
-        raise ValueError(f"the observation has no {missing[0]!r}; it has {there}")
+        raise UserError(f"the observation has no {missing[0]!r}; it has {there}")
 
     frames, batched = {}, False
     for name in spec.cameras:
         given = np.asarray(observation[name])
         if given.dtype != np.uint8:
-            raise ValueError(f"{name} is {given.dtype}, it has to be uint8: RGB from 0 to 255")
+            raise UserError(f"{name} must be uint8, got {given.dtype}: RGB from 0 to 255")
         if given.ndim not in (3, 4):
-            raise ValueError(f"{name} has shape {given.shape}, it has to be (H, W, 3) or (B, H, W, 3)")
+            raise UserError(f"{name} must have shape (H, W, 3) or (B, H, W, 3), got {given.shape}")
         batched = given.ndim == 4
         frame = torch.from_numpy(np.array(given if batched else given[None], order="C"))[:, None]  # (B, 1, H, W, 3)
         try:
             model.check_frames(frame)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise UserError(f"{name}: {error}") from None
         frames[name] = frame.to(device)
     batch = len(frames[spec.cameras[0]])
     if any(len(frame) != batch for frame in frames.values()):
-        raise ValueError(f"the cameras have different batches: {', '.join(f'{k} {len(v)}' for k, v in frames.items())}")
+        raise UserError(f"the cameras have different batches: {', '.join(f'{k} {len(v)}' for k, v in frames.items())}")
 
     proprio = None
     if spec.proprio_dim and observation.get("proprio") is not None:
@@ -180,7 +181,7 @@ class FrameHistory:
         if not self.frames:
             return FrameHistory(self.spec, self.actions, ((0, seen),))
         if (self.frames[-1][1].proprio is None) != (seen.proprio is None):
-            raise ValueError("proprio is there in some observations of an episode and missing in others")
+            raise UserError("proprio is there in some observations of an episode and missing in others")
         frames = self.frames if len(executed) else self.frames[:-1]
         step = self.step + len(executed)
         # One model step more than a context spans, for the prediction of the newest frame.
@@ -238,6 +239,6 @@ def _numbers(name: str, given: Any) -> Tensor:
     """Numbers of any type as float32, in memory of their own; what is too large for that is infinite."""
     numbers = np.asarray(given)
     if numbers.dtype.kind not in "biuf":
-        raise ValueError(f"{name} is {numbers.dtype}, it has to be an array of numbers")
+        raise UserError(f"{name} must be an array of numbers, got {numbers.dtype}")
     with np.errstate(over="ignore"):
         return torch.from_numpy(np.array(numbers, np.float32, order="C"))

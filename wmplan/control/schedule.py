@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.deprecated import SCHEDULE, renamed_arguments
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 
@@ -39,18 +40,18 @@ class Schedule:
     def __post_init__(self) -> None:
         convert_fields(self, "schedule")
         if not 0 <= self.correction <= 1:
-            raise ValueError(f"correction is {self.correction!r}, it has to be from 0 to 1")
+            raise UserError(f"correction must be from 0 to 1, got {self.correction!r}")
         for name in ("replan_every", "arrival_step", "min_horizon"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least 1")
+                raise UserError(f"{name} must be a whole number of at least 1, got {value!r}")
 
     def check(self, longest: int, action_block: int) -> None:
         """Raise a ValueError unless it suits plans of up to `longest` model steps."""
         if self.min_horizon > longest:
-            raise ValueError(f"min_horizon is {self.min_horizon}, the planner's horizon is {longest}")
+            raise UserError(f"min_horizon is {self.min_horizon}, the planner's horizon is {longest}")
         if (self.replan_every or 0) > longest * action_block:
-            raise ValueError(f"replan_every is {self.replan_every}, a plan has {longest} x {action_block} robot steps")
+            raise UserError(f"replan_every is {self.replan_every}, a plan has {longest} x {action_block} robot steps")
 
     def arrival(self, elapsed: int, action_block: int, longest: int, between: bool = False) -> float:
         """Model steps, at most `longest`, from here to where the goal should be reached, after `elapsed` robot steps.

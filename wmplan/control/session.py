@@ -32,6 +32,7 @@ from wmplan.control.schedule import Schedule
 from wmplan.control.search_core import grouped, stacked
 from wmplan.control.settings import planning_settings
 from wmplan.control.surprise import surprise
+from wmplan.errors import NotPossibleError, UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.planner import environment_generators
 from wmplan.settings.build import build
@@ -140,7 +141,7 @@ class PlanningSession:
         """
         seen, batched = read_observation(goal, self.model, self.device)
         if batched:
-            raise ValueError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
+            raise UserError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
         self.head_for(encode(self.model, seen))
 
     def head_for(self, goal: Tensor) -> None:
@@ -186,7 +187,7 @@ class PlanningSession:
     def prepare(self, request: PlanRequest | None) -> _Prepared:
         """What the request comes to; changes nothing."""
         if self.goal is None:
-            raise RuntimeError("the session has no goal: call set_goal(goal) first")
+            raise NotPossibleError("the session has no goal: call set_goal(goal) first")
         history, done, committed = self._history, 0, self._told[:0]
         if request is not None:
             executed = self._told if request.executed is None else self._actions("executed", request.executed)
@@ -194,9 +195,9 @@ class PlanningSession:
             history, done = self._extended(request.observation, executed)
         longest = self.core.horizon * self.model.spec.action_block
         if len(committed) >= longest:
-            raise ValueError(f"committed has {len(committed)} robot steps, a plan has {longest} and has to end later")
+            raise UserError(f"committed has {len(committed)} robot steps, a plan has {longest} and has to end later")
         if not history.frames:
-            raise RuntimeError("the session has seen no frame: give a request with one")
+            raise NotPossibleError("the session has seen no frame: give a request with one")
         before = history.context(self.model.spec.action_block) if self.tells_surprise else []
         if before and before[-1].share:
             before = []  # an interpolated start would add its own error
@@ -234,7 +235,7 @@ class PlanningSession:
         if not isinstance(observation, StepObservation):
             observation, batched = read_observation(observation, self.model, self.device)
             if batched:
-                raise ValueError("the observation has a batch axis, a session is of one robot")
+                raise UserError("the observation has a batch axis, a session is of one robot")
         done = len(executed) if self._history.frames else 0
         return self._history.extended(observation, executed), done
 
@@ -244,7 +245,7 @@ class PlanningSession:
             return np.zeros((0, width), np.float32)
         if given.shape[1] != width or not np.isfinite(given).all():
             wrong = f"has {given.shape[1]} numbers a row" if given.shape[1] != width else "holds numbers not finite"
-            raise ValueError(f"{name} {wrong}, it has to be a finite table of {width}")
+            raise UserError(f"{name} must be a finite table of {width} numbers a row, got one that {wrong}")
         return np.array(given, np.float32)
 
 
@@ -266,7 +267,7 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
         return 1e3 * (time.perf_counter() - began)
 
     if len(sessions) != len(requests) or len({id(one) for one in sessions}) != len(sessions):
-        raise ValueError(f"there are {len(requests)} requests for {len(sessions)} sessions, which have to be different")
+        raise UserError(f"there are {len(requests)} requests for {len(sessions)} sessions, which must be different")
     with ExitStack() as stack:
         for session in sorted(sessions, key=id):
             stack.enter_context(session.lock)
@@ -309,7 +310,7 @@ def _checked(one: _Prepared, plan: RobotPlan) -> NDArray[np.float32]:
     if plan.actions.ndim != 2 or plan.actions.shape[1] != width or len(plan.actions) < least:
         core = type(one.session.core).__name__
         shape = f"(at least {least}, {width})"
-        raise ValueError(f"{core} planned actions of shape {plan.actions.shape}, it has to be {shape}")
+        raise UserError(f"{core} must plan actions of shape {shape}, got {plan.actions.shape}")
     return plan.actions
 
 

@@ -69,15 +69,15 @@ class CollectConfig:
             raise DataError(str(error)) from None
         for name in ("episodes", "steps", "episodes_per_shard"):
             if getattr(self, name) < 1:
-                raise DataError(f"{name} is {getattr(self, name)}, it has to be at least 1")
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
-            raise DataError(f"seed is {self.seed}, it has to be at least 0")
+            raise DataError(f"seed must be at least 0, got {self.seed}")
         if self.processes is not None and self.processes < 1:
-            raise DataError(f"processes is {self.processes}, it has to be at least 1, or left out for one a core")
+            raise DataError(f"processes must be at least 1, or left out for one a core, got {self.processes}")
         if (self.processes or 1) > MOST_THREADS:
-            raise DataError(f"processes is {self.processes}, it has to be at most {MOST_THREADS}")
+            raise DataError(f"processes must be at most {MOST_THREADS}, got {self.processes}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise DataError(f"image_size is {self.image_size}, it has to be (height, width) in pixels")
+            raise DataError(f"image_size must be (height, width) in pixels, got {self.image_size}")
         if not self.out:
             raise DataError("out is empty, it has to name the folder of the data set")
 

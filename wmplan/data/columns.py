@@ -21,7 +21,7 @@ QUANTITIES = ("action", "proprio", "state", "physics_state")
 KNOWN = ("pixels", *QUANTITIES)
 """Columns that have a row a robot step; another name may stand for anything."""
 
-RGB = "frames have to be uint8 RGB, of shape (rows, height, width, 3)"
+RGB = "frames must be uint8 RGB, of shape (rows, height, width, 3)"
 
 
 class Unusable(Exception):
@@ -68,7 +68,7 @@ def _dataset(file: h5py.File, name: str) -> tuple[h5py.Dataset, np.dtype[Any]]:
     try:
         item = file[name]
         if not isinstance(item, h5py.Dataset):
-            raise Unusable(f"is a {'group' if isinstance(item, h5py.Group) else 'type'}, it has to be a dataset")
+            raise Unusable(f"is a {'group' if isinstance(item, h5py.Group) else 'type'}, it must be a dataset")
         stored = item.dtype.newbyteorder("=")
     except TypeError as error:
         raise Unusable(f"has a type without a NumPy equivalent ({error})") from None
@@ -88,7 +88,7 @@ def _quantity(dataset: h5py.Dataset, shape: tuple[int, ...], stored: np.dtype[An
     if stored.kind not in "fiub":
         raise Unusable(f"holds {_kind(stored)}, it has to hold numbers")
     if len(shape) > 1 or 0 in shape:
-        raise Unusable(f"has the shape {dataset.shape}, it has to be (rows, numbers)")
+        raise Unusable(f"has the shape {dataset.shape}, it must be (rows, numbers)")
     if stored.kind == "f":
         dtype = np.dtype(np.float64 if stored.itemsize > 4 else np.float32)
     else:

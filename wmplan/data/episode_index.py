@@ -38,7 +38,7 @@ def read_index(file: h5py.File, path: Path) -> tuple[NDArray[np.int64], NDArray[
         one, other = order[shared[0]], order[shared[0] + 1]
         raise DataError(
             f"{path}: by ep_len and ep_offset the episodes {min(one, other)} and {max(one, other)} share the row "
-            f"{offsets[other]}; a row has to be of one episode"
+            f"{offsets[other]}; a row must be of one episode"
         )
     return lengths, offsets, [source for _, sources in stored for source in sources]
 
@@ -46,13 +46,13 @@ def read_index(file: h5py.File, path: Path) -> tuple[NDArray[np.int64], NDArray[
 def _whole_numbers(values: NDArray[Any], path: Path, name: str) -> NDArray[np.int64]:
     if values.dtype.kind not in "iuf" or max((*values.shape, 1)) != max(values.size, 1):
         raise DataError(
-            f"{path}: {name} holds {values.dtype} of shape {values.shape}, it has to be whole numbers, one an episode"
+            f"{path}: {name} holds {values.dtype} of shape {values.shape}, it must be whole numbers, one an episode"
         )
     values = values.ravel()
     wrong = ~((values >= 0) & (values < LARGEST) & (values == np.floor(values)))
     if wrong.any():
         at = int(wrong.argmax())
-        raise DataError(f"{path}: {name} of episode {at} is {values[at]}, it has to be a number of rows")
+        raise DataError(f"{path}: {name} of episode {at} must be a number of rows, got {values[at]}")
     return values.astype(np.int64)
 
 
@@ -60,7 +60,7 @@ def _read(file: h5py.File, path: Path, name: str) -> tuple[NDArray[Any], list[Pa
     try:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise DataError(f"{path}: {name} is a group, it has to be a dataset with a number an episode")
+            raise DataError(f"{path}: {name} is a group, it must be a dataset with a number an episode")
         sources = source_files(dataset)
         if unwritten_rows(dataset) is not None:
             raise DamagedError(f"{path}: {name} was never written")

@@ -41,7 +41,7 @@ def _explained(path: Path, error: Exception) -> DataError:
     if not path.exists():
         return DataError(f"{path} does not exist")
     if path.is_dir():
-        return DataError(f"{path} is a folder, it has to be an HDF5 file")
+        return DataError(f"{path} must be an HDF5 file, got a folder")
     if isinstance(error, BlockingIOError):
         return DataError(
             f"{path} is locked: another program has it open for writing; wait until that program has closed it"

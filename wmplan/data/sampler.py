@@ -35,7 +35,7 @@ def split_episodes(
         DataError: at fewer than two episodes or a share outside (0, 1).
     """
     if not 0.0 < validation < 1.0:
-        raise DataError(f"validation is {validation}, it has to be a share between 0 and 1")
+        raise DataError(f"validation must be a share between 0 and 1, got {validation}")
     if episodes < 2:
         raise DataError(f"the data set has {episodes} episodes, to train and to validate takes at least 2")
     draws = np.random.default_rng([seed, 0x5B117]).random(episodes)  # a longer draw begins with the shorter one
@@ -90,7 +90,7 @@ class WindowSampler:
     ) -> None:
         for name, value in {"frames": frames, "stride": stride, "batch_size": batch_size, "group": group}.items():
             if value < 1:
-                raise DataError(f"{name} is {value}, it has to be at least 1")
+                raise DataError(f"{name} must be at least 1, got {value}")
         self.store, self.frames, self.stride, self.batch_size, self.seed = store, frames, stride, batch_size, seed
         self.extra = dict(extra or {})
         self.columns = tuple(name for name in columns if name not in self.extra)

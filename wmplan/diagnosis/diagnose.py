@@ -70,7 +70,7 @@ class DiagnoseConfig:
             whole_number(getattr(self, name), name, least)
         whole_number(self.seed, "seed", 0, MAX_SEED)
         if self.oracle not in ("never", "needed", "all"):
-            raise UserError(f"oracle is {self.oracle!r}, it has to be never, needed or all")
+            raise UserError(f"oracle must be never, needed or all, got {self.oracle!r}")
 
 
 def diagnose(

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from wmplan.errors import UserError
+
 
 def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a success rate (Wilson, JASA 22, 1927); `trials` need not be a whole number.
@@ -17,7 +19,7 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[f
         ValueError: if there are no trials, or the successes are not from 0 to `trials`.
     """
     if not trials > 0 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials: it has to be 0 <= successes <= trials, trials > 0")
+        raise UserError(f"{successes} successes in {trials} trials: it must be 0 <= successes <= trials, trials > 0")
     z = float(stats.norm.ppf(0.5 + confidence / 2))
     rate = successes / trials
     centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
@@ -69,7 +71,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
     """
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"a paired test needs the same trials twice; there are {a.size} and {b.size}")
+        raise UserError(f"a paired test needs the same trials twice; there are {a.size} and {b.size}")
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
     discordant = only_first + only_second
     p_value = float(stats.binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0

@@ -106,7 +106,7 @@ def _read(path: Path, content: bytes) -> tuple[dict[str, Any] | None, dict[Key, 
         checked = checked or match is not None
         try:
             if checked and (match is None or _check(match[1]) != match[2]):
-                raise ValueError("the check does not fit")
+                raise UserError("the check does not fit")
             found = json.loads(match[1] + b"}" if match else line)
             if number == 1:
                 settings = dict(found)
@@ -122,7 +122,7 @@ def _read(path: Path, content: bytes) -> tuple[dict[str, Any] | None, dict[Key, 
 def _checked_key(record: Any) -> Key:
     row, planner_seed, instance = found = key(record)
     if not (isinstance(row, str) and type(planner_seed) is type(instance) is int):
-        raise ValueError("not an episode")
+        raise UserError("not an episode")
     return found
 
 

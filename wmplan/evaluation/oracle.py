@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.objectives.distances import check_steps, reduce_steps
 
 
@@ -34,14 +35,14 @@ class OracleCost:
         self.environments = [environment.unwrapped for environment in environments]
         self.goals = [environment.goal for environment in self.environments] if goals is None else list(goals)
         if len(self.goals) != len(self.environments):
-            raise ValueError(f"there are {len(self.goals)} goals for {len(self.environments)} environments")
+            raise UserError(f"there are {len(self.goals)} goals for {len(self.environments)} environments")
         self.steps, self.by_block = steps, by_block
 
     def distances(self, candidates: Tensor) -> Tensor:
         """The task's distance after each robot step, of shape (B, S, T)."""
         batch, samples, horizon, _ = candidates.shape
         if batch != len(self.environments):
-            raise ValueError(f"candidates are for {batch} environments, there are {len(self.environments)}")
+            raise UserError(f"candidates are for {batch} environments, there are {len(self.environments)}")
         actions = candidates.detach().double().cpu().numpy()
         costs = []
         for environment, goal, own in zip(self.environments, self.goals, actions, strict=True):

@@ -34,12 +34,12 @@ class Protocol:
     def __post_init__(self) -> None:
         convert_fields(self, "protocol")
         if self.goal not in ("image", "image+proprio"):
-            raise UserError(f"goal is {self.goal!r}, it has to be 'image' or 'image+proprio'")
+            raise UserError(f"goal must be 'image' or 'image+proprio', got {self.goal!r}")
         for name in ("offset", "budget"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 1 robot step")
+                raise UserError(f"{name} must be at least 1 robot step, got {getattr(self, name)}")
         if self.episode_steps < self.offset:
-            raise UserError(f"episode_steps is {self.episode_steps}, it has to be at least the offset, {self.offset}")
+            raise UserError(f"episode_steps must be at least the offset, {self.offset}, got {self.episode_steps}")
 
     def decided_by(self, rules: list[str]) -> str:
         """The rule that decides, of those the task has.

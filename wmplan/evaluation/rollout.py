@@ -106,7 +106,7 @@ def load_episode(path: Path) -> Arrays:
         episode = {name.removesuffix(".npy"): np.load(file, allow_pickle=False) for name, file in whole.items()}
         names = episode.pop(NAMES, None)  # older files have none
         if not episode or (names is not None and names.tolist() != sorted(episode)):
-            raise ValueError("it does not hold the arrays that were written")
+            raise UserError("it does not hold the arrays that were written")
         return episode
     except Exception as error:  # damaged archives raise any of a dozen kinds
         raise UserError(

@@ -14,6 +14,7 @@ from wmplan.control.controller import Controller
 from wmplan.control.surprise import surprise
 from wmplan.data.episode import episode_rng
 from wmplan.environment import DisturbedEnvironment
+from wmplan.errors import UserError
 from wmplan.evaluation.disturbances import Disturbance
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.intervals import wilson
@@ -95,7 +96,7 @@ def surprises(
         before = blocks[past[:-1]][None] if len(past) > 1 else None
         value = surprise(model, latents[past][None], blocks[past[-1]][None], latents[at][None], before)
         if value is None:
-            raise ValueError("the model does not know its error on held-out data (error_scale)")
+            raise UserError("the model does not know its error on held-out data (error_scale)")
         values[at] = float(value[0])
     return values
 
@@ -107,7 +108,7 @@ def threshold(calm: Sequence[ArrayLike], false_alarms: float) -> float:
         ValueError: if there are no episodes or the part is not between 0 and 1.
     """
     if not calm or not 0 <= false_alarms < 1:
-        raise ValueError(f"false_alarms is {false_alarms} over {len(calm)} episodes: it has to be from 0 to below 1")
+        raise UserError(f"false_alarms must be from 0 to below 1, got {false_alarms} over {len(calm)} episodes")
     highest = [float(np.nanmax(np.asarray(values, np.float64))) for values in calm]
     return float(np.quantile(np.array(highest), 1 - false_alarms, method="higher"))
 

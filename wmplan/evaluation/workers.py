@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from wmplan.data.registered import Registration
+from wmplan.errors import NotPossibleError
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.machine import cores
 from wmplan.evaluation.worker import Setup, Unit, Worker
@@ -47,7 +48,7 @@ def run_units(
         for future in as_completed([pool.submit(_play, unit) for unit in units]):
             yield future.result()
     except BrokenProcessPool as error:
-        raise RuntimeError("a worker process died (out of memory?): run the same again to go on") from error
+        raise NotPossibleError("a worker process died (out of memory?): run the same again to go on") from error
     except BaseException:
         for process in list((pool._processes or {}).values()):  # what they play now is not wanted any more
             process.terminate()

@@ -59,32 +59,32 @@ class ModelSpec:
         convert_fields(self)
         for name in ("history", "action_block"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it has to be at least 1")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
             if getattr(self, name) > MOST_STEPS:
-                raise ValueError(f"{name} must be at most {MOST_STEPS}, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at most {MOST_STEPS}, got {getattr(self, name)}")
         if not all(1 <= side <= MOST_PIXELS for side in self.image_size):
-            raise ValueError(f"image_size must be two numbers from 1 to {MOST_PIXELS}, got {list(self.image_size)}")
+            raise UserError(f"image_size must be two numbers from 1 to {MOST_PIXELS}, got {list(self.image_size)}")
         if any(size < 1 for size in self.latent_shape) or math.prod(self.latent_shape) > MOST_LATENT:
             shape = list(self.latent_shape)
-            raise ValueError(f"latent_shape must have sizes of at least 1, {MOST_LATENT} numbers in all, got {shape}")
+            raise UserError(f"latent_shape must have sizes of at least 1, {MOST_LATENT} numbers in all, got {shape}")
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
-            raise ValueError(f"cameras must be at least one name, and no name twice, got {list(self.cameras)}")
+            raise UserError(f"cameras must be at least one name, and no name twice, got {list(self.cameras)}")
         for name in ("action_low", "action_high", "action_mean", "action_std", "proprio_mean", "proprio_std"):
             if not all(map(math.isfinite, getattr(self, name))):
-                raise ValueError(f"{name} must be finite numbers, got {list(getattr(self, name))}")
+                raise UserError(f"{name} must be finite numbers, got {list(getattr(self, name))}")
         for name in ("action_high", "action_mean", "action_std"):
             if len(getattr(self, name)) != len(self.action_low):
                 given, wanted = len(getattr(self, name)), len(self.action_low)
-                raise ValueError(f"{name} has {given} entries, action_low has {wanted}")
+                raise UserError(f"{name} has {given} entries, action_low has {wanted}")
         for name in ("proprio_mean", "proprio_std"):
             if len(getattr(self, name)) != self.proprio_dim:
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")
+                raise UserError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")
         if any(low > high for low, high in zip(self.action_low, self.action_high, strict=True)):
-            raise ValueError("action_low is above action_high in some dimension")
+            raise UserError("action_low is above action_high in some dimension")
         if min(self.action_std, default=1.0) <= 0 or min(self.proprio_std, default=1.0) <= 0:
-            raise ValueError("action_std and proprio_std have to be above zero")
+            raise UserError("action_std and proprio_std must be above zero")
         if not 0 < self.control_rate < math.inf:
-            raise ValueError(f"control_rate is {self.control_rate}, it has to be above zero")
+            raise UserError(f"control_rate must be above zero, got {self.control_rate}")
 
     @property
     def action_dim(self) -> int:
@@ -217,29 +217,29 @@ class WorldModel(nn.Module, ABC):
         """Raise a ValueError that says what is wrong with `frames`, if anything is."""
         height, width = self.spec.image_size
         if frames.dtype != torch.uint8:
-            raise ValueError(f"frames are {str(frames.dtype).removeprefix('torch.')}, they have to be uint8 RGB")
+            raise UserError(f"frames must be uint8 RGB, got {str(frames.dtype).removeprefix('torch.')}")
         if frames.ndim != 5 or tuple(frames.shape[2:]) != (height, width, 3):
-            raise ValueError(f"frames have shape {tuple(frames.shape)}, the model takes (B, T, {height}, {width}, 3)")
+            raise UserError(f"frames have shape {tuple(frames.shape)}, the model takes (B, T, {height}, {width}, 3)")
 
     def check_proprio(self, proprio: Tensor, batch: int, time: int) -> None:
         """Raise a ValueError that says what is wrong with `proprio`, if anything is."""
         wanted = (batch, time, self.spec.proprio_dim)
         if tuple(proprio.shape) != wanted:
-            raise ValueError(f"proprio has shape {tuple(proprio.shape)}, beside these frames it has to be {wanted}")
+            raise UserError(f"beside these frames proprio must have shape {wanted}, got {tuple(proprio.shape)}")
         if not torch.isfinite(proprio).all():
-            raise ValueError("proprio holds numbers that are not finite")
+            raise UserError("proprio holds numbers that are not finite")
 
     def check_rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None) -> None:
         """Raise a ValueError that says what is wrong with the arguments of rollout(), if anything is."""
         spec, (batch, time) = self.spec, context.shape[:2]
         if tuple(context.shape[2:]) != spec.latent_shape or not 1 <= time <= spec.history:
             wanted = ", ".join(["B", "T", *map(str, spec.latent_shape)])
-            raise ValueError(
-                f"context has shape {tuple(context.shape)}, it has to be ({wanted}) with T from 1 to {spec.history}"
+            raise UserError(
+                f"context must have shape ({wanted}) with T from 1 to {spec.history}, got {tuple(context.shape)}"
             )
         if actions.ndim != 4 or actions.shape[0] != batch or actions.shape[3] != spec.block_dim:
             wanted = f"({batch}, S, H, {spec.block_dim})"
-            raise ValueError(f"actions have shape {tuple(actions.shape)}, they have to be {wanted}")
+            raise UserError(f"actions must have shape {wanted}, got {tuple(actions.shape)}")
         if time > 1 and (past_actions is None or tuple(past_actions.shape) != (batch, time - 1, spec.block_dim)):
             given = "missing" if past_actions is None else f"of shape {tuple(past_actions.shape)}"
-            raise ValueError(f"past_actions are {given}, they have to be ({batch}, {time - 1}, {spec.block_dim})")
+            raise UserError(f"past_actions must be ({batch}, {time - 1}, {spec.block_dim}), got {given}")

@@ -39,9 +39,9 @@ class TemporalCritic(nn.Module):
         super().__init__()
         require_positive("critic", width=width, depth=depth, embedding=embedding, groups=groups)
         if kind not in ("quasimetric", "mlp"):
-            raise UserError(f"critic: kind is {kind!r}, it has to be 'quasimetric' or 'mlp'")
+            raise UserError(f"critic: kind must be 'quasimetric' or 'mlp', got {kind!r}")
         if embedding % groups:
-            raise UserError(f"critic: embedding is {embedding}, it has to be a multiple of groups, {groups}")
+            raise UserError(f"critic: embedding must be a multiple of groups, {groups}, got {embedding}")
         self.kind, self.groups = kind, groups
         self.latent_in = nn.Linear(latent_dim, width)
         if kind == "mlp":

@@ -48,11 +48,11 @@ class JEPAConfig:
     def __post_init__(self) -> None:
         convert_fields(self)
         if self.latent_dim < 1:
-            raise UserError(f"latent_dim is {self.latent_dim}, it has to be at least 1")
+            raise UserError(f"latent_dim must be at least 1, got {self.latent_dim}")
         if self.robot_dim < 0:
-            raise UserError(f"robot_dim is {self.robot_dim}, it has to be at least 0")
+            raise UserError(f"robot_dim must be at least 0, got {self.robot_dim}")
         if self.proprio_width < 0:
-            raise UserError(f"proprio_width is {self.proprio_width}, it has to be at least 0")
+            raise UserError(f"proprio_width must be at least 0, got {self.proprio_width}")
 
 
 class CameraEncoders(nn.ModuleList):
@@ -106,9 +106,9 @@ class JEPA(WorldModel):
         latent_dim = self.visual_dim + spec.proprio_dim
         if spec.latent_shape != (latent_dim,):
             raise UserError(
-                f"latent_shape is {spec.latent_shape}, with latent_dim {config.latent_dim}, robot_dim "
-                f"{config.robot_dim}, {len(spec.cameras)} "
-                f"camera(s) and proprio_dim {spec.proprio_dim} it has to be ({latent_dim},)"
+                f"latent_shape must be ({latent_dim},) with latent_dim {config.latent_dim}, robot_dim "
+                f"{config.robot_dim}, {len(spec.cameras)} camera(s) and proprio_dim {spec.proprio_dim}, got "
+                f"{spec.latent_shape}"
             )
         self.encoder = CameraEncoders(make_camera_encoder(config, spec.image_size) for _ in spec.cameras)
         first = config.latent_dim if config.robot_dim else 0
@@ -169,7 +169,7 @@ class JEPA(WorldModel):
 
     def read_proprio(self, latents: Tensor) -> Tensor:
         if self.proprio_head is None:
-            raise ValueError("this model has no robot state in its latents")
+            raise UserError("this model has no robot state in its latents")
         state: Tensor = self.proprio_head(latents[..., : self.visual_dim][..., self.robot])
         return state
 
@@ -183,7 +183,7 @@ class JEPA(WorldModel):
         for view in views:
             self.check_frames(view)
             if view.shape[:2] != views[0].shape[:2]:
-                raise ValueError("the cameras' frames differ in B or T")
+                raise UserError("the cameras' frames differ in B or T")
         latents = self.encoder([view.to(self.visual_mean.device).flatten(0, 1) for view in views])  # (B T, D)
         return ((latents - self.visual_mean) / self.visual_std).unflatten(0, views[0].shape[:2])
 
@@ -193,10 +193,10 @@ class JEPA(WorldModel):
         if isinstance(frames, Mapping):
             missing = [camera for camera in cameras if camera not in frames]
             if missing:
-                raise ValueError(f"frames lack the camera {missing[0]!r}, there are {', '.join(map(repr, frames))}")
+                raise UserError(f"frames lack the camera {missing[0]!r}, there are {', '.join(map(repr, frames))}")
             return [frames[camera] for camera in cameras]
         if len(cameras) > 1:
-            raise ValueError(f"frames are one tensor, the model takes a mapping with the cameras {', '.join(cameras)}")
+            raise UserError(f"frames are one tensor, the model takes a mapping with the cameras {', '.join(cameras)}")
         return [frames]
 
     def normalise_proprio(self, proprio: Tensor) -> Tensor:
@@ -258,9 +258,9 @@ class JEPA(WorldModel):
         """
         context = self.spec.history if context is None else context
         if actions.shape[:2] != (latents.shape[0], latents.shape[1] - 1) or latents.shape[1] <= context:
-            raise ValueError(
-                f"latents {tuple(latents.shape)} and actions {tuple(actions.shape)} have to be (N, T, L) and "
-                f"(N, T - 1, A) with T above context, which is {context}"
+            raise UserError(
+                f"latents and actions must have shapes (N, T, L) and (N, T - 1, A) with T above context, which is "
+                f"{context}, got {tuple(latents.shape)} and {tuple(actions.shape)}"
             )
         future = actions[:, None, context - 1 :]  # (N, 1, T - context, A)
         return self.rollout(latents[:, :context], future, actions[:, : context - 1]).squeeze(1)

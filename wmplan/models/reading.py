@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wmplan.errors import UserError
 from wmplan.models.errors import CheckpointError
 
 MOST_BYTES = 2**20
@@ -99,23 +100,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {_shown(twice)} is there twice")
+        raise UserError(f"the key {_shown(twice)} is there twice")
     return content
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number in JSON; where nothing is known, write null")
+    raise UserError(f"{constant} is no number in JSON; where nothing is known, write null")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"the number {_shown(text)} is too large")
+        raise UserError(f"the number {_shown(text)} is too large")
     return number
 
 
 def _whole(text: str) -> int:
     if len(text) > 100:  # all that a computer counts has fewer digits
-        raise ValueError(f"the number {_shown(text)} has {len(text)} digits")
+        raise UserError(f"the number {_shown(text)} has {len(text)} digits")
     return int(text)
 
 

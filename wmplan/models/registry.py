@@ -41,4 +41,4 @@ def require_positive(part: str, **values: int) -> None:
     """Raise a UserError that names the first of the options `values` that is below one."""
     for name, value in values.items():
         if value < 1:
-            raise UserError(f"{part}: {name} is {value}, it has to be at least 1")
+            raise UserError(f"{part}: {name} must be at least 1, got {value}")

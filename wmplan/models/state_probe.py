@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
+
 MAX_LATENT = 4096
 """Longer latents (patch tokens) are first projected to this many random directions."""
 
@@ -62,7 +64,7 @@ class StateProbe(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in ("ridge", "mlp"):
-            raise ValueError(f"kind of probe is {kind!r}, it has to be 'ridge' or 'mlp'")
+            raise UserError(f"kind of probe must be 'ridge' or 'mlp', got {kind!r}")
         self.code = StateCode(names)
         self.latent_dims = latents.ndim - 1
         generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED
 
@@ -53,13 +54,13 @@ class PlannerConfig:
         value = getattr(self, name)
         if not (low <= value <= high and math.isfinite(value)):
             limit = f"at least {low}" if math.isinf(high) else f"from {low} to {high}"
-            raise ValueError(f"{name} is {value}, it has to be {limit}")
+            raise UserError(f"{name} must be {limit}, got {value}")
 
     def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         """Raise a ValueError unless the setting is one of the choices."""
         value = getattr(self, name)
         if value not in choices:
-            raise ValueError(f"{name} is {value!r}, it has to be one of {', '.join(choices)}")
+            raise UserError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass(frozen=True)

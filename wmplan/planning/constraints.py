@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wmplan.deprecated import renamed
+from wmplan.errors import UserError
 
 ActionFunction = Callable[[Tensor], Tensor]
 """From candidates (B, S, H, A) to numbers (B, S)."""
@@ -39,12 +40,12 @@ class FrozenPrefix:
 
     def __post_init__(self) -> None:
         if self.actions.ndim != 3 or self.counts.shape != self.actions.shape[:1]:
-            raise ValueError(
+            raise UserError(
                 f"actions of shape {tuple(self.actions.shape)} and counts of shape {tuple(self.counts.shape)} have "
                 "to be (B, K, action_dim) and (B,)"
             )
         if bool(((self.counts < 0) | (self.counts > self.actions.shape[1])).any()):
-            raise ValueError(f"counts are {self.counts.tolist()}, they have to be from 0 to {self.actions.shape[1]}")
+            raise UserError(f"counts must be from 0 to {self.actions.shape[1]}, got {self.counts.tolist()}")
 
     def project(self, actions: Tensor, action_dim: int) -> Tensor:
         """The candidates (B, S, H, A) with their first robot steps replaced."""
@@ -75,7 +76,7 @@ class RateLimit:
     def __post_init__(self) -> None:
         change = torch.as_tensor(self.max_change, dtype=torch.float32)
         if not bool((change >= 0).all()):
-            raise ValueError(f"max_change is {self.max_change}, it has to be at least 0")
+            raise UserError(f"max_change must be at least 0, got {self.max_change}")
 
     def project(self, actions: Tensor, action_dim: int) -> Tensor:
         """The candidates (B, S, H, A) with every robot step within reach of the one before."""
@@ -142,8 +143,8 @@ def apply(
     for constraint in constraints:
         value = constraint.function(*(argument.clone() for argument in arguments))  # it may write into them
         if value.shape != costs.shape:
-            raise ValueError(
-                f"a constraint's function gave shape {tuple(value.shape)}, it has to be (B, S) = {tuple(costs.shape)}"
+            raise UserError(
+                f"a constraint's function must give shape (B, S) = {tuple(costs.shape)}, got {tuple(value.shape)}"
             )
         if isinstance(constraint, SoftConstraint):
             costs = costs + constraint.weight * value

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wmplan.device import free_bytes
+from wmplan.errors import UserError
 from wmplan.planning.constraints import HardConstraint, SoftConstraint, apply
 from wmplan.planning.cost_function import Evaluation
 from wmplan.planning.latent_model import LatentModel
@@ -105,19 +106,19 @@ class LatentCost(Generic[M]):
         arrival: float | Tensor | None = None,
     ) -> None:
         if goal.shape != context[:, -1].shape:
-            raise ValueError(
-                f"goal has shape {tuple(goal.shape)}, beside this context it has to be {tuple(context[:, -1].shape)}"
+            raise UserError(
+                f"beside this context goal must have shape {tuple(context[:, -1].shape)}, got {tuple(goal.shape)}"
             )
         if max_batch_bytes is not None and max_batch_bytes < 1:
-            raise ValueError(f"max_batch_bytes is {max_batch_bytes}, it has to be at least 1")
+            raise UserError(f"max_batch_bytes must be at least 1, got {max_batch_bytes}")
         if not 0 <= correction <= 1:
-            raise ValueError(f"correction is {correction}, it has to be from 0 to 1")
+            raise UserError(f"correction must be from 0 to 1, got {correction}")
         between = reads_between_model_steps(model, objective) and not constraints
         soonest = 1 / model.spec.action_block if between else 1.0
         if arrival is not None and float(torch.as_tensor(arrival).min()) < soonest:
-            raise ValueError(f"arrival is {arrival}, it has to be a model step, at least {soonest:g}")
+            raise UserError(f"arrival must be a model step, at least {soonest:g}, got {arrival}")
         if any(constraint.on != "latents" for constraint in constraints):
-            raise ValueError("a constraint on actions was given to LatentCost: give it to plan()")
+            raise UserError("a constraint on actions was given to LatentCost: give it to plan()")
         self.model = model
         self.context, self.goal, self.past_actions = copies(context, goal, past_actions)
         self.constraints = tuple(constraints)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.config import PARAMETERIZATIONS
 
 SMALLEST = 1e-4  # singular value, of the largest: what moves the steps by less than this is not read off them
@@ -82,7 +83,7 @@ class Parameterization:
         device: torch.device | str = "cpu",
     ) -> None:
         if kind not in PARAMETERIZATIONS:
-            raise ValueError(f"parameterization is {kind!r}, it has to be one of {', '.join(PARAMETERIZATIONS)}")
+            raise UserError(f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, got {kind!r}")
         self.horizon, self.action_dim, self.block_dim = horizon, action_dim, action_block * action_dim
         self.steps = horizon * action_block
         self.free = kind == "free"

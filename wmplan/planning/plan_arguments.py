@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.settings.numbers import MAX_SEED, whole_numbers
 
 
@@ -21,13 +22,13 @@ def read_bounds(
     """
     low, high = (torch.as_tensor(bound, dtype=torch.float32).to(device, copy=True) for bound in (low, high))
     if low.ndim != 1 or low.shape != high.shape or not len(low):
-        raise ValueError(f"low and high have shapes {tuple(low.shape)} and {tuple(high.shape)}, they have to be (A,)")
+        raise UserError(f"low and high must have shape (A,), got {tuple(low.shape)} and {tuple(high.shape)}")
     if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
-        raise ValueError("low and high have to be finite: the deviation of the candidates is a fraction of the range")
+        raise UserError("low and high must be finite: the deviation of the candidates is a fraction of the range")
     if bool((low > high).any()):
-        raise ValueError("low is above high in some dimension")
+        raise UserError("low is above high in some dimension")
     if action_block < 1 or len(low) % action_block:
-        raise ValueError(f"action_block is {action_block}, it has to divide the {len(low)} entries of low")
+        raise UserError(f"action_block is {action_block}, it has to divide the {len(low)} entries of low")
     return low, high
 
 
@@ -37,7 +38,7 @@ def require_equal_steps(low: Tensor, high: Tensor, action_block: int, parameteri
         return
     for steps in (low.view(action_block, -1), high.view(action_block, -1)):  # (action_block, action_dim)
         if not bool((steps == steps[0]).all()):
-            raise ValueError(f"low and high differ within a block; {parameterization!r} needs them equal")
+            raise UserError(f"low and high differ within a block; {parameterization!r} needs them equal")
 
 
 def environment_generators(seeds: Sequence[int] | int, device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -62,8 +63,8 @@ def read_nominal(nominal: Tensor, low: Tensor) -> Tensor:
         ValueError: unless it has such a shape and is finite.
     """
     if nominal.ndim != 3 or nominal.shape[1] < 1 or nominal.shape[2] != len(low):
-        raise ValueError(f"nominal has shape {tuple(nominal.shape)}, it has to be (B, H, {len(low)})")
+        raise UserError(f"nominal must have shape (B, H, {len(low)}), got {tuple(nominal.shape)}")
     nominal = nominal.detach().to(low.device, torch.float32)
     if not bool(torch.isfinite(nominal).all()):
-        raise ValueError("nominal holds numbers that are not finite")
+        raise UserError("nominal holds numbers that are not finite")
     return nominal

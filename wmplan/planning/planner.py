@@ -29,6 +29,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
 from wmplan.planning.cost_function import Cost, CostFunction, as_cost
@@ -79,7 +80,7 @@ class Planner(ABC, Generic[Seen]):
         device: torch.device | str = "cpu",
     ) -> None:
         if not isinstance(config, self.config_class):
-            raise ValueError(f"config is a {type(config).__name__}, it has to be a {self.config_class.__name__}")
+            raise UserError(f"config must be a {self.config_class.__name__}, got a {type(config).__name__}")
         self.config, self.device = config, torch.device(device)
         self.low, self.high = read_bounds(low, high, action_block, self.device)
         require_equal_steps(self.low, self.high, action_block, config.parameterization)
@@ -226,7 +227,7 @@ class Planner(ABC, Generic[Seen]):
         generators = self.generators if generators is None else generators
         batch = len(generators)
         if given is not None and len(given) != batch:
-            raise ValueError(
+            raise UserError(
                 f"nominal is for {len(given)} environments, there are {batch} generators: reset(seeds) sets them"
             )
         self._require_memory(batch, horizon)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.planner import Planner
 from wmplan.registry import PLANNERS
@@ -26,7 +27,7 @@ def make_config(name: str, **settings: Any) -> PlannerConfig:
     known = [field.name for field in fields(config_class)]
     for key in settings:
         if key not in known:
-            raise ValueError(f"planner {name} has no setting {key!r}; it has {', '.join(known)}")
+            raise UserError(f"planner {name} has no setting {key!r}; it has {', '.join(known)}")
     return config_class(**settings)
 
 

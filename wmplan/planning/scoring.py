@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.constraints import Constraint, HardConstraint, SoftConstraint, apply, broken_by
 from wmplan.planning.cost_function import Cost, Evaluation
 from wmplan.planning.elites import Best, Elites, Slopes
@@ -43,9 +44,7 @@ class Scorer:
         self.functions = [item for item in constraints if isinstance(item, SoftConstraint | HardConstraint)]
         self.projections = [item for item in constraints if not isinstance(item, SoftConstraint | HardConstraint)]
         if any(item.on == "latents" for item in self.functions):
-            raise ValueError(
-                "a constraint on latents was given to plan(): give it to LatentCost, which has the latents"
-            )
+            raise UserError("a constraint on latents was given to plan(): give it to LatentCost, which has the latents")
         self.cost, self.space, self.record = cost, space.parameterization, record
         self.low, self.high = low, high
         self.exact = self.space.free and not self.projections  # a point is its actions
@@ -106,9 +105,9 @@ class Scorer:
         costs, violation = self.cost.evaluate(given, differentiable)
         if not isinstance(costs, Tensor) or costs.shape != actions.shape[:2]:
             what = f"shape {tuple(costs.shape)}" if isinstance(costs, Tensor) else f"a {type(costs).__name__}"
-            raise ValueError(f"the cost gave {what}, it has to be a tensor of shape {tuple(actions.shape[:2])}: (B, S)")
+            raise UserError(f"the cost must give a tensor of shape (B, S) = {tuple(actions.shape[:2])}, got {what}")
         if costs.dtype.is_complex:
-            raise ValueError("the cost gave complex numbers, they have to be real")
+            raise UserError("the cost must give real numbers, got complex ones")
         costs = as_floats(costs, actions.device)
         violation = None if violation is None else broken_by(violation, costs)
         if self.functions:
@@ -129,7 +128,7 @@ class Scorer:
             aim = costs if violation is None else torch.where(violation > 0, violation, costs)
             total = torch.where(torch.isfinite(aim), aim, 0.0).sum()
             if not total.requires_grad:
-                raise ValueError(
+                raise UserError(
                     "the cost has no gradient: a gradient planner needs a cost made of differentiable operations"
                 )
             (slope,) = torch.autograd.grad(total, points)

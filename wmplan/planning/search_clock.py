@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from wmplan.errors import UserError
+
 
 class SearchClock:
     """Runs from when it is made.
@@ -20,7 +22,7 @@ class SearchClock:
     def __init__(self, deadline_ms: float | None) -> None:
         self._started = time.perf_counter()
         if deadline_ms is not None and not deadline_ms >= 0:
-            raise ValueError(f"deadline_ms is {deadline_ms}, it has to be at least 0")
+            raise UserError(f"deadline_ms must be at least 0, got {deadline_ms}")
         self._deadline_ms = deadline_ms
         self._longest, self._iterations = 0.0, 0
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
+
 
 def shift_plan(actions: Tensor, steps: int, action_dim: int) -> Tensor:
     """A plan (..., H, A) as it stands `steps` robot steps later; the last robot step's action is held at the end."""
@@ -69,7 +71,7 @@ class WarmStart:
         actions = [part.actions for part in parts if part.actions is not None]
         elites = [part.elites for part in parts if part.elites is not None]
         if len(actions) not in (0, len(parts)) or len(elites) not in (0, len(parts)):
-            raise ValueError("some of the robots have a plan, or elites, to start from and others have none")
+            raise UserError("some of the robots have a plan, or elites, to start from and others have none")
         return cls(torch.cat(actions) if actions else None, torch.cat(elites) if elites else None, parts[0].clock)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.errors import UserError
+
 Image = NDArray[np.uint8]
 
 PANEL_PX = 256
@@ -39,7 +41,7 @@ def film_frame(panels: Mapping[str, Image], caption: str = "", *, reached: bool 
     shape = pictures[0].shape
     for title, picture in panels.items():
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.shape != shape:
-            raise ValueError(f"panel {title!r} is {picture.dtype} {picture.shape}, it has to be uint8 {shape[:2]} RGB")
+            raise UserError(f"panel {title!r} must be uint8 {shape[:2]} RGB, got {picture.dtype} {picture.shape}")
     factor = max(1, -(-PANEL_PX // shape[0]))
     height, width = shape[0] * factor, shape[1] * factor
     total_width = MARGIN_PX + len(pictures) * (width + MARGIN_PX)
@@ -102,10 +104,10 @@ def write_mp4(path: Path, frames: Iterable[Image], fps: float = 10.0) -> Path:
     pending = iter(frames)
     first = next(pending, None)
     if first is None:
-        raise ValueError(f"no frames to write to {path}")
+        raise UserError(f"no frames to write to {path}")
     height, width = first.shape[:2]
     if height % 2 or width % 2:
-        raise ValueError(f"frames are {height} x {width}, the codec wants both even")
+        raise UserError(f"frames are {height} x {width}, the codec wants both even")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
     writer = imageio_ffmpeg.write_frames(
@@ -123,7 +125,7 @@ def write_mp4(path: Path, frames: Iterable[Image], fps: float = 10.0) -> Path:
         frame: Image | None = first
         while frame is not None:
             if frame.shape != first.shape:
-                raise ValueError(f"a frame is {frame.shape}, the first one {first.shape}")
+                raise UserError(f"a frame is {frame.shape}, the first one {first.shape}")
             writer.send(np.ascontiguousarray(frame))
             frame = next(pending, None)
         writer.close()

@@ -35,10 +35,10 @@ class CameraConfig:
     def __post_init__(self) -> None:
         convert_fields(self, "camera")
         if not 0 < self.rate < math.inf:
-            raise UserError(f"camera.rate is {self.rate}, it has to be above 0 frames a second")
+            raise UserError(f"camera.rate must be above 0 frames a second, got {self.rate}")
         for name in ("latency_ms", "jitter_ms"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"camera.{name} is {getattr(self, name)}, it has to be at least 0")
+                raise UserError(f"camera.{name} must be at least 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False)

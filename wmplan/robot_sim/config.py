@@ -118,16 +118,16 @@ class RobotConfig:
         convert_fields(self)
         for name, least in (("episodes", 1), ("films", 0)):
             if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least {least}")
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
         whole_number(self.seed, "seed", 0, MAX_SEED)
         for name in ("rate", "timeout", "seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}, it has to be above 0 and finite")
+                raise UserError(f"{name} must be above 0 and finite, got {value}")
         for name in ("ramp_ms", "plan_ms"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} is {getattr(self, name)}, it has to be at least 0 and finite")
+                raise UserError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not self.protocol.proprio:
             raise UserError("protocol.proprio is false: that is for wmplan eval, a robot always sends its own state")
         if self.clock == "simulated" and self.url is not None:
-            raise UserError("clock is simulated, so the planner has to be in this process: url=null model=...")
+            raise UserError("clock is simulated, so the planner must be in this process: url=null model=...")

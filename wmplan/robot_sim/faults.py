@@ -71,9 +71,9 @@ class Fault:
         if self.kind not in KINDS:
             raise UserError(f"there is no fault {self.kind!r}; {did_you_mean(self.kind, KINDS)}")
         if not 0 <= self.at < math.inf:
-            raise UserError(f"fault {self.kind}: at is {self.at}, it has to be at least 0 seconds")
+            raise UserError(f"fault {self.kind}: at must be at least 0 seconds, got {self.at}")
         if self.seconds is not None and not self.seconds > 0:
-            raise UserError(f"fault {self.kind}: seconds is {self.seconds}, it has to be above 0, or null")
+            raise UserError(f"fault {self.kind}: seconds must be above 0, or null, got {self.seconds}")
         kind = KINDS[self.kind]
         if self.size is not None:
             if not kind.size:
@@ -81,7 +81,7 @@ class Fault:
             if not 0 <= self.size <= kind.top or math.isinf(self.size) or (kind.whole and self.size % 1):
                 wanted = "a whole number" if kind.whole else "a number"
                 top = f" and at most {kind.top:g}" if kind.top < math.inf else ""
-                raise UserError(f"fault {self.kind}: size is {self.size}, it has to be {wanted} of at least 0{top}")
+                raise UserError(f"fault {self.kind}: size must be {wanted} of at least 0{top}, got {self.size}")
 
     @property
     def magnitude(self) -> float:

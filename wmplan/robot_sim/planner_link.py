@@ -113,10 +113,11 @@ def connect(config: RobotConfig) -> tuple[Any, FaultyWire | None]:
     try:
         token = read_token(config.token_file)
         return PolicyClient(url, token, timeout=config.timeout, ca_file=config.ca_file), wire
-    except PolicyError as error:
+    except (PolicyError, ValueError) as error:  # the client is a distribution of its own, with errors of its own
         if wire is not None:
             wire.close()
-        raise UserError(f"{error}; start a server with: wmplan serve") from error
+        hint = "; start a server with: wmplan serve" if isinstance(error, PolicyError) else ""
+        raise UserError(f"{error}{hint}") from error
 
 
 def check_served(metadata: dict[str, Any], env: RobotEnvironment) -> None:

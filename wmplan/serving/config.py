@@ -46,13 +46,13 @@ class Bounds:
         convert_fields(self, "bounds")
         for name in ("max_sessions", "max_sessions_per_address", "max_message_bytes", "max_batch"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 1")
+                raise UserError(f"bounds.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("max_rate", "idle_seconds", "slow_seconds"):
             if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be above 0 and finite")
+                raise UserError(f"bounds.{name} must be above 0 and finite, got {getattr(self, name)}")
         for name in ("gather_ms", "drain_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"bounds.{name} is {getattr(self, name)}, it has to be at least 0 and finite")
+                raise UserError(f"bounds.{name} must be at least 0 and finite, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         convert_fields(self)
         if not 0 <= self.port <= 65535:
-            raise UserError(f"port is {self.port}, it has to be from 0 to 65535")
+            raise UserError(f"port must be from 0 to 65535, got {self.port}")
         if self.token is not None and (len(self.token) < MIN_TOKEN or not re.fullmatch("[!-~]+", self.token)):
-            raise UserError(f"the token has to be at least {MIN_TOKEN} ASCII characters without a space")
+            raise UserError(f"the token must be at least {MIN_TOKEN} ASCII characters without a space")
         if self.token is None and not is_loopback(self.host):
             raise UserError(
                 f"host is {self.host}, which other machines reach, and there is no token: set WMPLAN_TOKEN or "

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.backend import PlanRequest
+from wmplan.errors import UserError
 from wmplan.serving.quotes import short
 
 MAX_EXECUTED = 1000  # robot steps
 IGNORED = ("prompt",)  # what openpi's clients say to language-conditioned policies
 
 
-class MessageError(ValueError):
+class MessageError(UserError):
     """A message that was understood, but says something that does not fit the model."""
 
 
@@ -78,7 +79,7 @@ def read_message(message: Any, shapes: Shapes) -> Message:
         MessageError: naming the key that is wrong and what would be right.
     """
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise MessageError("a message has to be a map with texts as keys")
+        raise MessageError("a message must be a map with texts as keys")
     kind = message.get("wmplan")
     if "wmplan" not in message:
         return _infer(message, shapes)
@@ -94,7 +95,7 @@ def read_message(message: Any, shapes: Shapes) -> Message:
     if kind == "statistics":
         _no_others(message, ("wmplan",))
         return AskStatistics()
-    raise MessageError(f"wmplan is {short(kind)}, it has to be set_goal, reset or statistics")
+    raise MessageError(f"wmplan must be set_goal, reset or statistics, got {short(kind)}")
 
 
 def _infer(message: Mapping[str, Any], shapes: Shapes) -> Infer:
@@ -140,13 +141,13 @@ def _observation(message: Mapping[str, Any], shapes: Shapes, where: str = "") ->
 def _frame(value: Any, shapes: Shapes, name: str) -> NDArray[np.uint8]:
     wanted = (*shapes.image_size, 3)
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != wanted:
-        raise MessageError(f"{name} is {short(value)}, it has to be a uint8 array of shape {wanted}")
+        raise MessageError(f"{name} must be a uint8 array of shape {wanted}, got {short(value)}")
     return value.copy()  # so that nothing else of the message stays in memory
 
 
 def _floats(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.shape != shape:
-        raise MessageError(f"{name} is {short(value)}, it has to be an array of numbers of shape {shape}")
+        raise MessageError(f"{name} must be an array of numbers of shape {shape}, got {short(value)}")
     with np.errstate(over="ignore"):
         table = value.astype(np.float32)
     if not np.isfinite(table).all():
@@ -166,14 +167,14 @@ def _steps(value: Any, name: str, most: int, shapes: Shapes) -> NDArray[np.float
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise MessageError(f"{name} is {short(value)}, it has to be a number")
+        raise MessageError(f"{name} must be a number, got {short(value)}")
     number = float(value)
     if not 0 <= number < math.inf:
-        raise MessageError(f"{name} is {number}, it has to be at least 0 and finite")
+        raise MessageError(f"{name} must be at least 0 and finite, got {number}")
     return number
 
 
 def _whole(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise MessageError(f"{name} is {short(value)}, it has to be a whole number from 0 to 2^63 - 1")
+        raise MessageError(f"{name} must be a whole number from 0 to 2^63 - 1, got {short(value)}")
     return int(value)

@@ -45,7 +45,7 @@ def build(target: Callable[..., T], settings: Mapping[str, Any], path: str = "")
     _check_keys(settings, parameters, path)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in settings:
-            raise UserError(f"{_join(path, name)} is missing, it has to be {_kind(hints[name])}")
+            raise UserError(f"{_join(path, name)} is missing, it must be {_kind(hints[name])}")
     return target(**{key: convert(value, hints[key], _join(path, key)) for key, value in settings.items()})
 
 
@@ -107,17 +107,17 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         if hint is str and isinstance(value, int):  # 2024 is a name too
             return str(value)
         if hint is str:  # 1.10 and 1e3 would become other names
-            raise UserError(f"{path} is the number {value!r}, it has to be text: in quotes it is taken as it stands")
+            raise UserError(f"{path} must be text, got the number {value!r}: in quotes it is taken as it stands")
         number = as_int(value) if hint is int else as_float(value) if hint is float else None
         if hint is int and number is not None and abs(number) > MAX_INT:
-            raise UserError(f"{path} is {value}, it has to be a whole number of at most {MAX_INT}")
+            raise UserError(f"{path} must be a whole number of at most {MAX_INT}, got {value}")
         if number is not None:
             return number
     elif isinstance(value, str | os.PathLike) and hint in (str, Path) and (hint is str or value):
         return os.fspath(value) if hint is str else Path(os.path.expanduser(value))  # ~nobody stays as it is
     elif hint in (bool, type(None)) and isinstance(value, hint):
         return value
-    raise UserError(f"{path} is {value!r}, it has to be {_kind(hint)}")
+    raise UserError(f"{path} must be {_kind(hint)}, got {value!r}")
 
 
 def _is_instance(value: Any, hint: Any, origin: Any) -> bool:
@@ -136,13 +136,13 @@ def _first_that_fits(value: Any, hints: Sequence[Any], path: str, union: Any) ->
                 raise
     if isinstance(value, int) and abs(value) > MAX_INT and int in hints:
         return convert(value, int, path)  # which says what is wrong with it
-    raise UserError(f"{path} is {value!r}, it has to be {_kind(union)}")
+    raise UserError(f"{path} must be {_kind(union)}, got {value!r}")
 
 
 def _convert_sequence(value: Sequence[Any], kind: type, inner: Sequence[Any], path: str, hint: Any) -> Any:
     fixed = kind is tuple and inner and inner[-1] is not Ellipsis
     if fixed and len(value) != len(inner):
-        raise UserError(f"{path} is {list(value)}, it has to be {_kind(hint)}")
+        raise UserError(f"{path} must be {_kind(hint)}, got {list(value)}")
     each = inner if fixed else [inner[0] if inner else Any] * len(value)
     return kind(convert(entry, one, f"{path}[{i}]") for i, (entry, one) in enumerate(zip(value, each, strict=True)))
 

@@ -46,9 +46,9 @@ def whole_number(value: Any, name: str, least: int | None = None, most: int | No
     """
     number = as_int(plain(value))
     if number is None:
-        raise UserError(f"{name} is {plain(value)!r}, it has to be a whole number")
+        raise UserError(f"{name} must be a whole number, got {plain(value)!r}")
     if (least is not None and number < least) or (most is not None and number > most):
-        raise UserError(f"{name} is {number}, it has to be {_range(least, most)}")
+        raise UserError(f"{name} must be {_range(least, most)}, got {number}")
     return number
 
 
@@ -60,7 +60,7 @@ def finite_number(value: Any, name: str) -> float:
     """
     number = as_float(plain(value))
     if number is None or math.isinf(number):
-        raise UserError(f"{name} is {plain(value)!r}, it has to be a finite number")
+        raise UserError(f"{name} must be a finite number, got {plain(value)!r}")
     return number
 
 

@@ -42,12 +42,12 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        require(self.steps >= 0, f"steps is {self.steps}, it has to be at least 0")
+        require(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
         for name in ("batch_size", "save_every"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
-        require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, it has to be above 0")
-        require(self.optimizer in ("adamw", "muon"), f"optimizer is {self.optimizer!r}, it has to be 'adamw' or 'muon'")
-        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, it has to be at least 0")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
+        require(self.optimizer in ("adamw", "muon"), f"optimizer must be 'adamw' or 'muon', got {self.optimizer!r}")
+        require(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self, "loss")
-        require(self.target in ("shared", "ema"), f"target is {self.target!r}, it has to be 'shared' or 'ema'")
-        require(0 <= self.ema_momentum < 1, f"ema_momentum is {self.ema_momentum}, it has to be in [0, 1)")
+        require(self.target in ("shared", "ema"), f"target must be 'shared' or 'ema', got {self.target!r}")
+        require(0 <= self.ema_momentum < 1, f"ema_momentum must be in [0, 1), got {self.ema_momentum}")
         for name in ("prediction", "contrastive", "sigreg", "variance", "covariance", "inverse", "proprio"):
-            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, it has to be at least 0")
+            require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -174,15 +174,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         convert_fields(self)
         for name in ("history", "rollout", "action_block", "latent_dim"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it has to be at least 1")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         rate = self.control_rate
         require(rate is None or 0 < rate < math.inf, f"control_rate must be above 0 and finite, got {rate}")
-        require(self.latent_noise >= 0, f"latent_noise is {self.latent_noise}, it has to be at least 0")
-        require(0 < self.expectile < 1, f"expectile is {self.expectile}, it has to be between 0 and 1")
-        require(0 < self.validation < 1, f"validation is {self.validation}, it has to be between 0 and 1")
-        require(0 <= self.threads <= MOST_THREADS, f"threads is {self.threads}, it has to be from 0 to {MOST_THREADS}")
+        require(self.latent_noise >= 0, f"latent_noise must be at least 0, got {self.latent_noise}")
+        require(0 < self.expectile < 1, f"expectile must be between 0 and 1, got {self.expectile}")
+        require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
+        require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
         require(
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from wmplan.atomic_io import write_durably
 from wmplan.checked import check, write_checked
+from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.training.identity import require_made_from
 from wmplan.training.muon import Muon
@@ -253,7 +254,7 @@ class Stage:
             self.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{self.checkpoint} is of another configuration: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{self.checkpoint} is of another configuration: {str(error).splitlines()[0]}") from error
         self.generator.set_state(state["generator"])
         self.batches.load_state_dict(state["batches"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], json.loads(state["rows"])

@@ -71,7 +71,7 @@ def test_a_frame_that_is_taken_ends_it(simulate: Any) -> None:
         (ConnectionError("no route to host"), None, "the planner failed: ConnectionError: no route to host"),
         (None, lambda reply: replace(reply, cost=float("inf")), "the newest plan was refused: its cost is inf"),
         (None, lambda reply: replace(reply, actions=reply.actions[:, :1]), "refused: its actions have shape (20, 1)"),
-        (None, lambda reply: replace(reply, surprise="high"), "refused: its surprise is a str, it has to be a number"),
+        (None, lambda reply: replace(reply, surprise="high"), "refused: its surprise must be a number, got a str"),
     ],
 )
 def test_what_was_wrong_with_the_plan_is_the_reason(

@@ -102,9 +102,9 @@ def test_every_option_reaches_every_parameter(options):
 
 def test_wrong_values_are_named():
     for options, message in [
-        ({"stem": "conv"}, "stem is 'conv', it has to be 'unshuffle' or 'stride'"),
+        ({"stem": "conv"}, "stem must be 'unshuffle' or 'stride', got 'conv'"),
         ({"stem": "stride", "downsample": 6}, "downsample is 6, a stem of strides takes a power of two"),
-        ({"first_kernel": 2}, "first_kernel is 2, it has to be odd"),
+        ({"first_kernel": 2}, "first_kernel must be odd, got 2"),
         ({"keypoints": 0}, "keypoint encoder: keypoints is 0"),
         ({"channels": []}, "keypoint encoder: channels is 0"),
     ]:

@@ -209,7 +209,7 @@ def test_terms_are_weighed_and_zeros_left_out() -> None:
         ({"latents": {}}, "there is no objective 'latents'; did you mean 'latent'"),
         ({}, "the objective has no term"),
         ({"latent": {"weight": 0}}, "the objective has no term"),
-        ({"latent": {"kind": "l3"}}, "kind is 'l3', it has to be l2, l1 or cosine"),
+        ({"latent": {"kind": "l3"}}, "kind must be l2, l1 or cosine, got 'l3'"),
         ({"latent": {"steps": "first"}}, "steps is 'first'"),
         ({"latent": {"metric": "l2"}}, "objective latent: got an unexpected keyword argument 'metric'"),
         (

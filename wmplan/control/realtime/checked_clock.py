@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from wmplan.control.realtime.telemetry import described
+from wmplan.errors import UserError
 
 BACK = 0.1  # seconds that a clock may be set back: time then stands still until it has caught up
 LONGEST_LEAP = 1e9  # seconds between two looks at it
@@ -23,13 +24,13 @@ class CheckedClock:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         if not callable(clock):
-            raise ValueError(f"clock is {clock!r}, it has to be a function that gives seconds")
+            raise UserError(f"clock must be a function that gives seconds, got {clock!r}")
         self.clock, self.fault = clock, None  # type: Callable[[], float], str | None
         self._lock = threading.Lock()
         self._time: float | None = None
         self()
         if self.fault is not None:
-            raise ValueError(f"clock: {self.fault}")
+            raise UserError(f"clock: {self.fault}")
 
     def __call__(self) -> float:
         """The time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 LONGEST = 1e9
@@ -60,12 +61,12 @@ class RealtimeConfig:
         for name, least in (("replan_every", 1), ("warmup", 0), ("max_repeats", 1)):
             value = getattr(self, name)
             if value < least:
-                raise ValueError(f"{name} is {value!r}, it has to be a whole number of at least {least}")
+                raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not 0 < value <= LONGEST:
-                raise ValueError(f"{field.name} is {value!r}, it has to be a number above zero, at most {LONGEST:g}")
+                raise UserError(f"{field.name} must be a number above zero, at most {LONGEST:g}, got {value!r}")
         if not self.quantile <= 1:
-            raise ValueError(f"quantile is {self.quantile}, it has to be at most 1")
+            raise UserError(f"quantile must be at most 1, got {self.quantile}")
         if self.surprise_action != "ignore" and self.surprise_threshold is None:
-            raise ValueError(f"surprise_action is {self.surprise_action!r}, so surprise_threshold has to be given")
+            raise UserError(f"surprise_action is {self.surprise_action!r}, so surprise_threshold must be given")

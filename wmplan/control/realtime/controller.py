@@ -19,6 +19,7 @@ from wmplan.control.realtime.jobs import Command
 from wmplan.control.realtime.state_machine import ControlLoop, State
 from wmplan.control.realtime.telemetry import Statistics, described
 from wmplan.control.safety.limits import Limits
+from wmplan.errors import NotPossibleError, UserError
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class RealtimeController:
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
         if len(limits.low) != spec.action_dim:
-            raise ValueError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
+            raise UserError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         session = PlanningSession(model, planner, objective, schedule, limits)
         rate = spec.control_rate if control_rate is None else control_rate
         return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock)
@@ -169,7 +170,7 @@ class RealtimeController:
         """
         with self._changed:
             if not self.loop.has_goal:
-                raise RuntimeError("the controller has no goal: call reset(goal) first")
+                raise NotPossibleError("the controller has no goal: call reset(goal) first")
             began = self.clock()
             self.loop.begin(observation, captured_at, began)
             self._changed.notify_all()
@@ -210,7 +211,7 @@ class RealtimeController:
 
     def _check(self) -> None:
         if self._ending:
-            raise RuntimeError("the controller was stopped: make a new one")
+            raise NotPossibleError("the controller was stopped: make a new one")
         if self._broken is not None:
             raise RuntimeError("the planning thread has ended") from self._broken
 
@@ -292,7 +293,7 @@ def _own(name: str, value: Any) -> NDArray[Any]:
     try:
         own = np.array(value)
     except Exception as error:
-        raise ValueError(f"goal: {name} cannot be read as an array: {described(error)}") from error
+        raise UserError(f"goal: {name} cannot be read as an array: {described(error)}") from error
     if own.dtype.kind not in "biuf":
-        raise ValueError(f"goal: {name} is a {type(value).__name__}, it has to be an array of numbers")
+        raise UserError(f"goal: {name} must be an array of numbers, got a {type(value).__name__}")
     return own

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.realtime.telemetry import described
+from wmplan.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ LARGEST_STATE = 10_000  # numbers of a robot's state in a list
 MOST_EXTRAS, LONGEST_EXTRA = 64, 10_000  # entries that no one asked for, and characters or numbers in one
 
 
-class ObservationRefusedError(ValueError):
+class ObservationRefusedError(UserError):
     """What is wrong with an observation: the `fault`, one of FAULTS, and in words."""
 
     def __init__(self, fault: str, words: str) -> None:
@@ -119,7 +120,7 @@ class ObservationGuard:
             raise ObservationRefusedError("missing", f"it has no {name!r}{there}"[:200])
         if frame is None or frame.shape != shape or frame.dtype != np.uint8:
             found = f"a {type(value).__name__}" if frame is None else f"{frame.dtype} of shape {frame.shape}"
-            words = f"{name!r} is {found}, it has to be uint8 of shape {shape}, as in the goal"
+            words = f"{name!r} must be uint8 of shape {shape}, as in the goal, got {found}"
             raise ObservationRefusedError("shape", words)
         return frame
 
@@ -131,7 +132,7 @@ class ObservationGuard:
             return None
         if state is None or state.ndim != 1:
             found = f"a {type(value).__name__}" if state is None else f"of shape {state.shape}"
-            raise ObservationRefusedError("shape", f"'proprio' is {found}, it has to be one row of numbers")
+            raise ObservationRefusedError("shape", f"'proprio' must be one row of numbers, got {found}")
         if self._proprio is not None and state.shape != self._proprio:
             raise ObservationRefusedError("shape", f"'proprio' has {len(state)} numbers, it had {self._proprio[0]}")
         if len(state) < self.least_proprio:
@@ -146,10 +147,10 @@ class ObservationGuard:
         at = _seconds(captured_at)
         if at is None:
             found = f"{captured_at}" if isinstance(captured_at, float) else f"a {type(captured_at).__name__}"
-            words = f"captured_at is {found}, it has to be a time of the controller's clock, in seconds"
+            words = f"captured_at must be a time of the controller's clock, in seconds, got {found}"
             raise ObservationRefusedError("clock", words)
         if at > now + AHEAD:
-            words = f"captured {at - now:.3g} s in the future: captured_at has to be of the controller's own clock"
+            words = f"captured {at - now:.3g} s in the future: captured_at must be of the controller's own clock"
             raise ObservationRefusedError("clock", words)
         if now - at > self.max_age:
             hint = "; is captured_at of the controller's clock?" if now - at > LONG_AGO else ""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.realtime.telemetry import described
+from wmplan.errors import UserError
 
 LONGEST_PLAN = 10_000
 """Robot steps that a plan may have: ten seconds at 1000 Hz."""
@@ -29,7 +30,7 @@ class CheckedPlan:
     surprise: float | None
 
 
-class PlanRefusedError(ValueError):
+class PlanRefusedError(UserError):
     """What is wrong with a reply, in words."""
 
 
@@ -50,7 +51,7 @@ def read_plan(reply: Any, width: int) -> CheckedPlan:
 def _read(reply: Any, width: int) -> CheckedPlan:
     missing = [name for name in ("actions", "cost") if not hasattr(reply, name)]
     if missing:
-        raise PlanRefusedError(f"it is a {type(reply).__name__} without {missing[0]}, it has to be a PlanReply")
+        raise PlanRefusedError(f"it must be a PlanReply, got a {type(reply).__name__} without {missing[0]}")
     actions, cost, surprise = (
         _table(reply.actions, width),
         _number("cost", reply.cost),
@@ -74,11 +75,9 @@ def _table(given: Any, width: int) -> NDArray[np.float32]:
         if table.dtype == object:
             table = _rows(table.tolist(), width)
         if table.dtype.kind not in "iuf":
-            raise PlanRefusedError(f"its actions are {table.dtype}, they have to be numbers")
+            raise PlanRefusedError(f"its actions must be numbers, got {table.dtype}")
     else:
-        raise PlanRefusedError(
-            f"its actions are a {type(given).__name__}, they have to be an array (robot steps, {width})"
-        )
+        raise PlanRefusedError(f"its actions must be an array (robot steps, {width}), got a {type(given).__name__}")
     with np.errstate(over="ignore", invalid="ignore"):
         own = np.array(table, np.float32)
     if not np.isfinite(own).all():
@@ -100,17 +99,17 @@ def _rows(given: Sequence[Any], width: int) -> NDArray[np.float64]:
 
 def _check_shape(shape: tuple[Any, ...], width: int) -> None:
     if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
-        raise PlanRefusedError(f"its actions have shape {shape}, they have to be (robot steps, {width})")
+        raise PlanRefusedError(f"its actions must have shape (robot steps, {width}), got {shape}")
     if shape[0] > LONGEST_PLAN:
         raise PlanRefusedError(f"its actions are for {shape[0]} robot steps, a plan has at most {LONGEST_PLAN}")
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, str | bytes | bytearray | complex | np.complexfloating) or getattr(value, "ndim", 0) != 0:
-        raise PlanRefusedError(f"its {name} is a {type(value).__name__}, it has to be a number")
+        raise PlanRefusedError(f"its {name} must be a number, got a {type(value).__name__}")
     try:
         return float(value)
     except OverflowError:
         return math.inf
     except Exception as error:
-        raise PlanRefusedError(f"its {name} is a {type(value).__name__}, it has to be a number") from error
+        raise PlanRefusedError(f"its {name} must be a number, got a {type(value).__name__}") from error

@@ -25,6 +25,7 @@ from wmplan.control.realtime.tick_clock import TickClock
 from wmplan.control.realtime.timeline import KEPT, Action, Timeline, following
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
+from wmplan.errors import NotPossibleError, UserError
 from wmplan.settings.numbers import finite_number
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,9 @@ class ControlLoop:
     def __init__(self, limits: Limits, control_rate: float, step_rate: float, config: RealtimeConfig) -> None:
         control_rate, step_rate = finite_number(control_rate, "control_rate"), finite_number(step_rate, "step_rate")
         if not 1 / FASTEST <= step_rate <= control_rate <= FASTEST:
-            raise ValueError(
-                f"control_rate is {control_rate:g} and step_rate {step_rate:g}: they have to be above zero, at most "
-                f"{FASTEST:g}, and there has to be at least one control tick in each robot step"
+            raise UserError(
+                f"control_rate and step_rate must be above zero and at most {FASTEST:g}, with at least one control "
+                f"tick in each robot step, got {control_rate:g} and {step_rate:g}"
             )
         # Nothing that is not finite gets as far as the gate; it must not raise in the middle of a motion.
         on_non_finite = "rest" if limits.on_non_finite == "raise" else limits.on_non_finite
@@ -110,7 +111,7 @@ class ControlLoop:
         """Head for another goal from where the robot is. What is committed is still executed; it ends no SAFE_STOP."""
         with self.lock:
             if not self.has_goal:
-                raise RuntimeError("there was no reset(goal) yet: it comes first")
+                raise NotPossibleError("there was no reset(goal) yet: it comes first")
             committed = math.ceil(self.planning_time.expected * self.step_rate - 1e-6)
             self.timeline.cut(self.timeline.next + committed)
             self._aim(goal, None)

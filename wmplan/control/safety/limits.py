@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.control.safety.workspace import SMALLEST, Workspace, check_finite
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 
@@ -48,31 +49,31 @@ class Limits:
     def __post_init__(self) -> None:
         convert_fields(self, "limits")
         if not self.low:
-            raise ValueError("limits: low has no entry, it has to have one for each number of the action")
+            raise UserError("limits: low has no entry, it has to have one for each number of the action")
         for name in ("high", "max_change", "rest", "max_acceleration"):
             value = getattr(self, name)
             if value is not None and len(value) != len(self.low):
-                raise ValueError(f"limits: {name} has {len(value)} entries, low has {len(self.low)}")
+                raise UserError(f"limits: {name} has {len(value)} entries, low has {len(self.low)}")
         for name in ("low", "high", "max_change", "rest", "max_acceleration"):
             check_finite(f"limits: {name}", getattr(self, name))
         if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(f"limits: low {self.low} has to be at most high {self.high} in every dimension")
+            raise UserError(f"limits: low {self.low} must be at most high {self.high} in every dimension")
         for name in ("max_change", "max_acceleration"):
             value = getattr(self, name)
             if value is not None and not min(value) >= SMALLEST:
-                raise ValueError(f"limits: {name} is {value}, every entry has to be above zero")
+                raise UserError(f"limits: {name} is {value}, every entry must be above zero")
         if self.rest is not None and not all(
             low <= rest <= high for low, rest, high in zip(self.low, self.rest, self.high, strict=True)
         ):
-            raise ValueError(f"limits: rest {self.rest} has to lie within low {self.low} and high {self.high}")
+            raise UserError(f"limits: rest {self.rest} has to lie within low {self.low} and high {self.high}")
         if self.estop is not None and not callable(self.estop):
-            raise ValueError(f"limits: estop is {self.estop!r}, it has to be a function")
+            raise UserError(f"limits: estop must be a function, got {self.estop!r}")
         if self.workspace is not None:
             beyond = [index for index in self.workspace.action if index >= len(self.low)]
             if beyond:
-                raise ValueError(f"limits: workspace names number {beyond[0]} of an action of {len(self.low)}")
+                raise UserError(f"limits: workspace names number {beyond[0]} of an action of {len(self.low)}")
             if self.rest_action()[list(self.workspace.action)].any():
-                raise ValueError("limits: rest has to be zero where the workspace counts, or nothing would ever stop")
+                raise UserError("limits: rest must be zero where the workspace counts, or nothing would ever stop")
 
     def rest_action(self) -> NDArray[np.float32]:
         """The action of a robot at rest, float32 of shape (a,)."""

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from wmplan.control.safety.dynamics import Array, Dynamics, Motion
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.stopping import StoppingRoom
+from wmplan.errors import UserError
 
 log = logging.getLogger(__name__)
 
 ROUNDING = 1e-5  # of an action's range: what float32 arithmetic may add without being a violation
 
 
-class NonFiniteActionError(ValueError):
+class NonFiniteActionError(UserError):
     """An action held numbers that are not finite."""
 
 
@@ -85,10 +86,10 @@ class LimitsGate:
         """
         wanted = _numbers("actions", actions)
         if wanted.shape != self.last.shape:
-            raise ValueError(f"actions have shape {wanted.shape}, the limits are for {self.last.shape}")
+            raise UserError(f"actions have shape {wanted.shape}, the limits are for {self.last.shape}")
         self._locate(proprio)
         if self.limits.workspace is not None and self._positions is None:
-            raise ValueError("limits: the workspace needs the robot's state, so observations have to hold `proprio`")
+            raise UserError("limits: the workspace needs the robot's state, so observations have to hold `proprio`")
         self.poll_estop()
         if self.stopped is not None:
             return self.rest()
@@ -170,7 +171,7 @@ class LimitsGate:
         least = self.limits.least_proprio
         if states.ndim != 2 or len(states) != len(self.last) or states.shape[1] < least:
             needed = f"({len(self.last)}, at least {least})"
-            raise ValueError(f"proprio has shape {states.shape}, the workspace needs {needed}")
+            raise UserError(f"proprio has shape {states.shape}, the workspace needs {needed}")
         told = workspace.positions(states)
         known = np.isfinite(told)
         if known.all():
@@ -225,4 +226,4 @@ def _numbers(name: str, values: ArrayLike) -> Array:
         with np.errstate(over="ignore"):
             return table.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} have to be a table of numbers: {error}") from error
+        raise UserError(f"{name} must be a table of numbers: {error}") from error

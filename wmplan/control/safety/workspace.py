@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 Array = NDArray[np.float64]
@@ -22,7 +23,7 @@ def check_finite(name: str, values: Sequence[float] | None) -> None:
         ValueError: that begins with the name.
     """
     if values is not None and not all(abs(value) <= LARGEST for value in values):
-        raise ValueError(f"{name} is {values}, every entry has to be finite, and at most {LARGEST:.3g}")
+        raise UserError(f"{name} is {values}, every entry must be finite, and at most {LARGEST:.3g}")
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,19 @@ class Workspace:
     def __post_init__(self) -> None:
         convert_fields(self, "workspace")
         if not self.low:
-            raise ValueError("workspace: low has no entry, it has to have one for each position")
+            raise UserError("workspace: low has no entry, it has to have one for each position")
         for name in ("high", "action", "proprio"):
             if len(getattr(self, name)) != len(self.low):
-                raise ValueError(f"workspace: {name} has {len(getattr(self, name))} entries, low has {len(self.low)}")
+                raise UserError(f"workspace: {name} has {len(getattr(self, name))} entries, low has {len(self.low)}")
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(f"workspace: low {self.low} has to be below high {self.high} in every dimension")
+            raise UserError(f"workspace: low {self.low} must be below high {self.high} in every dimension")
         for name in ("action", "proprio"):
             value = getattr(self, name)
             if min(value) < 0 or len(set(value)) != len(value):
-                raise ValueError(f"workspace: {name} is {value}, it has to be different numbers of at least 0")
+                raise UserError(f"workspace: {name} must be different numbers of at least 0, got {value}")
         check_finite("workspace: gain", (self.gain,))
         if not self.gain >= SMALLEST:
-            raise ValueError(f"workspace: gain is {self.gain}, it has to be above zero")
+            raise UserError(f"workspace: gain must be above zero, got {self.gain}")
 
     def positions(self, proprio: NDArray[np.floating]) -> Array:
         """The positions (B, d) in observed robot states (B, P)."""

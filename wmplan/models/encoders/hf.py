@@ -109,7 +109,7 @@ class HFEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if pool not in POOLS:
-            raise UserError(f"pool is {pool!r}, it has to be one of {', '.join(POOLS)}")
+            raise UserError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
         self.tokens = PatchTokens(name, offline)
         self.pool, self.grid = pool, grid
         self.size = size or trained_size(self.tokens.model.config)
@@ -117,7 +117,7 @@ class HFEncoder(nn.Module):
         self.side = self.size // self.tokens.patch
         if self.size % self.tokens.patch or (pool == "grid" and not 1 <= grid <= self.side):
             raise UserError(
-                f"size is {self.size} and grid {grid}: size has to be a multiple of {self.tokens.patch}, "
+                f"size is {self.size} and grid {grid}: size must be a multiple of {self.tokens.patch}, "
                 "and grid at most the patches of a side"
             )
         outputs = self.tokens.width * (grid**2 if pool == "grid" else 1)

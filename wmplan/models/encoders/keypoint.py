@@ -141,7 +141,7 @@ class KeypointEncoder(nn.Module):
         require_positive("keypoint encoder", latent_dim=latent_dim, keypoints=keypoints, channels=len(channels))
         require_divisible(image_size, downsample, "downsample")
         if first_kernel % 2 == 0:
-            raise UserError(f"first_kernel is {first_kernel}, it has to be odd")
+            raise UserError(f"first_kernel must be odd, got {first_kernel}")
         self.cell = downsample if stem == "unshuffle" else 1
         layers: list[nn.Module] = []
         width = 3 * self.cell**2
@@ -152,7 +152,7 @@ class KeypointEncoder(nn.Module):
                 layers += [nn.Conv2d(width, channels[0], 4, stride=2, padding=1), nn.ReLU()]
                 width = channels[0]
         elif stem != "unshuffle":
-            raise UserError(f"stem is {stem!r}, it has to be 'unshuffle' or 'stride'")
+            raise UserError(f"stem must be 'unshuffle' or 'stride', got {stem!r}")
         for i, out in enumerate(channels):
             kernel = first_kernel if i == 0 else 3
             layers += [nn.Conv2d(width, out, kernel, padding=kernel // 2), nn.ReLU()]

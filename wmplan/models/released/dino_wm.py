@@ -69,9 +69,9 @@ class DinoWMConfig:
         """
         for repeat in ("num_proprio_repeat", "num_action_repeat"):
             if read_size(architecture, repeat, 1) != 1:
-                raise CheckpointError(f"the architecture's field {repeat!r} has to be 1, as in all releases")
+                raise CheckpointError(f"the architecture's field {repeat!r} must be 1, as in all releases")
         if read_size(architecture, "concat_dim", 1) != 1:
-            raise CheckpointError("the architecture's field 'concat_dim' has to be 1, as in all releases")
+            raise CheckpointError("the architecture's field 'concat_dim' must be 1, as in all releases")
         slots = read_size(architecture, "num_hist")
         action_dim = read_size(architecture, "action_dim", most=MOST_NUMBERS)
         names = ("depth", "heads", "dim_head", "mlp_dim")

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.malloc import keep_freed_memory
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.checkpoint import require_finite
@@ -219,7 +220,7 @@ class FrameCausalModel(WorldModel):
     def _rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, last_only: bool) -> Tensor:
         self.check_rollout(context, actions, past_actions)
         if not torch.isfinite(context[:, -1]).all():
-            raise ValueError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
+            raise UserError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
         if self.device.type == "cpu":
             keep_freed_memory()
         context = context.to(self.device, self.latent_dtype)
@@ -307,12 +308,12 @@ class FrameCausalModel(WorldModel):
             return frames
         name = self.spec.cameras[0]
         if name not in frames:
-            raise ValueError(f"frames come from the cameras {', '.join(frames)}, the model sees {name!r}")
+            raise UserError(f"frames come from the cameras {', '.join(frames)}, the model sees {name!r}")
         return frames[name]
 
     def check_frames(self, frames: Tensor) -> None:
         """Raise a ValueError unless frames are uint8 RGB (B, T, H, W, 3); any size will do, the model resizes."""
         if frames.dtype != torch.uint8:
-            raise ValueError(f"frames are {str(frames.dtype).removeprefix('torch.')}, they have to be uint8 RGB")
+            raise UserError(f"frames must be uint8 RGB, got {str(frames.dtype).removeprefix('torch.')}")
         if frames.ndim != 5 or frames.shape[-1] != 3 or 0 in frames.shape:
-            raise ValueError(f"frames have shape {tuple(frames.shape)}, the model takes (B, T, H, W, 3)")
+            raise UserError(f"frames have shape {tuple(frames.shape)}, the model takes (B, T, H, W, 3)")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.models.linear import Linear, gelu
 
 
@@ -26,9 +27,9 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+            raise UserError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+            raise UserError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
 
     @property
     def patches(self) -> int:

@@ -30,7 +30,7 @@ def local_path(name: str) -> Path:
     """
     parts = name.removeprefix(PREFIX).strip("/").split("/", 2)
     if len(parts) < 2 or not all(parts):
-        raise UserError(f"{name} has to be hf://org/name or hf://org/name/file")
+        raise UserError(f"{name} must be hf://org/name or hf://org/name/file")
     try:
         from huggingface_hub import hf_hub_download, snapshot_download
     except ImportError as error:

@@ -80,7 +80,7 @@ class ImportOptions:
                 value = (value,)
             values[name] = value
         if values.get("statistics") not in (None, *STATISTICS):
-            raise UserError(f"statistics is {values['statistics']!r}, it has to be one of {', '.join(STATISTICS)}")
+            raise UserError(f"statistics must be one of {', '.join(STATISTICS)}, got {values['statistics']!r}")
         return build(cls, values)
 
     def sizes(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
     try:
         return tuple(float(x) for x in value) if not isinstance(value, int | float) else (float(value),)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name} is {value!r}, it has to be a list of numbers") from error
+        raise UserError(f"{name} must be a list of numbers, got {value!r}") from error
 
 
 def import_checkpoint(path: str | Path, out: str | Path, options: Mapping[str, Any] | None = None) -> Path:

@@ -73,7 +73,7 @@ class JepaWMConfig:
         """
         for one in ("num_views", "tubelet_size", "action_skip"):
             if read_size(architecture, one, 1) != 1:
-                raise CheckpointError(f"the architecture's field {one!r} has to be 1, as in all releases")
+                raise CheckpointError(f"the architecture's field {one!r} must be 1, as in all releases")
         action_dim = read_size(architecture, "action_dim", most=MOST_NUMBERS)
         width = read_size(architecture, "predictor.pred_embed_dim")
         proprio_emb_dim = read_size(architecture, "proprio_emb_dim", 0, least=0)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
+
 
 @dataclass(frozen=True)
 class L1Ball:
@@ -22,7 +24,7 @@ class L1Ball:
 
     def __post_init__(self) -> None:
         if not self.radius > 0:
-            raise ValueError(f"radius is {self.radius}, it has to be above zero")
+            raise UserError(f"radius must be above zero, got {self.radius}")
 
     def project(self, actions: Tensor, action_dim: int) -> Tensor:
         """Candidates (B, S, H, A) with every robot step moved to the nearest point of the ball (Duchi et al. 2008)."""

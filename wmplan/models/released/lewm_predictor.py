@@ -62,7 +62,7 @@ class LeWMConfig:
         output = read_size(architecture, "predictor.output_dim", width)
         pred_proj = read_projector(architecture, "pred_proj")
         if pred_proj is None and output != width:
-            raise CheckpointError(f"without pred_proj, predictor.output_dim has to be the latent's width, {width}")
+            raise CheckpointError(f"without pred_proj, predictor.output_dim must be the latent's width, {width}")
         return cls(
             vit=vit,
             width=width,

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.released.frame_causal import FrameCausalModel
 
@@ -66,7 +67,7 @@ class PatchLatentModel(FrameCausalModel):
         """The encoder that the architecture names, from the hub's cache or a folder."""
         name = self._architecture.get("visual_encoder")
         if not isinstance(name, str):
-            raise ValueError(
+            raise UserError(
                 "this checkpoint holds and names no visual encoder: attach() one, or import it with encoder=NAME"
             )
         from wmplan.models.encoders.hf import PatchTokens
@@ -95,7 +96,7 @@ class PatchLatentModel(FrameCausalModel):
         assert self.visual_encoder is not None
         tokens = self.visual_encoder(self.preprocess(frames))
         if tuple(tokens.shape[1:]) != (self.patches, self.visual_dim):
-            raise ValueError(
+            raise UserError(
                 f"the visual encoder gives tokens of shape {tuple(tokens.shape[1:])}, "
                 f"the model takes {(self.patches, self.visual_dim)}"
             )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.models.released.objectives import Objective
 
@@ -56,7 +57,7 @@ class StableWorldModelCost(nn.Module):
         super().__init__()
         chosen = objective or model.native_objective()
         if chosen is None:
-            raise ValueError("this model has no objective of its own: give one, such as LatentDistance()")
+            raise UserError("this model has no objective of its own: give one, such as LatentDistance()")
         self.model, self.objective = model, chosen
         self.scaler = ActionScaler(model.spec)
 
@@ -87,6 +88,6 @@ class StableWorldModelCost(nn.Module):
         """Latents (B, 1, *latent) of the newest frame."""
         pixels = info[frames][:, 0, -1:]  # (B, S, T, H, W, 3) -> (B, 1, H, W, 3)
         if pixels.dtype != torch.uint8 or pixels.shape[-1] != 3:
-            raise ValueError(f"{frames} have to be uint8 (B, S, T, H, W, 3): give the policy no transform for them")
+            raise UserError(f"{frames} must be uint8 (B, S, T, H, W, 3): give the policy no transform for them")
         state = info.get(proprio) if self.model.spec.proprio_dim else None
         return self.model.encode(pixels, None if state is None else state[:, 0, -1:].float())

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
@@ -90,7 +91,7 @@ class VJepa2ACConfig:
         """
         for name in ("predictor.action_dim", "predictor.state_dim"):
             if read_size(architecture, name, POSE_DIM) != POSE_DIM:
-                raise CheckpointError(f"the architecture's field {name!r} has to be {POSE_DIM}, a pose of 7 numbers")
+                raise CheckpointError(f"the architecture's field {name!r} must be {POSE_DIM}, a pose of 7 numbers")
         tubelet = read_size(architecture, "tubelet_size", 2)
         frames = read_size(architecture, "num_frames")
         encoder_width = read_size(architecture, "encoder.embed_dim")
@@ -208,7 +209,7 @@ class VJepa2AC(FrameCausalModel):
             proprio_dim=POSE_DIM,
         )
         if (spec.proprio_mean, spec.proprio_std) != ((0.0,) * POSE_DIM, (1.0,) * POSE_DIM):
-            raise CheckpointError("V-JEPA 2-AC takes poses as they are: proprio_mean has to be 0 and proprio_std 1")
+            raise CheckpointError("V-JEPA 2-AC takes poses as they are: proprio_mean must be 0 and proprio_std 1")
         return cls(config, spec)
 
     @staticmethod
@@ -259,7 +260,7 @@ class VJepa2AC(FrameCausalModel):
         super().check_rollout(context, actions, past_actions)
         frames = context.shape[1] + actions.shape[2] - 1
         if frames > self.window:
-            raise ValueError(f"context and horizon make {frames} frames, the predictor takes {self.window} at most")
+            raise UserError(f"context and horizon make {frames} frames, the predictor takes {self.window} at most")
 
     def native_objective(self) -> TokenMeanAbsoluteError:
         """Mean absolute error of the final frame's tokens."""

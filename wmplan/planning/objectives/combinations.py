@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 
 
@@ -24,7 +25,7 @@ class WeightedSum(Objective):
 
     def __post_init__(self) -> None:
         if not self.terms:
-            raise ValueError("terms is empty, a weighted sum needs at least one objective")
+            raise UserError("terms is empty, a weighted sum needs at least one objective")
         object.__setattr__(self, "terms", [(weight, as_objective(objective)) for weight, objective in self.terms])
 
     @property
@@ -73,7 +74,7 @@ class SwitchByDistance(Objective):
         return _Switched(start(self.near, current, goal), start(self.far, current, goal), distance < self.threshold)
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        raise ValueError("SwitchByDistance has to know where the plan starts: call what for_start(current, goal) gives")
+        raise UserError("SwitchByDistance has to know where the plan starts: call what for_start(current, goal) gives")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.objectives.objective import Objective
 from wmplan.settings.build import convert_fields
 
@@ -32,7 +33,7 @@ def reduce_steps(by_step: Tensor, steps: str, discount: float = 0.8) -> Tensor:
 def check_steps(steps: str) -> None:
     """Raise a ValueError if there is no such reduction."""
     if steps not in STEPS:
-        raise ValueError(f"steps is {steps!r}, it has to be one of {', '.join(STEPS)}")
+        raise UserError(f"steps must be one of {', '.join(STEPS)}, got {steps!r}")
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -78,12 +79,12 @@ class LatentDistance(_OverSteps):
 
     def __post_init__(self) -> None:
         if self.kind not in ("l2", "l1", "cosine"):
-            raise ValueError(f"kind is {self.kind!r}, it has to be l2, l1 or cosine")
+            raise UserError(f"kind must be l2, l1 or cosine, got {self.kind!r}")
         check_steps(self.steps)
         if self.whitening is not None and (
             self.whitening.ndim != 2 or self.whitening.shape[0] != self.whitening.shape[1]
         ):
-            raise ValueError(f"whitening has shape {tuple(self.whitening.shape)}, it has to be square")
+            raise UserError(f"whitening must be square, got shape {tuple(self.whitening.shape)}")
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
         predicted, target = at_least_float32(predicted), at_least_float32(goal)
@@ -91,7 +92,7 @@ class LatentDistance(_OverSteps):
         if self.size is not None:
             predicted, target = predicted[..., : self.size], target[..., : self.size]
         if self.whitening is not None and self.whitening.shape[0] != target.shape[-1]:
-            raise ValueError(f"whitening is for {self.whitening.shape[0]} numbers, the latents have {target.shape[-1]}")
+            raise UserError(f"whitening is for {self.whitening.shape[0]} numbers, the latents have {target.shape[-1]}")
         whitening = None if self.whitening is None else self.whitening.to(target.dtype)
         if self.kind == "cosine":
             if whitening is not None:
@@ -124,9 +125,9 @@ class ProprioDistance(_OverSteps):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         if self.dim < 1:
-            raise ValueError(f"dim is {self.dim}, it has to be at least 1: the latent has to hold robot state")
+            raise UserError(f"dim must be at least 1, got {self.dim}: the latent has to hold robot state")
         if self.weight_by is not None and len(self.weight_by) != self.dim:
-            raise ValueError(f"weight_by has {len(self.weight_by)} entries, it has to have {self.dim}")
+            raise UserError(f"weight_by has {len(self.weight_by)} entries, it has to have {self.dim}")
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
         states = [at_least_float32(self.read(z) if self.read else z[..., -self.dim :]) for z in (predicted, goal)]
@@ -173,7 +174,7 @@ class ActionPenalty(Objective):
     def __post_init__(self) -> None:
         convert_fields(self)
         if len(self.low) != len(self.high) or not self.low:
-            raise ValueError(f"low has {len(self.low)} entries, high has {len(self.high)}")
+            raise UserError(f"low has {len(self.low)} entries, high has {len(self.high)}")
 
     @property
     def last_only(self) -> bool:

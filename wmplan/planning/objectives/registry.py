@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.planning.latent_model import ObjectiveModel
 from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum
 from wmplan.planning.objectives.distances import (
@@ -52,9 +53,9 @@ def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objectiv
             try:
                 terms.append((weight, as_objective(make(model, **settings))))
             except TypeError as error:
-                raise ValueError(f"objective {name}: {str(error).split('() ', 1)[-1]}") from error
+                raise UserError(f"objective {name}: {str(error).split('() ', 1)[-1]}") from error
     if not terms:
-        raise ValueError(f"the objective has no term with a weight; there are {', '.join(OBJECTIVES)}")
+        raise UserError(f"the objective has no term with a weight; there are {', '.join(OBJECTIVES)}")
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1.0 else WeightedSum(terms)
 
 
@@ -74,12 +75,10 @@ def _latent(
     if whitened:
         whitening = model.whitening
         if whitening is None:
-            raise ValueError("objective latent: whitened is true, and the model has no whitening")
+            raise UserError("objective latent: whitened is true, and the model has no whitening")
     size = model.spec.latent_shape[-1] - model.spec.proprio_dim if visual_only and model.spec.proprio_dim else None
     if whitening is not None and size is not None:
-        raise ValueError(
-            "objective latent: whitened and visual_only together are not defined, the whitening mixes both"
-        )
+        raise UserError("objective latent: whitened and visual_only together are not defined, the whitening mixes both")
     return LatentDistance(kind, steps, whitening, size)
 
 
@@ -95,9 +94,9 @@ def _proprio(
         seen: read the goal's off its picture, and the present one too, so that what is misread cancels.
     """
     if not model.spec.proprio_dim:
-        raise ValueError("objective proprio: the model has no proprioception in its latent")
+        raise UserError("objective proprio: the model has no proprioception in its latent")
     if seen and not model.reads_proprio:
-        raise ValueError("objective proprio: seen is true, and the model reads no robot state off its frames")
+        raise UserError("objective proprio: seen is true, and the model reads no robot state off its frames")
     weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
     return ProprioDistance(model.spec.proprio_dim, steps, weights, model.read_proprio if seen else None)
 
@@ -110,7 +109,7 @@ def _critic(model: ObjectiveModel, *, steps: str = "last") -> Objective:
         steps: predicted steps that count: "last", "sum", "min" or "discounted".
     """
     if model.critic is None:
-        raise ValueError("objective critic: the model was trained without a critic")
+        raise UserError("objective critic: the model was trained without a critic")
     return CriticDistance(model.critic, steps)
 
 
@@ -130,7 +129,7 @@ def _native(model: ObjectiveModel, **settings: Any) -> ObjectiveFunction:
     """The objective that an imported model brings, with its own settings."""
     own = model.native_objective(**settings)
     if own is None:
-        raise ValueError("objective native: the model brings no objective of its own")
+        raise UserError("objective native: the model brings no objective of its own")
     return own
 
 
