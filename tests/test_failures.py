@@ -31,9 +31,10 @@ def test_the_package_says_of_every_error_that_it_raises_whether_it_is_the_users(
         if (root / "client") in file.parents:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
-                if node.exc.func.id in ("ValueError", "ImportError"):
-                    plain.append(f"{file.name}:{node.lineno}")
+            made = node.exc if isinstance(node, ast.Raise) else None
+            made = made.func if isinstance(made, ast.Call) else made
+            if isinstance(made, ast.Name) and made.id in ("ValueError", "ImportError"):
+                plain.append(f"{file.name}:{node.lineno}")
     assert not plain
 
 

@@ -157,7 +157,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys, monkeypatch):
     ("setting", "message"),
     [
         ("models=[lewn]", "did you mean 'lewm'"),
-        ("dtype=fp16", "dtype is 'fp16'"),
+        ("dtype=fp16", "wmplan bench: dtype must be one of auto, float32, bfloat16, got 'fp16'"),
         ("threads=0", "threads must be from 1 to 1024, got 0"),
         ("threads=1000000000", "threads must be"),
     ],

@@ -263,10 +263,13 @@ HERE = np.zeros((1, 2), np.float32)
     [
         ({"pixels": np.zeros((1, 9, SIZE, 3), np.uint8), "proprio": HERE}, r"shape .*9, 8, 3.* takes"),
         ({"pixels": np.zeros((1, SIZE, SIZE, 4), np.uint8), "proprio": HERE}, r"8, 8, 4"),
-        ({"pixels": FRAME.astype(np.float32), "proprio": HERE}, "float32.*uint8"),
+        ({"pixels": FRAME.astype(np.float32), "proprio": HERE}, "pixels must be uint8, got float32: RGB from 0 to 255"),
         ({"pixels": FRAME[0, 0], "proprio": HERE}, r"\(H, W, 3\)"),
         ({"pixels": FRAME, "proprio": HERE * np.nan}, "proprio.*not finite"),
-        ({"pixels": FRAME, "proprio": np.zeros((1, 3), np.float32)}, "proprio has shape"),
+        (
+            {"pixels": FRAME, "proprio": np.zeros((1, 3), np.float32)},
+            r"beside these frames proprio must have shape \(1, 1, 2\), got \(1, 1, 3\)",
+        ),
         ({"image": FRAME, "proprio": HERE}, "no 'pixels'; it has image, proprio"),
         ({"pixels": np.repeat(FRAME, 2, 0), "proprio": np.repeat(HERE, 2, 0)}, "2 observations for 1 goals"),
         ({"pixels": FRAME}, "proprio is there in some"),

@@ -143,7 +143,7 @@ def test_frames_of_other_numbers_are_refused_by_name(dtype: str) -> None:
 
 @pytest.mark.parametrize("proprio", [np.array(["a", "b"]), np.array([1j, 2]), np.array([None, 1])])
 def test_a_state_that_is_no_numbers_is_refused_by_name(proprio: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"^proprio must be an array of numbers$, got .*"):
+    with pytest.raises(ValueError, match="^proprio must be an array of numbers, got "):
         read_observation({"pixels": frame(), "proprio": proprio}, Painted(), HERE)
 
 

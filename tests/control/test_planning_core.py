@@ -217,7 +217,7 @@ def test_a_plan_of_a_wrong_shape_is_named_and_changes_nothing(shape: tuple[int, 
 
     own = PlanningSession(PointWorld(), core=Wrong(PointWorld(), {}))
     own.set_goal(seen(GOAL))
-    with pytest.raises(ValueError, match=r"^Wrong planned actions of shape .*, must be \(at least 3, 2\)$"):
+    with pytest.raises(ValueError, match=r"Wrong must plan actions of shape \(at least 3, 2\), got \("):
         own.plan(PlanRequest(seen((0, 0)), committed=np.zeros((2, 2))))
     with pytest.raises(RuntimeError, match="no frame"):
         own.plan()

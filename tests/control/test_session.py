@@ -365,8 +365,14 @@ def test_reset_repeats_and_another_goal_keeps_the_past() -> None:
         (PlanRequest({"proprio": np.zeros(2)}), "no 'pixels'"),
         (PlanRequest({"pixels": seen(0)["pixels"]}, actions(0)), "proprio is there in some"),
         (PlanRequest({name: value[None] for name, value in seen(0).items()}), "batch axis"),
-        (PlanRequest(seen(0), np.zeros((1, 3), np.float32)), "executed has 3 numbers a row"),
-        (PlanRequest(seen(0), committed=np.full((1, 2), np.nan, np.float32)), "committed holds numbers not finite"),
+        (
+            PlanRequest(seen(0), np.zeros((1, 3), np.float32)),
+            "executed must be a finite table of 2 numbers a row, got one that has 3 numbers a row",
+        ),
+        (
+            PlanRequest(seen(0), committed=np.full((1, 2), np.nan, np.float32)),
+            "committed must be a finite table of 2 numbers a row, got one that holds numbers not finite",
+        ),
     ],
 )
 def test_a_wrong_request_is_named_and_changes_no_session(request_: PlanRequest, message: str) -> None:
@@ -413,7 +419,7 @@ def test_a_deadline_ends_the_search_early() -> None:
 
 
 def test_requests_are_checked_where_they_are_made() -> None:
-    with pytest.raises(ValueError, match="executed has shape"):
+    with pytest.raises(ValueError, match=r"executed must have shape \(robot steps, numbers in an action\), got \(3,\)"):
         PlanRequest(seen(0), np.zeros(3))
     with pytest.raises(ValueError, match="deadline_ms"):
         replace(PlanRequest(seen(0)), deadline_ms=-1.0)

@@ -437,10 +437,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"episodes": 0}, "episodes must be at least 1, got 0"),
-        ({"steps": -1}, "steps is -1"),
-        ({"seed": -2}, "seed is -2"),
-        ({"processes": 0}, "processes is 0"),
-        ({"image_size": (64,)}, "image_size is"),
+        ({"steps": -1}, "steps must be at least 1, got -1"),
+        ({"seed": -2}, "seed must be at least 0, got -2"),
+        ({"processes": 0}, "processes must be at least 1, or left out for one a core, got 0"),
+        ({"image_size": (64,)}, r"image_size must be a list \[a whole number, a whole number\], got \[64\]"),
         ({"out": ""}, "out is empty"),
     ],
 )

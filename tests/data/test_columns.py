@@ -87,8 +87,8 @@ def test_frames_are_bytes_with_channels_last(wild_file: Wild, stored: np.ndarray
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (FRAMES[..., 0], r"has the shape \(24, 4, 5\), frames have to be uint8 RGB"),
-        (FRAMES[..., :1], r"has the shape \(24, 4, 5, 1\), frames have to be"),
+        (FRAMES[..., 0], r"has the shape \(24, 4, 5\), frames must be uint8 RGB"),
+        (FRAMES[..., :1], r"has the shape \(24, 4, 5, 1\), frames must be"),
         (np.concatenate([FRAMES, FRAMES[..., :1]], -1), r"has the shape \(24, 4, 5, 4\)"),
         (np.stack([FRAMES, FRAMES], 1), r"has the shape \(24, 2, 4, 5, 3\)"),
         (FRAMES[:, :0], r"has the shape \(24, 0, 5, 3\)"),
@@ -96,8 +96,8 @@ def test_frames_are_bytes_with_channels_last(wild_file: Wild, stored: np.ndarray
         (FRAMES / 127.5 - 1, "has the value -.*; frames of floats have to go from 0 to 1"),
         (np.full(FRAMES.shape, np.nan), "has the value nan"),
         (FRAMES.astype(np.int16) - 128, "has the value .*; frames of whole numbers have to go from 0 to 255"),
-        (FRAMES > 128, "holds true or false, frames have to be"),
-        (np.array([b"jpeg"] * 24), "holds text, frames have to be"),
+        (FRAMES > 128, "holds true or false, frames must be"),
+        (np.array([b"jpeg"] * 24), "holds text, frames must be"),
     ],
 )
 def test_frames_that_could_be_anything_are_refused(
@@ -119,7 +119,7 @@ def test_a_frame_in_the_middle_that_is_no_picture_is_refused_when_it_is_read(wil
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((24, 2, 7)), r"has the shape \(24, 2, 7\), must be \(rows, numbers\)"),
+        (np.zeros((24, 2, 7)), r"has the shape \(24, 2, 7\), it must be \(rows, numbers\)"),
         (np.zeros((24, 0)), r"has the shape \(24, 0\)"),
         (np.zeros((24, 2), "c8"), "holds complex numbers, it has to hold numbers"),
         (np.array([b"left"] * 24), "holds text, it has to hold numbers"),
@@ -152,8 +152,8 @@ ODD = {
     "empty": "is a single value",
     "episode_seed": "has 4 rows, it has to have 24",
     "camera_matrix": "has 3 rows, it has to have 24",
-    "type": "is a type, must be a dataset",
-    "info": "is a group, must be a dataset",
+    "type": "is a type, it must be a dataset",
+    "info": "is a group, it must be a dataset",
     "gone": "is a link to /nowhere, which is not in the file",
     "far": "is a link to /x in nowhere.h5, which cannot be opened",
     "ragged": "holds rows of varying length or references",

@@ -102,7 +102,7 @@ def test_a_file_of_another_kind_is_told_by_its_beginning(tmp_path: Path, content
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder.h5").mkdir()
-    with pytest.raises(DataError, match="is a folder, must be an HDF5 file"):
+    with pytest.raises(DataError, match="folder.h5 must be an HDF5 file, got a folder"):
         open_hdf5(tmp_path / "folder.h5")
     (tmp_path / "link.h5").symlink_to(tmp_path / "gone.h5")
     for name in ("nowhere.h5", "link.h5"):

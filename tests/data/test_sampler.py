@@ -200,5 +200,5 @@ def test_the_split_stays_when_data_is_added() -> None:
 def test_a_split_that_cannot_be() -> None:
     with pytest.raises(DataError, match="at least 2"):
         split_episodes(1)
-    with pytest.raises(DataError, match="validation is 1.0"):
+    with pytest.raises(DataError, match="validation must be a share between 0 and 1, got 1.0"):
         split_episodes(10, 1.0)

@@ -33,13 +33,13 @@ def test_frames_have_the_size_that_was_asked_for(size, shape):
 
 @pytest.mark.parametrize("size", [0, 7, 5000, (64, 64, 3), "64", 64.5, None])
 def test_a_size_that_is_none_is_named(size):
-    with pytest.raises(ValueError, match="image_size is"):
+    with pytest.raises(ValueError, match="image_size must be "):
         gymnasium.make(ID, image_size=size)
 
 
 def test_a_render_mode_that_is_none_is_named():
     env = gymnasium.make(ID, disable_env_checker=True).unwrapped
-    with pytest.raises(ValueError, match="render_mode is 'human'"):
+    with pytest.raises(ValueError, match="render_mode must be 'rgb_array' or None, got 'human'"):
         type(env)(env.task, render_mode="human")
 
 

@@ -44,12 +44,12 @@ def test_the_number_of_threads_is_as_asked(env):
         env.simulate(actions, threads=threads)
         assert len(env.rollouts._data) == threads
         assert env.rollouts._pool.nthread == (threads if threads > 1 else 0)
-    with pytest.raises(ValueError, match="threads is 0"):
+    with pytest.raises(ValueError, match="threads must be 1 or more, got 0"):
         env.simulate(actions, threads=0)
 
 
 @pytest.mark.parametrize("shape", [(25, 2), (0, 25, 2), (3, 0, 2), (3, 25, 5), (2, 3, 25, 2)])
 def test_actions_of_the_wrong_shape_are_refused(push, shape):
     push.reset(seed=0)
-    with pytest.raises(ValueError, match=r"must be \(S, T, 2\)"):
+    with pytest.raises(ValueError, match=r"actions must have shape \(S, T, 2\), got "):
         push.simulate(np.zeros(shape))

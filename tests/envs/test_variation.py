@@ -126,10 +126,10 @@ def test_the_camera_moves_the_way_it_says(push):
     ("factors", "message"),
     [
         ({"colour": 1.0}, "no factor of variation 'colour'; there are hue, light"),
-        ({"mass": 0.0}, "factor mass must be positive, got 0.0"),
+        ({"mass": 0.0}, "factor mass must be positive and finite, got 0.0"),
         ({"friction": -1}, "factor friction"),
         ({"light": np.nan}, "factor light"),
-        ({"camera_position_m": [1, 2]}, r"factor camera_position_m must have shape \(3,\), got \(2,\)"),
+        ({"camera_position_m": [1, 2]}, r"factor camera_position_m must have shape \(3,\) or one number, got \(2,\)"),
     ],
 )
 def test_a_factor_that_is_none_is_refused_and_nothing_changes(push, factors, message):

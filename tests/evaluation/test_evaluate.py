@@ -278,9 +278,9 @@ def test_results_are_compared_in_pairs(finished: tuple[Path, dict[str, Any]]) ->
     [
         ({"rows": ["planer"]}, "no row 'planer'"),
         ({"rows": []}, "rows is empty"),
-        ({"episodes": 0}, "episodes is 0"),
-        ({"planner_seeds": 0}, "planner_seeds is 0"),
-        ({"workers": 0}, "workers is 0"),
+        ({"episodes": 0}, "episodes must be at least 1, got 0"),
+        ({"planner_seeds": 0}, "planner_seeds must be at least 1, got 0"),
+        ({"workers": 0}, "workers must be from 1 to 1024, got 0"),
         ({"planner": {"name": "cem", "samples": 3}}, "samples"),
         ({"planner": {"name": "annealing"}}, "annealing"),
         ({"schedule": {"receding": 3}}, "receding"),

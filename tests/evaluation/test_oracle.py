@@ -57,5 +57,5 @@ def test_mistakes_are_named(environments) -> None:
         OracleCost(environments)(torch.zeros(1, 1, 1, 10))
     with pytest.raises(ValueError, match="there are 1 goals for 2"):
         OracleCost(environments, goals=[np.zeros(5)])
-    with pytest.raises(ValueError, match="steps is 'best'"):
+    with pytest.raises(ValueError, match="steps must be one of last, sum, min, discounted, got 'best'"):
         OracleCost(environments, "best")

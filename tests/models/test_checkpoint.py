@@ -409,9 +409,18 @@ def edit(folder, change):
         (lambda c: c["architecture"].update(kind="oracle"), "architecture.kind is 'oracle'"),
         (lambda c: c["architecture"].update(encodr="vit"), "there is no key 'architecture.encodr'; did you mean"),
         (lambda c: c["architecture"].update(encoder="cnn"), "there is no encoder 'cnn'"),
-        (lambda c: c["architecture"]["encoder_options"].update(channels="many"), "encoder_options.channels is 'many'"),
-        (lambda c: c["architecture"]["encoder_options"].update(channels=["x"]), "encoder_options.channels[0] is 'x'"),
-        (lambda c: c["architecture"]["encoder_options"].update(hidden=None), "encoder_options.hidden is None"),
+        (
+            lambda c: c["architecture"]["encoder_options"].update(channels="many"),
+            "encoder_options.channels must be a list, each entry a whole number, got 'many'",
+        ),
+        (
+            lambda c: c["architecture"]["encoder_options"].update(channels=["x"]),
+            "encoder_options.channels[0] must be a whole number, got 'x'",
+        ),
+        (
+            lambda c: c["architecture"]["encoder_options"].update(hidden=None),
+            "encoder_options.hidden must be a whole number, got None",
+        ),
         (lambda c: c["spec"].update(history=0), "history must be at least 1, got 0"),
         (lambda c: c["spec"].update(history="two"), "history must be a whole number, got 'two'"),
         (lambda c: c["spec"].pop("image_size"), "image_size is missing"),

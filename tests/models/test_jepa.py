@@ -96,7 +96,7 @@ def test_predict_windows_is_the_rollout_of_the_recorded_actions(make_jepa):
 
 
 def test_predict_windows_says_which_shapes_do_not_go_together(make_jepa):
-    with pytest.raises(ValueError, match=r"latents \(4, 6, 8\) and actions \(4, 6, 6\) have to be"):
+    with pytest.raises(ValueError, match=r"got \(4, 6, 8\) and \(4, 6, 6\)"):
         make_jepa().predict_windows(torch.zeros(4, 6, 8), torch.zeros(4, 6, 6))
 
 
@@ -177,7 +177,7 @@ def with_nan(tensor):
         (
             torch.zeros(1, 2, 16, 24, 3, dtype=torch.uint8),
             torch.zeros(1, 1, 2),
-            r"proprio has shape \(1, 1, 2\), beside these frames must be \(1, 2, 2\)",
+            r"beside these frames proprio must have shape \(1, 2, 2\), got \(1, 1, 2\)",
         ),
         (
             torch.zeros(1, 2, 16, 24, 3, dtype=torch.uint8),
@@ -194,8 +194,13 @@ def test_encode_names_what_is_wrong(make_jepa, given, proprio, message):
 @pytest.mark.parametrize(
     ("context", "actions", "past", "message"),
     [
-        ((1, 3, 8), (1, 4, 5, 6), (1, 2, 6), r"context must have shape \(B, T, 8\) with T from 1, got \(1, 3, 8\)"),
-        ((1, 1, 7), (1, 4, 5, 6), None, r"context has shape \(1, 1, 7\)"),
+        (
+            (1, 3, 8),
+            (1, 4, 5, 6),
+            (1, 2, 6),
+            r"context must have shape \(B, T, 8\) with T from 1 to 2, got \(1, 3, 8\)",
+        ),
+        ((1, 1, 7), (1, 4, 5, 6), None, r"context must have shape \(B, T, 8\) with T from 1 to 2, got \(1, 1, 7\)"),
         ((1, 1, 8), (1, 4, 5, 3), None, r"actions must have shape \(1, S, H, 6\), got \(1, 4, 5, 3\)"),
         ((1, 1, 8), (2, 4, 5, 6), None, r"actions must have shape \(1, S, H, 6\), got \(2, 4, 5, 6\)"),
         ((1, 2, 8), (1, 4, 5, 6), None, r"past_actions must be \(1, 1, 6\), got missing"),
@@ -229,9 +234,15 @@ def test_options_that_do_not_exist_are_named(make_jepa):
             JEPAConfig(latent_dim=6, predictor="rnn"),
             "there is no predictor 'rnn'; it is one of hidden_state, mlp, transformer",
         ),
-        (JEPAConfig(latent_dim=6, predictor_options={"width": 0}), "mlp predictor: width is 0, it has to be"),
-        (JEPAConfig(latent_dim=6, critic=True, critic_options={"kind": "l2"}), "critic: kind is 'l2'"),
-        (JEPAConfig(latent_dim=5), "latent_shape is (8,), with latent_dim 5"),
+        (JEPAConfig(latent_dim=6, predictor_options={"width": 0}), "mlp predictor: width must be at least 1, got 0"),
+        (
+            JEPAConfig(latent_dim=6, critic=True, critic_options={"kind": "l2"}),
+            "critic: kind must be 'quasimetric' or 'mlp', got 'l2'",
+        ),
+        (
+            JEPAConfig(latent_dim=5),
+            "latent_shape must be (7,) with latent_dim 5, robot_dim 0, 1 camera(s) and proprio_dim 2, got (8,)",
+        ),
         (JEPAConfig(latent_dim=6, encoder_options={"downsample": 5}), "downsample is 5, it has to divide both sides"),
     ]:
         latent_dim = config.latent_dim if config.latent_dim != 32 else 6

@@ -102,7 +102,7 @@ HUGE = 10**12
         ("spec.latent_shape", [10**9], "latent_shape must have sizes"),
         ("spec.latent_shape", [-8], "latent_shape must have sizes"),
         ("spec.action_low", [-1e400, 0, 0], "is not valid JSON: -Infinity"),
-        ("spec.action_std", [0.5, 1.5, 1e-400], "have to be above zero"),
+        ("spec.action_std", [0.5, 1.5, 1e-400], "must be above zero"),
         ("spec.cameras", [], "cameras must be at least one name"),
         ("spec.cameras", ["a", "a"], "no name twice"),
         ("spec.control_rate", -1, "control_rate"),

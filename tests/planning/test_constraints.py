@@ -95,11 +95,13 @@ def test_a_penalty_is_added_with_its_weight() -> None:
 def test_mistakes_are_named() -> None:
     planner = few("cem")
     planner.reset([0])
-    with pytest.raises(ValueError, match="a constraint's function gave shape"):
+    with pytest.raises(
+        ValueError, match=r"a constraint's function must give shape \(B, S\) = \(1, 12\), got \(1, 12, 3\)"
+    ):
         planner.plan(cost, constraints=[SoftConstraint(lambda c: c.sum(3))])
     with pytest.raises(ValueError, match="give it to LatentCost"):
         planner.plan(cost, constraints=[HardConstraint(lambda z, c: c.sum((2, 3)), on="latents")])
-    with pytest.raises(ValueError, match="max_change is -1"):
+    with pytest.raises(ValueError, match="max_change must be at least 0, got -1"):
         RateLimit(-1)
     assert CEMConfig().num_samples == 300
 

@@ -79,7 +79,7 @@ def test_from_the_arrival_on_every_step_counts(kind: type[Adder]) -> None:
     for arrival in (4, 9, None):
         torch.testing.assert_close(costs(arrival), expected("last"))
     torch.testing.assert_close(costs(1, "sum"), expected("sum"))  # which counts them already
-    with pytest.raises(ValueError, match="arrival is 0"):
+    with pytest.raises(ValueError, match="arrival must be a model step, at least 1, got 0"):
         costs(0)
 
 
@@ -144,7 +144,7 @@ def test_correction_takes_the_newest_error_off_every_prediction(kind: type[Adder
 def test_correction_needs_a_past_and_a_sensible_size() -> None:
     alone = LatentCost(Adder(), LatentDistance(), CONTEXT[:, -1:], GOAL, correction=1.0)
     torch.testing.assert_close(alone(CANDIDATES), expected("last"))
-    with pytest.raises(ValueError, match="correction is 1.5"):
+    with pytest.raises(ValueError, match="correction must be from 0 to 1, got 1.5"):
         LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, correction=1.5)
 
 
@@ -298,9 +298,9 @@ def test_gradient_planning_leaves_the_weights_without_gradients() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="goal has shape"):
+    with pytest.raises(ValueError, match=r"beside this context goal must have shape \(3, 2\), got \(2, 2\)"):
         LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL[:2], PAST)
-    with pytest.raises(ValueError, match="max_batch_bytes is 0"):
+    with pytest.raises(ValueError, match="max_batch_bytes must be at least 1, got 0"):
         LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, max_batch_bytes=0)
     with pytest.raises(ValueError, match="give it to plan"):
         LatentCost(Adder(), LatentDistance(), CONTEXT, GOAL, PAST, constraints=[SoftConstraint(lambda c: c)])

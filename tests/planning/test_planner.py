@@ -406,15 +406,24 @@ def test_returns_mean_gives_the_final_nominal_plan() -> None:
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda p: p.plan(lambda c: c.sum(3)), "the cost gave shape"),
-        (lambda p: p.plan(lambda c: 0.0), "the cost gave a float"),
-        (lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.zeros(3, 4)), "nominal has shape"),
-        (lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.zeros(1, 3, 5)), "nominal has shape"),
+        (
+            lambda p: p.plan(lambda c: c.sum(3)),
+            r"the cost must give a tensor of shape \(B, S\) = \(1, 20\), got shape \(1, 20, 3\)",
+        ),
+        (lambda p: p.plan(lambda c: 0.0), r"the cost must give a tensor of shape \(B, S\) = \(1, 20\), got a float"),
+        (
+            lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.zeros(3, 4)),
+            r"nominal must have shape \(B, H, 4\), got \(3, 4\)",
+        ),
+        (
+            lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.zeros(1, 3, 5)),
+            r"nominal must have shape \(B, H, 4\), got \(3, 4\)",
+        ),
         (lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.full((1, 3, 4), math.nan)), "nominal holds"),
         (lambda p: p.plan(towards(torch.zeros(4)), nominal=torch.zeros(3, 3, 4)), "nominal is for 3"),
-        (lambda p: p.plan(towards(torch.zeros(4)), horizon=0), "horizon is 0"),
-        (lambda p: p.plan(towards(torch.zeros(4)), elapsed=-1), "elapsed is -1"),
-        (lambda p: p.plan(towards(torch.zeros(4)), deadline_ms=math.nan), "deadline_ms is nan"),
+        (lambda p: p.plan(towards(torch.zeros(4)), horizon=0), "horizon must be at least 1, got 0"),
+        (lambda p: p.plan(towards(torch.zeros(4)), elapsed=-1), "elapsed must be at least 0, got -1"),
+        (lambda p: p.plan(towards(torch.zeros(4)), deadline_ms=math.nan), "deadline_ms must be at least 0, got nan"),
     ],
 )
 def test_what_is_wrong_with_a_call_is_named(call, named: str) -> None:
@@ -427,9 +436,12 @@ def test_what_is_wrong_with_a_call_is_named(call, named: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"low": [0.0], "high": [1.0, 2.0]}, "low and high have shapes"),
+        ({"low": [0.0], "high": [1.0, 2.0]}, r"low and high must have shape \(A,\), got \(1,\) and \(2,\)"),
         ({"low": [2.0], "high": [1.0]}, "low is above high"),
-        ({"low": [-math.inf], "high": [1.0]}, "low and high have to be finite"),
+        (
+            {"low": [-math.inf], "high": [1.0]},
+            "low and high must be finite: the deviation of the candidates is a fraction of the range",
+        ),
         ({"low": [0.0] * 3, "high": [1.0] * 3, "action_block": 2}, "action_block is 2"),
         (
             {"low": [0.0, 0.1], "high": [1.0, 1.0], "action_block": 2, "parameterization": "held"},

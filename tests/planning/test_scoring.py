@@ -133,7 +133,7 @@ def test_a_plan_is_the_same_to_the_bit_beside_costs_of_any_kind(name: str, kind:
 
 
 def test_complex_costs_are_refused() -> None:
-    with pytest.raises(ValueError, match="the cost gave complex numbers, must be real"):
+    with pytest.raises(ValueError, match="the cost must give real numbers, got complex ones"):
         plan("cem", lambda c: torch.complex(cost(c), cost(c)))
 
 

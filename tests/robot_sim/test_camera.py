@@ -85,7 +85,7 @@ def test_a_covered_camera_is_dark_and_a_bumped_one_stands_elsewhere_until_the_en
 
 
 def test_what_is_no_camera_is_named():
-    with pytest.raises(UserError, match="camera.rate is 0"):
+    with pytest.raises(UserError, match="camera.rate must be above 0 frames a second, got 0.0"):
         CameraConfig(rate=0)
-    with pytest.raises(UserError, match="camera.latency_ms is -1"):
+    with pytest.raises(UserError, match="camera.latency_ms must be at least 0, got -1.0"):
         CameraConfig(latency_ms=-1)

@@ -25,13 +25,19 @@ def test_the_worst_of_several_counts():
     ("wrong", "says"),
     [
         ({"kind": "camera_delayed"}, "there is no fault 'camera_delayed'; did you mean 'camera_delay'?"),
-        ({"kind": "knock", "at": -1.0}, "fault knock: at is -1.0"),
-        ({"kind": "knock", "seconds": 0.0}, "fault knock: seconds is 0.0"),
+        ({"kind": "knock", "at": -1.0}, "fault knock: at must be at least 0 seconds, got -1.0"),
+        ({"kind": "knock", "seconds": 0.0}, "fault knock: seconds must be above 0, or null, got 0.0"),
         ({"kind": "camera_frozen", "size": 1.0}, "fault camera_frozen has no size"),
         ({"kind": "frames_dropped", "size": 1.5}, "size must be a number of at least 0 and at most 1, got 1.5"),
-        ({"kind": "actuator_failed", "size": 0.5}, "size must be a whole number, got 0.5"),
-        ({"kind": "camera_delay", "size": float("nan")}, "size is nan"),
-        ({"kind": "camera_delay", "size": float("inf")}, "size is inf"),
+        (
+            {"kind": "actuator_failed", "size": 0.5},
+            "fault actuator_failed: size must be a whole number of at least 0, got 0.5",
+        ),
+        ({"kind": "camera_delay", "size": float("nan")}, "size must be a number or null, got nan"),
+        (
+            {"kind": "camera_delay", "size": float("inf")},
+            "fault camera_delay: size must be a number of at least 0, got inf",
+        ),
     ],
 )
 def test_what_is_no_fault_is_named(wrong, says):

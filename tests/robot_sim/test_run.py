@@ -189,11 +189,11 @@ def test_in_wall_clock_time_it_takes_as_long_as_it_says_and_a_film_is_written(tm
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"episodes": 0}, "episodes is 0"),
-        ({"rate": 0.0}, "rate is 0"),
-        ({"seconds": -1.0}, "seconds is -1"),
-        ({"url": "ws://127.0.0.1:1"}, "clock is simulated, so the planner has to be in this process"),
-        ({"faults": (-1,)}, "faults.random is -1"),
+        ({"episodes": 0}, "episodes must be at least 1, got 0"),
+        ({"rate": 0.0}, "rate must be above 0 and finite, got 0.0"),
+        ({"seconds": -1.0}, "seconds must be above 0 and finite, got -1.0"),
+        ({"url": "ws://127.0.0.1:1"}, "clock is simulated, so the planner must be in this process: url=null model=..."),
+        ({"faults": (-1,)}, "faults.random must be at least 0, got -1"),
     ],
 )
 def test_what_is_wrong_is_named(changes, says):

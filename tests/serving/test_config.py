@@ -32,7 +32,7 @@ def test_this_machine_needs_no_token(host: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"port": 70000}, "port is 70000"),
+        ({"port": 70000}, "port must be from 0 to 65535, got 70000"),
         ({"token": "short"}, "at least 16"),
         ({"token": "with a space in it"}, "without a space"),
         ({"token": "with\na\nnewline\nin\nit"}, "without a space"),
@@ -59,7 +59,7 @@ def test_wrong_settings_are_named(options: dict[str, Any], says: str) -> None:
     ],
 )
 def test_wrong_bounds_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"bounds.{next(iter(options))} is"):
+    with pytest.raises(UserError, match=f"bounds.{next(iter(options))} must be"):
         Bounds(**options)
 
 

@@ -224,8 +224,8 @@ def test_a_client_goes_on_after_the_server_was_killed_and_restarted(start: Calla
     ("arguments", "says"),
     [
         (["host=0.0.0.0"], "host is 0.0.0.0, which other machines reach, and there is no token: set WMPLAN_TOKEN"),
-        (["port=70000"], "port is 70000"),
-        (["bounds.max_sessions=0"], "bounds.max_sessions is 0"),
+        (["port=70000"], "port must be from 0 to 65535, got 70000"),
+        (["bounds.max_sessions=0"], "bounds.max_sessions must be at least 1, got 0"),
         (["bounds.max_session=1"], "did you mean 'bounds.max_sessions'?"),
         (["token_file=no/such/file"], "no/such/file: No such file"),
         (["certificate=no/such/file"], "certificate: there is no file no/such/file"),

@@ -60,7 +60,7 @@ def _read(file: h5py.File, path: Path, name: str) -> tuple[NDArray[Any], list[Pa
     try:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise DataError(f"{path}: {name} is a group, it must be a dataset with a number an episode")
+            raise DataError(f"{path}: {name} must be a dataset with a number an episode, got a group")
         sources = source_files(dataset)
         if unwritten_rows(dataset) is not None:
             raise DamagedError(f"{path}: {name} was never written")

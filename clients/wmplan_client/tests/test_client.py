@@ -48,7 +48,7 @@ def test_no_server_is_said_in_time() -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://", "ws://127.0.0.1:port"])
 def test_a_wrong_url_is_named(url: str) -> None:
-    with pytest.raises(ValueError, match="url is"):
+    with pytest.raises(ValueError, match="url must be ws://HOST:PORT or wss://HOST:PORT, got 'ws://127.0.0.1:port'"):
         PolicyClient(url, connect_timeout=0.3)
 
 
@@ -229,5 +229,5 @@ def test_a_seed_that_is_no_whole_number_is_named(seed: Any, answering: Any) -> N
 @pytest.mark.parametrize("name", ["timeout", "connect_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
 def test_a_timeout_that_is_none_is_named(name: str, seconds: float) -> None:
-    with pytest.raises(ValueError, match=f"^{name} is"):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
         PolicyClient("127.0.0.1:1", **{name: seconds})

@@ -379,7 +379,11 @@ def test_a_goal_that_is_none_is_refused_by_name_and_changes_nothing(goal: Any) -
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"step_rate": 0.0}, "step_rate 0"), ({"step_rate": math.nan}, "step_rate"), ({"clock": lambda: "noon"}, "clock")],
+    [
+        ({"step_rate": 0.0}, "got 10 and 0"),
+        ({"step_rate": math.nan}, "step_rate"),
+        ({"clock": lambda: "noon"}, "clock"),
+    ],
 )
 def test_what_cannot_be_is_said_at_the_start(options: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -30,7 +30,10 @@ def test_causes_are_told_in_the_order_of_the_path() -> None:
     ("arguments", "said"),
     [
         ({"age": -1e9}, "(clock): captured 1e+09 s in the future"),
-        ({"observation": {"pixels": FRAME / 255}}, "(shape): 'pixels' is float64"),
+        (
+            {"observation": {"pixels": FRAME / 255}},
+            "(shape): 'pixels' must be uint8 of shape (4, 4, 3), as in the goal, got float64",
+        ),
         ({"observation": {"pixels": FRAME[:2]}}, "(shape)"),
         ({"observation": {"camera": FRAME}}, "(missing): it has no 'pixels', only 'camera'"),
         ({"observation": {"pixels": FRAME, "proprio": [np.nan]}}, "(non_finite)"),
@@ -70,7 +73,11 @@ def test_a_frame_that_is_taken_ends_it(simulate: Any) -> None:
     [
         (ConnectionError("no route to host"), None, "the planner failed: ConnectionError: no route to host"),
         (None, lambda reply: replace(reply, cost=float("inf")), "the newest plan was refused: its cost is inf"),
-        (None, lambda reply: replace(reply, actions=reply.actions[:, :1]), "refused: its actions have shape (20, 1)"),
+        (
+            None,
+            lambda reply: replace(reply, actions=reply.actions[:, :1]),
+            "refused: its actions must have shape (robot steps, 2), got (20, 1)",
+        ),
         (None, lambda reply: replace(reply, surprise="high"), "refused: its surprise must be a number, got a str"),
     ],
 )

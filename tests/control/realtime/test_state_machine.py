@@ -473,5 +473,5 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 
 
 def test_rates_have_to_fit(simulate: Any) -> None:
-    with pytest.raises(ValueError, match="control_rate is 5"):
+    with pytest.raises(ValueError, match="got 5 and 10"):
         simulate(rate=5.0, step_rate=10.0)

@@ -73,7 +73,7 @@ def test_rest_outside_zero_is_used_where_a_number_is_not_finite() -> None:
     [
         ({"low": (0.1,), "high": (0.0,)}, "low .* at most high"),
         ({"low": (0.0,), "high": (1.0, 1.0)}, "high has 2 entries"),
-        ({"low": (0.0,), "high": (float("nan"),)}, r"limits\.high\[0\] is nan"),
+        ({"low": (0.0,), "high": (float("nan"),)}, r"limits.high\[0\] must be a number, got nan"),
         ({"low": (0.0,), "high": (1.0,), "max_change": (0.0,)}, "max_change"),
         ({"low": (0.0,), "high": (1.0,), "rest": (2.0,)}, "rest"),
         ({"low": (0.0,), "high": (1.0,), "on_non_finite": "ignore"}, "on_non_finite"),

@@ -134,7 +134,10 @@ def test_a_preview_is_what_is_then_sent() -> None:
     [
         ({"max_acceleration": (0.0, 1.0)}, "max_acceleration"),
         ({"on_violation": "shout"}, "on_violation"),
-        ({"rest": (0.0, 0.1), "workspace": BOX}, "rest has to be zero"),
+        (
+            {"rest": (0.0, 0.1), "workspace": BOX},
+            "limits: rest must be zero where the workspace counts, or nothing would ever stop",
+        ),
         ({"workspace": Workspace((0.0,), (1.0,), (2,), (0,), 1.0)}, "number 2 of an action"),
     ],
 )

@@ -105,8 +105,8 @@ def test_wrong_values_are_named():
         ({"stem": "conv"}, "stem must be 'unshuffle' or 'stride', got 'conv'"),
         ({"stem": "stride", "downsample": 6}, "downsample is 6, a stem of strides takes a power of two"),
         ({"first_kernel": 2}, "first_kernel must be odd, got 2"),
-        ({"keypoints": 0}, "keypoint encoder: keypoints is 0"),
-        ({"channels": []}, "keypoint encoder: channels is 0"),
+        ({"keypoints": 0}, "keypoint encoder: keypoints must be at least 1, got 0"),
+        ({"channels": []}, "keypoint encoder: channels must be at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             make_encoder("keypoint", (24, 24), 6, **options)

@@ -210,7 +210,7 @@ def test_terms_are_weighed_and_zeros_left_out() -> None:
         ({}, "the objective has no term"),
         ({"latent": {"weight": 0}}, "the objective has no term"),
         ({"latent": {"kind": "l3"}}, "kind must be l2, l1 or cosine, got 'l3'"),
-        ({"latent": {"steps": "first"}}, "steps is 'first'"),
+        ({"latent": {"steps": "first"}}, "steps must be one of last, sum, min, discounted, got 'first'"),
         ({"latent": {"metric": "l2"}}, "objective latent: got an unexpected keyword argument 'metric'"),
         (
             {"switch": {"threshold": 1.0}},
