@@ -235,7 +235,7 @@ def test_data_of_another_task_is_refused(config: TrainConfig) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(config: TrainConfig, field: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"{field} is {value}"):
+    with pytest.raises(UserError, match=f"{field} must be .*, got {value}"):
         replace(config, **{field: value})
 
 

@@ -116,7 +116,7 @@ def test_a_predictor_wider_than_its_latent_is_read_off_its_tensors(parity, tmp_p
 def test_a_predictor_whose_output_is_no_latent_is_refused(parity):
     architecture = parity("lewm").architecture
     wrong = {**architecture, "pred_proj": {"dims": []}, "predictor": {**architecture["predictor"], "output_dim": 40}}
-    with pytest.raises(ValueError, match="without pred_proj, predictor.output_dim has to be the latent's width, 48"):
+    with pytest.raises(ValueError, match="without pred_proj, predictor.output_dim must be the latent's width, 48"):
         FAMILIES["lewm"].build(wrong)
 
 
@@ -149,10 +149,10 @@ def test_stable_worldmodels_names_of_dino_wm(parity, tmp_path):
             "does not say action_low, control_rate: give action_low=... control",
         ),
         ({"statistics": None}, "does not say action_mean, action_std"),
-        ({"statistics": "pushup"}, "has to be one of pusht"),
+        ({"statistics": "pushup"}, "statistics must be one of pusht, metaworld, pointmaze, wall, got 'pushup'"),
         ({"action_lo": [1]}, "did you mean 'action_low'"),
         ({"action_low": [-1, -1, -1]}, "robot steps of 3 numbers do not fit"),
-        ({"action_low": "far"}, "action_low is 'far'"),
+        ({"action_low": "far"}, "action_low must be a list of numbers, got 'far'"),
         ({"action_high": [-2, -2]}, "action_low is above action_high"),
         ({"cameras": ["front", "wrist"]}, "these models see one"),
     ],

@@ -28,5 +28,5 @@ def test_excess_tells_what_is_outside():
     actions = torch.tensor([[[[0.5, 0.4, 9.0]], [[0.9, -0.4, 0.0]]]])
     assert torch.allclose(ball.excess(actions, 3), torch.tensor([[-0.1, 0.3]]), atol=1e-6)
     assert (ball.excess(ball.project(actions, 3), 3) <= 1e-6).all()
-    with pytest.raises(ValueError, match="radius is 0"):
+    with pytest.raises(ValueError, match="radius must be above zero, got 0"):
         L1Ball(0, (0,))
