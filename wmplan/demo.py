@@ -24,6 +24,7 @@ from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, generate_instances
 from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.success import success_now
 from wmplan.machine import CoreWait
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
@@ -199,8 +200,7 @@ def play_aloud(
         story.frames.append(observation["pixels"])
         story.states.append(env.get_state())
         story.distance.append(float(env.task.distance(env.task_state(), env.goal)))
-        holds = bool(next(iter(env.task.rules(env.task_state(), env.goal).values())))
-        if holds and story.success_step is None:
+        if success_now(env) and story.success_step is None:
             story.success_step = step
             say(f"step {step:2}: the goal is reached, after {step / env.control_rate:.1f} s of robot time")
         over = step == budget or (story.success_step is not None and step >= story.success_step + AFTERWARDS)

@@ -41,13 +41,25 @@ def results_table(result: Mapping[str, Any]) -> str:
                 _percent(figures["success_at_end"]),
             ]
         median = row["plan_ms"]["p50"]
-        rows.append([*cells, _percent(row["gap_closed"]), "-" if median is None else f"{median:.0f}"])
+        gap = "-" if row["gap_closed"] is None else _percent(row["gap_closed"])
+        rows.append([*cells, gap, "-" if median is None else f"{median:.0f}"])
     protocol = result["protocol"]
+    kind, goal = instances_said(result)
     said = (
-        f"{result['episodes']} held-out instances, seed {result['seed']}: goal {protocol['offset']} robot steps ahead, "
-        f"{protocol['budget']} steps to get there; success in % with its 95 % interval"
+        f"{result['episodes']} {kind}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
+        "success in % with its 95 % interval"
     )
-    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), said])
+    absent = [f"row {name}: absent, {reason}" for name, reason in result.get("rows_absent", {}).items()]
+    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *absent, said])
+
+
+def instances_said(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What the instances of an evaluation are, and where their goals."""
+    source, ahead = result.get("settings", {}).get("instances", "policy"), result["protocol"]["offset"]
+    if source == "goals":
+        return "instances", "the environment's own goals"
+    kind = "held-out instances" if source == "policy" else f"instances of {source}"
+    return kind, f"goal {ahead} robot steps ahead"
 
 
 def _in_time(row: Mapping[str, Any] | None) -> list[str]:

@@ -24,13 +24,14 @@ from wmplan.diagnosis.plan_distance import ProbeDistance, steps_of
 from wmplan.diagnosis.probe_data import collect_probe_data
 from wmplan.diagnosis.replan_analysis import Effort, Recorder, Replan, ReplanExaminer
 from wmplan.diagnosis.summary import print_table, summarise
-from wmplan.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment, require
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, load_instances
 from wmplan.evaluation.policies import PlannerRow
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import load_results
 from wmplan.evaluation.rollout import Arrays, draw_frames, judge, load_episode, play, restore
+from wmplan.evaluation.success import rule_names
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
@@ -139,6 +140,10 @@ def evaluated_instances(results: Mapping[str, Any], folder: Path) -> list[Instan
     return instances
 
 
+NEEDS = ("state", "task_state", "rules", "goals", "goal_state", "simulator")
+"""Abilities of the environment that a diagnosis needs."""
+
+
 class Diagnostician:
     """Diagnoses the episodes of one evaluation.
 
@@ -155,7 +160,8 @@ class Diagnostician:
     ) -> None:
         self.results, self.setup, self.worker, self.model, self.config = results, setup, worker, model, config
         self.env: PlanningEnvironment = worker.env
-        self.rule = Protocol(rule=config.rule).decided_by(list(self.env.task.rules(self.env.goal, self.env.goal)))
+        require(self.env, "a diagnosis", *NEEDS)
+        self.rule = Protocol(rule=config.rule).decided_by(rule_names(self.env))
         if config.rule is None:
             self.rule = worker.decided_by
         self.steps = steps_of(setup.objective)

@@ -15,14 +15,17 @@ from wmplan.control.make import planning_settings
 from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
+from wmplan.environment import require
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
-from wmplan.evaluation.instances import Instance, digest, generate_instances, save_instances
+from wmplan.evaluation.instance_sources import POLICY, instance_source
+from wmplan.evaluation.instances import Instance, digest, save_instances
 from wmplan.evaluation.journal import Journal, Record, key
 from wmplan.evaluation.machine import date, machine, versions
-from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS
+from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS, absent_rows
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import aggregate, write_results
+from wmplan.evaluation.success import rule_names
 from wmplan.evaluation.worker import Setup, Unit, load_model
 from wmplan.evaluation.workers import number_of_workers, run_units
 from wmplan.machine import MOST_THREADS
@@ -50,6 +53,7 @@ def evaluate(
     planner_seeds: int = 1,
     oracle_seeds: int = 1,
     rows: Sequence[str] | str = DEFAULT_ROWS,
+    instances: str = POLICY,
     environment: Mapping[str, Any] | None = None,
     action_block: int = 5,
     workers: int | None = None,
@@ -71,7 +75,10 @@ def evaluate(
         seed: of instances and, with it, of planners.
         planner_seeds: random streams under which the rows planner and random play every instance.
         oracle_seeds: the same for the row oracle, which is slow.
-        rows: of planner, noop, random, replay, oracle; "all" for all.
+        rows: of planner, noop, random, replay, oracle; "all" for all. Rows that the environment or the instances do
+            not allow are left out, with the reason.
+        instances: where they come from: "policy", fresh episodes of the collection policy; "goals", the environment's
+            own starts and goals; or a path to an instances.json or a data set.
         environment: options of the environment, in place of those the model asks for.
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
         workers: processes; None for one a core.
@@ -103,20 +110,27 @@ def evaluate(
     env = make_environment(task, setup.environment)
     if loaded is not None and "planner" in chosen:
         require_fit(loaded, type(loaded).__name__ if loaded is model else str(model), env, task, protocol.proprio)
-    rules = list(env.task.rules(env.goal, env.goal))
+    if "planner" in chosen:
+        require(env, "the row planner", "goals")
+    rules = rule_names(env)
     decided_by = protocol.decided_by(rules)
-    make_folder(folder / "episodes")
-    instances = generate_instances(env, protocol, episodes, seed)
+    source = instance_source(instances)
+    given = source.instances(env, protocol, episodes, seed)
+    absent = {row: reason for row, reason in absent_rows(env, given).items() if row in chosen}
+    chosen = [row for row in chosen if row not in absent]
     env.close()
+    if not chosen:
+        raise UserError("; ".join(f"the row {row} cannot be had: {reason}" for row, reason in absent.items()))
+    make_folder(folder / "episodes")
 
     streams = {"planner": planner_seeds, "random": planner_seeds, "oracle": oracle_seeds}
     units = [Unit(row, one, i) for row in chosen for one in range(streams.get(row, 1)) for i in range(episodes)]
-    with Journal(folder / "per_episode.jsonl", _fingerprint(setup, identity, decided_by, instances)) as journal:
-        save_instances(folder / "instances.json", instances, task, seed, protocol)
+    with Journal(folder / "per_episode.jsonl", _fingerprint(setup, identity, decided_by, given, instances)) as journal:
+        save_instances(folder / "instances.json", given, task, seed, protocol)
         left = [unit for unit in units if (unit.row, unit.planner_seed, unit.instance) not in journal.records]
         used = number_of_workers(workers, len(left))
         with tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar:
-            for record in run_units(setup, instances, left, used) if left else ():
+            for record in run_units(setup, given, left, used) if left else ():
                 journal.append(record)
                 if on_episode is not None:
                     on_episode(copy.deepcopy(record))  # whoever is told may change it
@@ -126,17 +140,18 @@ def evaluate(
     result = {
         "schema": 1,
         "task": task,
-        "protocol": protocol.as_dict(rules),
+        "protocol": protocol.as_dict(rules, source.held_out),
         "episodes": episodes,
         "seed": seed,
-        "instances_sha256": digest(instances),
+        "instances_sha256": digest(given),
         "model": identity,
         "planner": _planner(setup, planner_seeds),
-        "settings": _plain(setup),
+        "settings": _plain(setup) | ({} if instances == POLICY else {"instances": instances}),
         "date": date(),
         "machine": machine(used),
         "versions": versions(),
         "rows": {row: aggregate([one for one in records if one["row"] == row], protocol.budget) for row in chosen},
+        **({"rows_absent": absent} if absent else {}),
         "per_episode": sorted(records, key=lambda one: (chosen.index(one["row"]), *key(one)[1:])),
     }
     write_results(folder / "results.json", result)
@@ -213,7 +228,7 @@ def _plain(setup: Setup) -> dict[str, Any]:
 
 
 def _fingerprint(
-    setup: Setup, identity: dict[str, Any] | None, decided_by: str, instances: Sequence[Instance]
+    setup: Setup, identity: dict[str, Any] | None, decided_by: str, given: Sequence[Instance], source: str
 ) -> dict[str, Any]:
     """All that the outcome of an episode depends on: what is not in it may change when a run goes on."""
     names = ("task", "environment", "planner", "objective", "schedule", "action_block", "seed")
@@ -222,5 +237,6 @@ def _fingerprint(
         **{name: getattr(setup, name) for name in names},
         "protocol": {**asdict(setup.protocol), "rule": decided_by},
         "model": None if identity is None else identity["sha256"],
-        "first_instance": digest(instances[:1]),
+        "first_instance": digest(given[:1]),
+        **({} if source == POLICY else {"instances": source}),
     }

@@ -1,10 +1,10 @@
-"""Held-out instances: a start and a goal on a trajectory of the collection policy that no training has seen."""
+"""Instances: where an episode starts and where it should end; held-out ones come from the collection policy."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
 from wmplan.data.episode import episode_rng, run_episode
-from wmplan.environment import Array, PlanningEnvironment
+from wmplan.environment import Array, PlanningEnvironment, has, require
 from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.success import holds_now
 from wmplan.random_streams import Stream
 
 FACTOR = "variation."  # begins the names of columns that hold a factor of variation
@@ -30,11 +31,12 @@ class Instance:
 
     Attributes:
         instance: its number.
-        episode, step: where on which held-out episode it starts.
-        state, goal_state: full simulator states, of shape (N,).
-        actions: what the collection policy did between them, float32 of shape (offset, a).
-        start_distance: from start to goal, by the task's distance.
+        episode, step: where on which episode it starts.
+        state, goal_state: full simulator states, of shape (N,); empty with a reset_seed.
+        actions: what was done between them, float32 of shape (offset, a); empty where nobody knows.
+        start_distance: from start to goal, by the task's distance; None where it has none.
         variation: factors of variation in force; empty where all are nominal.
+        reset_seed: of the environment's reset, where start and goal are its own.
     """
 
     instance: int
@@ -43,11 +45,15 @@ class Instance:
     state: Array
     goal_state: Array
     actions: NDArray[np.float32]
-    start_distance: float
+    start_distance: float | None
     variation: dict[str, Any] = field(default_factory=dict)
+    reset_seed: int | None = None
 
     def start(self, env: PlanningEnvironment) -> None:
         """Put the environment at the start, with the goal set."""
+        if self.reset_seed is not None:
+            env.reset(seed=self.reset_seed)
+            return
         factors = {name: np.asarray(value) for name, value in self.variation.items()}
         options = {"state": self.state, "goal_state": self.goal_state, "variation": factors}
         env.reset(seed=0, options=options)
@@ -56,7 +62,8 @@ class Instance:
         """As plain numbers; they give the same floats back."""
         plain = {name: getattr(self, name) for name in ("instance", "episode", "step")}
         arrays = {name: getattr(self, name).tolist() for name in ("state", "goal_state", "actions")}
-        return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation}
+        seed = {} if self.reset_seed is None else {"reset_seed": self.reset_seed}
+        return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation, **seed}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Instance:
@@ -74,15 +81,16 @@ def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int,
     take seconds.
 
     Raises:
-        UserError: if no episode gives an instance.
+        UserError: if no episode gives an instance, or the environment cannot be put into recorded states.
     """
+    require(env, "an instance from recorded states", "state", "goal_state")
     found: list[Instance] = []
     episode = refused = 0
     bar = tqdm(total=count, desc="held-out instances", disable=None, leave=False)
     while len(found) < count:
         candidate = _candidate(env, protocol, seed, episode, len(found))
         episode += 1
-        if not _is_solved_without_doing_anything(env, protocol, candidate):
+        if not is_solved_without_doing_anything(env, protocol, candidate):
             found.append(candidate)
             bar.update()
             refused = 0
@@ -100,24 +108,50 @@ def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode:
     step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
     goal = step + protocol.offset
     columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False)
-    factors = {name.removeprefix(FACTOR): column[0].tolist() for name, column in columns.items() if FACTOR in name}
+    return instance_between(env, columns, step, goal, number, episode)
+
+
+def instance_between(
+    env: PlanningEnvironment, columns: Mapping[str, NDArray[Any]], step: int, goal: int, number: int, episode: int
+) -> Instance:
+    """The instance from row `step` of an episode's columns to row `goal`.
+
+    Raises:
+        UserError: if the episode ends before.
+    """
     states, actions = columns["physics_state"], columns["action"]
-    instance = Instance(number, episode, step, states[step], states[goal], actions[step:goal], 0.0, factors)
+    if goal >= len(states):
+        raise UserError(f"episode {episode} ends after {len(states) - 1} robot steps, an instance needs {goal}")
+    factors = {
+        name.removeprefix(FACTOR): column[0].tolist() for name, column in columns.items() if name.startswith(FACTOR)
+    }
+    instance = Instance(number, episode, step, states[step], states[goal], actions[step:goal], None, factors)
     instance.start(env)
-    return replace(instance, start_distance=float(env.task.distance(env.task_state(), env.goal)))
+    return replace(instance, start_distance=distance_now(env))
 
 
-def _is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protocol, instance: Instance) -> bool:
+def distance_now(env: PlanningEnvironment) -> float | None:
+    """The task's distance from the present state to the goal; None where it has none."""
+    return float(env.task.distance(env.task_state(), env.goal)) if has(env, "rules") else None
+
+
+def is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protocol, instance: Instance) -> bool:
+    """Whether there is nothing to do: no progress to make, or success at some time of doing nothing in the budget."""
     instance.start(env)
-    if not bool(env.task.progress(env.task_state(), env.goal)):
+    if has(env, "rules") and not bool(env.task.progress(env.task_state(), env.goal)):
         return True
-    nothing = np.zeros_like(np.asarray(env.task.action_low, np.float64))
+    nothing = idle_action(env)
     for step in range(protocol.budget + 1):
         if step:
             env.advance(nothing)
-        if any(bool(holds) for holds in env.task.rules(env.task_state(), env.goal).values()):
+        if any(holds_now(env).values()):
             return True
     return False
+
+
+def idle_action(env: PlanningEnvironment) -> Array:
+    """The action (a,) nearest to zero."""
+    return np.clip(np.zeros(len(env.task.action_low)), env.task.action_low, env.task.action_high)
 
 
 def digest(instances: Sequence[Instance]) -> str:

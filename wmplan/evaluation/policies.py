@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +14,8 @@ from wmplan.control.controller import Controller
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.control.schedule import FollowedPlan, Schedule
-from wmplan.environment import PlanningEnvironment
-from wmplan.evaluation.instances import Instance
+from wmplan.environment import PlanningEnvironment, why_not
+from wmplan.evaluation.instances import Instance, idle_action
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.evaluation.protocol import Protocol
 from wmplan.planning.planner import Plan, Planner
@@ -50,7 +51,7 @@ class Row(ABC):
 
     def choose(self) -> NDArray[np.float32]:
         """What act() gives at robot step `self.step`."""
-        return np.zeros_like(np.float32(self.env.task.action_low))
+        return idle_action(self.env).astype(np.float32)
 
 
 class NoopRow(Row):
@@ -138,3 +139,13 @@ class OracleRow(Row):
             self.followed = FollowedPlan(actions, self.schedule.replan_every or self.action_block)
             self.plan_ms = 1000 * (time.perf_counter() - began)
         return self.gate(self.followed.next_action()[None])[0]
+
+
+def absent_rows(env: PlanningEnvironment, instances: Sequence[Instance]) -> dict[str, str]:
+    """The rows that cannot be played, with the reason."""
+    absent = {}
+    if (reason := why_not(env, ("simulator", "rules"))) is not None:
+        absent["oracle"] = reason
+    if any(not len(instance.actions) for instance in instances):
+        absent["replay"] = "nobody knows actions that lead to these goals"
+    return absent

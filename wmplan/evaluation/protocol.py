@@ -51,6 +51,6 @@ class Protocol:
             raise UserError(f"the task has no rule {self.rule!r}; it has {', '.join(rules)}")
         return self.rule or rules[0]
 
-    def as_dict(self, rules: list[str]) -> dict[str, Any]:
-        """For results.json, with the rule that decides."""
-        return {**asdict(self), "rule": self.decided_by(rules), "held_out": True}
+    def as_dict(self, rules: list[str], held_out: bool | None = True) -> dict[str, Any]:
+        """For results.json, with the rule that decides, and whether no training saw the instances (None: unknown)."""
+        return {**asdict(self), "rule": self.decided_by(rules), "held_out": held_out}

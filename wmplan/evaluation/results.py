@@ -87,8 +87,10 @@ def _rate(name: str, outcomes: NDArray[np.bool_]) -> dict[str, Any]:
     return {name: rate, f"{name}_ci95": list(wilson(rate * trials, trials))}
 
 
-def _mean(records: Sequence[Record], field: str) -> float:
-    return float(np.mean([one[field] for one in records]))
+def _mean(records: Sequence[Record], field: str) -> float | None:
+    """None where the task measures no such thing."""
+    values = [one[field] for one in records]
+    return None if None in values else float(np.mean(values))
 
 
 def compare(

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
-from wmplan.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment, has, require
+from wmplan.environment_adapter import resized
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.policies import Row
+from wmplan.evaluation.success import judge_states
 
 Arrays = dict[str, NDArray[Any]]
 NAMES = "names"
@@ -22,10 +24,16 @@ NAMES = "names"
 
 
 def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budget: int) -> Arrays:
-    """Let `row` play the instance to the end of the budget, past any success."""
+    """Let `row` play the instance to the end of the budget, past any success, or until the environment ends it."""
     instance.start(env)
+    goal = {"goal": np.asarray(env.goal) if has(env, "rules") else np.empty(0), "goal_physics": instance.goal_state}
+    redrawn = has(env, "state")  # else what was seen has to be kept
+    if instance.reset_seed is not None:
+        goal["reset_seed"] = np.array(instance.reset_seed)
+    if not redrawn and has(env, "goals"):
+        goal["goal_frame"] = env.goal_observation(env.image_size)["pixels"]
     row.begin(env, instance, seed)
-    states, physics = [env.task_state()], [env.get_state()]
+    seen: dict[str, list[Any]] = {name: [value] for name, value in moment(env, redrawn).items()}
     actions, plans, plan_step, plan_ms = [], [], [], []
     for step in range(budget):
         action = row.act()
@@ -33,19 +41,20 @@ def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budg
             plans.append(row.new_plan)
             plan_step.append(step)
             plan_ms.append(row.plan_ms)
-        env.advance(action)  # type: ignore[arg-type]
+        env.advance(action)
         actions.append(action)
-        states.append(env.task_state())
-        physics.append(env.get_state())
+        for name, value in moment(env, redrawn).items():
+            seen[name].append(value)
+        if getattr(env, "ended", False):
+            break
 
-    goal = env.goal
+    columns = {name: np.stack(values) for name, values in seen.items()}
+    distance = env.task.distance(columns["states"], goal["goal"]) if has(env, "rules") else ()
     return {
-        "states": np.stack(states),
-        "goal": np.asarray(goal),
-        "physics": np.stack(physics),
-        "goal_physics": instance.goal_state,
+        **columns,
+        **goal,
         "actions": np.stack(actions),
-        "distance": np.asarray(env.task.distance(np.stack(states), goal)),
+        "distance": np.asarray(distance, np.float64),
         "plan_step": np.array(plan_step, np.int64),
         "plan_ms": np.array(plan_ms, np.float64),
         "plan_cost": np.array([float(plan.cost[0]) for plan in plans], np.float64),
@@ -53,6 +62,19 @@ def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budg
         "plans": pad([plan.actions[0].cpu().numpy() for plan in plans]),
         **{f"{FACTOR}{name}": np.asarray(value) for name, value in instance.variation.items()},
     }
+
+
+def moment(env: PlanningEnvironment, redrawn: bool) -> Arrays:
+    """What is kept of the present: states where there are any, the frame where no state can draw it again."""
+    kept: Arrays = {
+        "states": env.task_state() if has(env, "task_state") else np.empty(0),
+        "physics": env.get_state() if redrawn else np.empty(0),
+    }
+    if has(env, "success"):
+        kept["succeeded"] = np.array(env.succeeded)  # type: ignore[attr-defined]  # asked for
+    if not redrawn:
+        kept["frames"] = env.draw(env.image_size)
+    return kept
 
 
 def pad(plans: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -68,22 +90,26 @@ def pad(plans: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def judge(env: PlanningEnvironment, episode: Arrays, decided_by: str) -> dict[str, Any]:
     """The entry of an episode in per_episode: success by every rule, distances, times."""
-    rules = {}
-    for name, holds in env.task.rules(episode["states"], episode["goal"]).items():
-        held = np.flatnonzero(np.asarray(holds)[1:]) + 1  # robot steps after which the rule held
-        first = int(held[0]) if held.size else None
-        rules[name] = {"success": first is not None, "success_step": first, "success_at_end": bool(holds[-1])}
-    distance = episode["distance"]
-    gap_closed = 1 - distance[-1] / distance[0] if distance[0] > 0 else 0.0
+    rules = judge_states(env, episode["states"], episode["goal"], episode.get("succeeded"))
     return {
         **rules[decided_by],
         "rules": rules,
+        **distances(episode["distance"]),
+        "plan_ms": [round(float(ms), 3) for ms in episode["plan_ms"]],
+        "env_steps": len(episode["actions"]),
+    }
+
+
+def distances(distance: NDArray[np.float64]) -> dict[str, float | None]:
+    """Start, least and final distance and the share of the gap that closed, from distances (T + 1,); None of none."""
+    if not len(distance):
+        return dict.fromkeys(("start_distance", "min_distance", "final_distance", "gap_closed"))
+    gap_closed = 1 - distance[-1] / distance[0] if distance[0] > 0 else 0.0
+    return {
         "start_distance": float(distance[0]),
         "min_distance": float(distance.min()),
         "final_distance": float(distance[-1]),
         "gap_closed": float(np.clip(gap_closed, -1, 1)),
-        "plan_ms": [round(float(ms), 3) for ms in episode["plan_ms"]],
-        "env_steps": len(episode["actions"]),
     }
 
 
@@ -115,7 +141,16 @@ def load_episode(path: Path) -> Arrays:
 
 
 def restore(env: PlanningEnvironment, episode: Arrays, step: int = 0) -> None:
-    """Put the environment where the episode was after `step` robot steps, with its goal and its variation."""
+    """Put the environment where the episode was after `step` robot steps, with its goal and its variation.
+
+    Raises:
+        UserError: if the environment has no states to restore.
+    """
+    require(env, "an episode's state", "state")
+    if "reset_seed" in episode:
+        env.reset(seed=int(episode["reset_seed"]))
+        env.set_state(episode["physics"][step])
+        return
     factors = {name.removeprefix(FACTOR): value for name, value in episode.items() if name.startswith(FACTOR)}
     options = {"state": episode["physics"][step], "goal_state": episode["goal_physics"], "variation": factors}
     env.reset(seed=0, options=options)
@@ -123,6 +158,8 @@ def restore(env: PlanningEnvironment, episode: Arrays, step: int = 0) -> None:
 
 def draw_frames(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]) -> NDArray[np.uint8]:
     """What the camera saw in the T + 1 states of the episode, uint8 (T + 1, H, W, 3), at any size (H, W)."""
+    if "frames" in episode:
+        return np.stack([resized(frame, size) for frame in episode["frames"]])
     restore(env, episode)
     frames = []
     for state in episode["physics"]:
@@ -133,5 +170,7 @@ def draw_frames(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]
 
 def draw_goal(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The goal image of the episode, uint8 (H, W, 3), at any size (H, W)."""
+    if "goal_frame" in episode:
+        return resized(episode["goal_frame"], size)
     restore(env, episode)
     return env.goal_observation(size)["pixels"]

@@ -18,6 +18,7 @@ from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.policies import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rollout import judge, play, save_episode
+from wmplan.evaluation.success import rule_names
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
 from wmplan.planning.registry import make_planner
@@ -80,7 +81,7 @@ class Worker:
         torch.set_num_threads(1)
         self.setup, self.instances = setup, instances
         self.env = make_environment(setup.task, setup.environment)
-        self.decided_by = setup.protocol.decided_by(list(self.env.task.rules(self.env.goal, self.env.goal)))
+        self.decided_by = setup.protocol.decided_by(rule_names(self.env))
         self.rows: dict[str, Row] = {}
 
     def __call__(self, unit: Unit) -> dict[str, Any]:

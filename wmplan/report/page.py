@@ -16,6 +16,7 @@ from wmplan.atomic_io import write_durably
 from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import load_results
+from wmplan.listing import instances_said
 from wmplan.registry import TASKS
 from wmplan.report.charts import chart_cards
 from wmplan.report.diagnosis_section import diagnosis_section
@@ -61,6 +62,7 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
         diagnosis: content of diagnosis.json.
     """
     model, protocol = results["model"], results["protocol"]
+    kind, goal = instances_said(results)
     body = [
         f'<h2>Success</h2><div class="card scroll">{success_table(results)}</div>',
         f'<p class="soft" style="margin-top:10px">{table_note(results)}</p><div class="grid">{charts}</div>',
@@ -72,8 +74,7 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
     ]
     return page(
         f"{model['name'] if model else 'no model'} on {task_name(results['task'])}",
-        f"{results['episodes']} held-out instances, the goal {protocol['offset']} robot steps ahead, "
-        f"{protocol['budget']} steps to reach it, shown as {protocol['goal']}",
+        f"{results['episodes']} {kind}, {goal}, {protocol['budget']} steps to reach it, shown as {protocol['goal']}",
         tiles(results),
         "".join(body),
         results.get("date"),
@@ -137,7 +138,8 @@ def success_table(results: Json) -> str:
         spent = "–" if times["p50"] is None else " / ".join(f"{times[key]:.1f}" for key in ("p50", "p95", "p99"))
         lines.append(
             f'<tr class="{"main" if name == "planner" else ""}"><td>{escape(name)}</td>{cells}'
-            f"<td>{percent(row['gap_closed'])}</td><td>{row['min_distance']:.2f}</td><td>{row['final_distance']:.2f}</td>"
+            f"<td>{'–' if row['gap_closed'] is None else percent(row['gap_closed'])}</td>"
+            f"<td>{distance(row['min_distance'])}</td><td>{distance(row['final_distance'])}</td>"
             f"<td>{spent}</td><td>{row['env_steps']}</td><td>{row['effective_n']:g}</td></tr>"
         )
     lines += [stream_line(name, one, len(rules)) for name, row in results["rows"].items() for one in streams(row)]
@@ -193,12 +195,14 @@ def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
     figures = []
     for record, film in films:
         reached = record["success"]
-        said = f"reached in {record['success_step']} steps" if reached else f"closest {record['min_distance']:.2f}"
+        said = (
+            f"reached in {record['success_step']} steps" if reached else f"closest {distance(record['min_distance'])}"
+        )
         stream = f".{record['planner_seed']}" if record["planner_seed"] else ""
         figures.append(
             f'<figure class="card">{video(film)}<figcaption><span class="tag {"good" if reached else "bad"}">'
             f"{'reached' if reached else 'failed'}</span><span>instance {record['instance']}{stream}</span>"
-            f'<span class="soft">start {record["start_distance"]:.2f}, {said}</span></figcaption></figure>'
+            f'<span class="soft">start {distance(record["start_distance"])}, {said}</span></figcaption></figure>'
         )
     return f'<h2>Episodes</h2><p class="soft">Failures first.</p><div class="films">{"".join(figures)}</div>'
 
@@ -253,6 +257,7 @@ def command_settings(results: Json) -> dict[str, Any]:
         "task": task_key(settings["task"]),
         "episodes": results["episodes"],
         "seed": results["seed"],
+        "instances": settings.get("instances"),
         "planner_seeds": results["planner"]["seeds"],
         "rows": f"[{','.join(results['rows'])}]",
         **{f"protocol.{name}": protocol[name] for name in ("proprio", "goal", "offset", "budget", "rule", "variation")},
@@ -296,6 +301,11 @@ def task_key(task: str) -> str:
 def percent(share: float) -> str:
     """A share for people."""
     return f"{100 * share:.1f} %".replace(".0 %", " %")
+
+
+def distance(value: float | None) -> str:
+    """A distance for people; there is none where the task measures none."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def interval(ends: Sequence[float]) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.environment import RobotEnvironment
+from wmplan.environment import RobotEnvironment, has
+from wmplan.evaluation.success import success_now
 from wmplan.robot_sim.body import Body
 from wmplan.robot_sim.camera import Camera
 from wmplan.robot_sim.clock import Clock
@@ -38,6 +39,7 @@ class Episode:
     Attributes:
         goal: task state of the goal, of shape (D,).
         states: task states at the start and after every robot step, rows of shape (D,).
+        succeeded: what the environment itself said of success at these times; empty where it says nothing.
         actions: what the controller sent at each tick, rows of shape (a,).
         ticks: when it was called.
         busy: for how long each of these calls took.
@@ -49,6 +51,7 @@ class Episode:
 
     goal: NDArray[np.float64]
     states: list[NDArray[np.float64]] = field(default_factory=list)
+    succeeded: list[bool] = field(default_factory=list)
     actions: list[NDArray[np.float32]] = field(default_factory=list)
     ticks: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
@@ -97,7 +100,6 @@ def run_episode(
         figures: gives what the film is to tell, at every picture; None for no film.
     """
     substeps, physics_rate = env.task.substeps, body.rate
-    rules = env.task.rules
     episode = Episode(goal=np.array(env.goal))
     reached = False
 
@@ -113,7 +115,9 @@ def run_episode(
         if step % substeps == 0:
             state = env.task_state()
             episode.states.append(state)
-            reached = reached or (step > 0 and bool(next(iter(rules(state, env.goal).values()))))
+            if has(env, "success"):
+                episode.succeeded.append(bool(env.succeeded))  # type: ignore[attr-defined]  # asked for
+            reached = reached or (step > 0 and success_now(env))
         if step < last and tick / rate <= moment + 1e-9:
             tick += 1
             now = clock() - origin

@@ -23,6 +23,8 @@ from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances
 from wmplan.evaluation.intervals import percentiles, wilson
 from wmplan.evaluation.machine import machine, versions
+from wmplan.evaluation.rollout import distances
+from wmplan.evaluation.success import judge_states, rule_names
 from wmplan.evaluation.worker import Unit, unit_seed
 from wmplan.listing import table
 from wmplan.output_folder import check_folder, make_folder
@@ -126,7 +128,7 @@ def limits_of(config: RobotConfig, env: RobotEnvironment) -> Limits:
 def run_episodes(config: RobotConfig, env: RobotEnvironment, link: PlannerLink) -> dict[str, Any]:
     """Run the episodes with what open_robot() gave."""
     make_folder(Path(config.out))
-    rules = list(env.task.rules(env.goal, env.goal))
+    rules = rule_names(env)
     decided_by = config.protocol.decided_by(rules)
     instances = generate_instances(env, config.protocol, config.episodes, config.seed)
     records, episodes = [], []
@@ -254,19 +256,14 @@ def judge(
 ) -> dict[str, Any]:
     """The entry of an episode in per_episode: success as `wmplan eval` judges it, and how the loop did."""
     states = np.stack(episode.states)
-    rules = {}
-    for name, holds in env.task.rules(states, episode.goal).items():
-        held = np.flatnonzero(np.asarray(holds)[1:]) + 1
-        first = int(held[0]) if held.size else None
-        rules[name] = {"success": first is not None, "success_step": first, "success_at_end": bool(holds[-1])}
-    distance = np.asarray(env.task.distance(states, episode.goal))
+    succeeded = np.array(episode.succeeded) if episode.succeeded else None
+    rules = judge_states(env, states, episode.goal, succeeded)
+    measured = distances(np.asarray(env.task.distance(states, episode.goal)))
     return {
         "instance": instance.instance,
         **rules[decided_by],
         "rules": rules,
-        "start_distance": float(distance[0]),
-        "min_distance": float(distance.min()),
-        "final_distance": float(distance[-1]),
+        **{name: measured[name] for name in ("start_distance", "min_distance", "final_distance")},
         "faults": [asdict(fault) for fault in faults],
         "control_rate": episode.rate(),
         "ticks": len(episode.ticks),

@@ -1,0 +1,142 @@
+"""Where instances come from: the collection policy, the environment's own goals, recorded episodes, or a file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol as TypingProtocol
+
+import numpy as np
+from tqdm import tqdm
+
+from wmplan.data.reader import Reader, open_data
+from wmplan.environment import PlanningEnvironment, require
+from wmplan.errors import UserError
+from wmplan.evaluation.instances import (
+    Instance,
+    distance_now,
+    generate_instances,
+    instance_between,
+    is_solved_without_doing_anything,
+    load_instances,
+)
+from wmplan.evaluation.protocol import Protocol
+from wmplan.random_streams import Stream, stream_rng
+
+POLICY, GOALS = "policy", "goals"
+
+
+class InstanceSource(TypingProtocol):
+    """Gives instances; the same seed gives the same ones, and a longer list begins with the shorter one."""
+
+    held_out: bool | None
+    """Whether no training can have seen them; None where nobody knows."""
+
+    def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        """`count` instances.
+
+        Raises:
+            UserError: if there are not so many, or the environment lacks an ability that it takes.
+        """
+
+
+class PolicyEpisodes:
+    """A start and a goal on fresh episodes of the collection policy, whose seeds no training uses."""
+
+    held_out: bool | None = True
+
+    def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        return generate_instances(env, protocol, count, seed)
+
+
+class OwnGoals:
+    """Starts and goals as the environment sets them, each by a reset with a seed; states are not needed."""
+
+    held_out: bool | None = None
+
+    def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        return [self._instance(env, number, seed) for number in range(count)]
+
+    def _instance(self, env: PlanningEnvironment, number: int, seed: int) -> Instance:
+        reset_seed = int(stream_rng(seed, Stream.EVALUATION, number).integers(2**31))
+        env.reset(seed=reset_seed)
+        none = np.empty((0, len(env.task.action_low)), np.float32)
+        return Instance(number, number, 0, np.empty(0), np.empty(0), none, distance_now(env), {}, reset_seed)
+
+
+@dataclass(frozen=True)
+class RecordedEpisodes:
+    """A start and a goal on recorded episodes that hold full states, in any format that has a reader.
+
+    Each instance is of an episode of its own, from a random time in it, and is refused where there is nothing to do.
+    """
+
+    path: str
+    held_out: bool | None = None
+
+    def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        require(env, f"an instance from recorded states (instances={self.path})", "state", "goal_state")
+        with contextlib.closing(open_data(self.path)) as data:
+            if "physics_state" not in data.columns:
+                raise UserError(
+                    f"instances={self.path}: {data.name} has no column 'physics_state': an episode is started from "
+                    "full states"
+                )
+            found: list[Instance] = []
+            with tqdm(total=count, desc="recorded instances", disable=None, leave=False) as bar:
+                for candidate in self._candidates(env, data, protocol, seed):
+                    if len(found) == count:
+                        break
+                    if not is_solved_without_doing_anything(env, protocol, candidate):
+                        found.append(replace(candidate, instance=len(found)))
+                        bar.update()
+        if len(found) < count:
+            raise UserError(
+                f"instances={self.path} gives {len(found)} instances, episodes is {count}: each takes an episode of "
+                f"at least {protocol.offset} robot steps (protocol.offset) that is not solved by doing nothing"
+            )
+        return found
+
+    def _candidates(self, env: PlanningEnvironment, data: Reader, protocol: Protocol, seed: int) -> Iterator[Instance]:
+        for episode in stream_rng(seed, Stream.EVALUATION).permutation(len(data)).tolist():
+            latest = int(data.lengths[episode]) - 1 - protocol.offset
+            if latest < 0:
+                continue
+            step = int(stream_rng(seed, Stream.EVALUATION, episode).integers(latest + 1))
+            names = [name for name in data.columns if name in ("physics_state", "action") or "variation." in name]
+            yield instance_between(env, data.episode(episode, names), step, step + protocol.offset, 0, episode)
+
+
+@dataclass(frozen=True)
+class InstanceFile:
+    """The first instances of an instances.json."""
+
+    path: Path
+    held_out: bool | None = None
+
+    def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        read = load_instances(self.path)
+        if len(read) < count:
+            raise UserError(f"instances={self.path} holds {len(read)} instances, episodes is {count}")
+        return read[:count]
+
+
+def instance_source(name: str) -> InstanceSource:
+    """The source of a setting `instances`.
+
+    Args:
+        name: "policy" or "goals"; or a path, to an instances.json or the folder of results that holds one, or to a data
+            set.
+    """
+    if name in (POLICY, GOALS):
+        return PolicyEpisodes() if name == POLICY else OwnGoals()
+    path = Path(name)
+    if path.suffix == ".json":
+        return InstanceFile(path)
+    if (path / "instances.json").is_file():
+        return InstanceFile(path / "instances.json")
+    if ":" not in name and not path.exists():
+        raise UserError(f"instances must be policy, goals, an instances.json or a data set, got {name!r}")
+    return RecordedEpisodes(name)
