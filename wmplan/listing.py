@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wmplan.evaluation.instance_sources import instances_said
 from wmplan.registry import TASKS
 
 
@@ -51,15 +52,6 @@ def results_table(result: Mapping[str, Any]) -> str:
     )
     absent = [f"row {name}: absent, {reason}" for name, reason in result.get("rows_absent", {}).items()]
     return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *absent, said])
-
-
-def instances_said(result: Mapping[str, Any]) -> tuple[str, str]:
-    """What the instances of an evaluation are, and where their goals."""
-    source, ahead = result.get("settings", {}).get("instances", "policy"), result["protocol"]["offset"]
-    if source == "goals":
-        return "instances", "the environment's own goals"
-    kind = "held-out instances" if source == "policy" else f"instances of {source}"
-    return kind, f"goal {ahead} robot steps ahead"
 
 
 def _in_time(row: Mapping[str, Any] | None) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -26,13 +27,16 @@ from wmplan.evaluation.protocol import Protocol
 from wmplan.random_streams import Stream, stream_rng
 
 POLICY, GOALS = "policy", "goals"
+MOST_TRIES = 20
+"""Times of one recorded episode at which something to do is looked for."""
 
 
 class InstanceSource(TypingProtocol):
     """Gives instances; the same seed gives the same ones, and a longer list begins with the shorter one."""
 
-    held_out: bool | None
-    """Whether no training can have seen them; None where nobody knows."""
+    @property
+    def held_out(self) -> bool | None:
+        """Whether no training can have seen them; None where nobody knows."""
 
     def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
         """`count` instances.
@@ -85,13 +89,14 @@ class RecordedEpisodes:
                     "full states"
                 )
             found: list[Instance] = []
+            order = stream_rng(seed, Stream.EVALUATION).permutation(len(data)).tolist()
             with tqdm(total=count, desc="recorded instances", disable=None, leave=False) as bar:
-                for candidate in self._candidates(env, data, protocol, seed):
-                    if len(found) == count:
-                        break
-                    if not is_solved_without_doing_anything(env, protocol, candidate):
-                        found.append(replace(candidate, instance=len(found)))
-                        bar.update()
+                while order and len(found) < count:
+                    for candidate in self._candidates(env, data, protocol, seed, order.pop(0)):
+                        if not is_solved_without_doing_anything(env, protocol, candidate):
+                            found.append(replace(candidate, instance=len(found)))
+                            bar.update()
+                            break
         if len(found) < count:
             raise UserError(
                 f"instances={self.path} gives {len(found)} instances, episodes is {count}: each takes an episode of "
@@ -99,14 +104,17 @@ class RecordedEpisodes:
             )
         return found
 
-    def _candidates(self, env: PlanningEnvironment, data: Reader, protocol: Protocol, seed: int) -> Iterator[Instance]:
-        for episode in stream_rng(seed, Stream.EVALUATION).permutation(len(data)).tolist():
-            latest = int(data.lengths[episode]) - 1 - protocol.offset
-            if latest < 0:
-                continue
-            step = int(stream_rng(seed, Stream.EVALUATION, episode).integers(latest + 1))
-            names = [name for name in data.columns if name in ("physics_state", "action") or "variation." in name]
-            yield instance_between(env, data.episode(episode, names), step, step + protocol.offset, 0, episode)
+    def _candidates(
+        self, env: PlanningEnvironment, data: Reader, protocol: Protocol, seed: int, episode: int
+    ) -> Iterator[Instance]:
+        """Instances of one episode, from times in random order."""
+        starts = max(0, int(data.lengths[episode]) - protocol.offset)
+        if not starts:
+            return
+        names = [name for name in data.columns if name in ("physics_state", "action") or "variation." in name]
+        columns = data.episode(episode, names)
+        for step in stream_rng(seed, Stream.EVALUATION, episode).permutation(starts)[:MOST_TRIES].tolist():
+            yield instance_between(env, columns, step, step + protocol.offset, 0, episode)
 
 
 @dataclass(frozen=True)
@@ -140,3 +148,12 @@ def instance_source(name: str) -> InstanceSource:
     if ":" not in name and not path.exists():
         raise UserError(f"instances must be policy, goals, an instances.json or a data set, got {name!r}")
     return RecordedEpisodes(name)
+
+
+def instances_said(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What the instances of an evaluation are, and where their goals."""
+    source, ahead = result.get("settings", {}).get("instances", POLICY), result["protocol"]["offset"]
+    if source == GOALS:
+        return "instances", "the environment's own goals"
+    kind = "held-out instances" if source == POLICY else f"instances of {source}"
+    return kind, f"goal {ahead} robot steps ahead"

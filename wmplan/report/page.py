@@ -14,9 +14,9 @@ from typing import Any
 
 from wmplan.atomic_io import write_durably
 from wmplan.deprecated import with_new_keys
+from wmplan.evaluation.instance_sources import instances_said
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import load_results
-from wmplan.listing import instances_said
 from wmplan.registry import TASKS
 from wmplan.report.charts import chart_cards
 from wmplan.report.diagnosis_section import diagnosis_section
