@@ -75,8 +75,8 @@ def data(run: Run, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def model(run: Run, data: Path, folder: Path) -> Path:
     """A model with the stranger's encoder, trained on data that his reader reads."""
-    stages = [f"{stage}.{key}" for stage in ("joint", "dynamics", "temporal") for key in ("steps=2", "batch_size=4")]
-    small = ["latent_dim=6", "robot_dim=0", "pictures.steps=0", "predictor=mlp", "joint_predictor=null", "threads=1"]
+    stages = [f"{stage}.{key}" for stage in ("joint", "dynamics", "critic") for key in ("steps=2", "batch_size=4")]
+    small = ["latent_dim=6", "robot_dim=0", "decoder.steps=0", "predictor=mlp", "joint_predictor=null", "threads=1"]
     chosen = ["task=puck", "encoder=patch_means", "encoder.cells=2", "control_rate=10"]
     run("train", f"data={data}", "out=run", *chosen, *small, *stages, "predictor_options.width=16")
     return folder / "run" / "model"

@@ -78,6 +78,8 @@ MOVED: dict[str, str] = {
 SETTINGS: dict[str, str] = {
     "schedule.arrive_in": "schedule.arrival_step",
     "schedule.receding_horizon": "schedule.replan_every",
+    "temporal": "critic",
+    "pictures": "decoder",
 }
 """From an old configuration key to its new name."""
 SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "replan_every"}

@@ -80,9 +80,9 @@ class Simulation:
         """The next control tick, `after` seconds (a period) after the one before; the action sent."""
         self.run(self.now + (1 / self.rate if after is None else after))
         observation = self.picture() if isinstance(observation, str) else observation
-        self.loop.begin(observation, self.now - age, self.now)
+        self.loop.observe(observation, self.now - age, self.now)
         self._pump()
-        action = self.loop.take(self.now)
+        action = self.loop.command(self.now)
         self._pump()
         self.sent.append(action)
         self.states.append(self.loop.state)
@@ -111,12 +111,12 @@ class Simulation:
     def _tell(self, command: Command, error: Exception | None) -> Callable[[], None]:
         def finish() -> None:
             if error is not None:
-                self.loop.fail(command, error, self.now)
+                self.loop.plan_failed(command, error, self.now)
                 return
             self.told.append(command)
             if command.seed is not None:
                 self.seen_step = None
-            self.loop.told(command)
+            self.loop.acknowledge(command)
 
         return finish
 
@@ -130,7 +130,7 @@ class Simulation:
 
         def finish() -> None:
             if answer.error is not None:
-                self.loop.fail(job, answer.error, self.now)
+                self.loop.plan_failed(job, answer.error, self.now)
                 return
             self.seen_step = step
             rows = np.array([self.actions(begin + row, number) for row in range(self.length)], np.float32)
@@ -138,7 +138,7 @@ class Simulation:
             whole = math.isfinite(reply.cost) and reply.actions.shape == rows.shape and np.isfinite(reply.actions).all()
             if whole and job.epoch == self.loop.epoch:
                 self.plans.append((begin, begin + len(rows), self.now, number))
-            self.loop.deliver(job, reply, self.now)
+            self.loop.accept_plan(job, reply, self.now)
 
         return finish
 

@@ -62,7 +62,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_stages(folder: Path) -> TrainConfig:
     """As tiny, without the last two stages."""
     none = StageConfig(0, 1, 1.0)
-    return replace(tiny_config(folder), temporal=none, pictures=none)
+    return replace(tiny_config(folder), critic=none, pictures=none)
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def tiny_config(folder: Path) -> TrainConfig:
         critic_options={"width": 16, "embedding": 8},
         joint=StageConfig(2, 4, 1e-3),
         dynamics=StageConfig(2, 4, 1e-3),
-        temporal=StageConfig(2, 4, 1e-3),
-        pictures=StageConfig(2, 4, 1e-3),
+        critic=StageConfig(2, 4, 1e-3),
+        decoder=StageConfig(2, 4, 1e-3),
         threads=1,
         half=False,
     )

@@ -26,7 +26,7 @@ def test_batches_are_made_up_like_the_real_ones(write_public: Write, tiny: Train
     write_public("data.h5", [70, 70, 70])
     run = Run(replace(tiny, **change))
     run.latents = np.zeros((run.store.num_rows, *run.model.spec.latent_shape), np.float32)
-    assert list(run.windows) == ["joint", "dynamics", "temporal", "pictures"]
+    assert list(run.windows) == ["joint", "dynamics", "critic", "decoder"]
     for name, windows in run.windows.items():
         real = next(iter(run.batches(name)))
         made = made_up_batch(windows, run.model, tuple(real), run.is_dense(name))
@@ -54,8 +54,8 @@ def test_timing_leaves_the_model_and_the_global_generator_as_they_were(write_pub
     found = run.estimate_from("joint", 1)
     after = state()
     assert before[:3] == after[:3] and torch.equal(before[3], after[3])
-    assert list(found.parts) == ["joint", "latents", "dynamics", "temporal", "pictures"]
-    assert list(run.estimate_from("temporal", 0).parts) == ["temporal", "pictures"]
+    assert list(found.parts) == ["joint", "latents", "dynamics", "critic", "decoder"]
+    assert list(run.estimate_from("critic", 0).parts) == ["critic", "decoder"]
     assert all(seconds > 0 for seconds in found.parts.values())
     assert not (Path(tiny.out) / "joint.checkpoint.pt").exists()
 
@@ -112,7 +112,7 @@ def test_a_run_says_it_once_and_a_finished_one_never(
     out, err = capsys.readouterr()
     assert err.count("in all on this machine: joint") == 1
     assert "joint 2/2, 0.0 min left (0.0 of the run): " in out and "pictures 2/2, 0.0 min left: " in out
-    (Path(tiny.out) / "pictures.checkpoint.pt").unlink()
+    (Path(tiny.out) / "decoder.checkpoint.pt").unlink()
     train(tiny)
     assert "in all on this machine: pictures" in capsys.readouterr().err
     train(tiny)

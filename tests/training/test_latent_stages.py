@@ -6,7 +6,7 @@ import torch
 
 from wmplan.models import JEPA, JEPAConfig, ModelSpec
 from wmplan.planning import CriticDistance, make_planner
-from wmplan.training.latent_stages import dynamics_loss, latent_whitening, one_step_whitening, temporal_loss
+from wmplan.training.latent_stages import critic_loss, dynamics_loss, latent_whitening, one_step_whitening
 
 
 def make_model(critic: bool = True) -> JEPA:
@@ -64,7 +64,7 @@ def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
     for _ in range(400):
         start = torch.rand(128, 1, 1, generator=generator) * 10
         batch = {"latent": (start + torch.arange(6.0)[None, :, None]) * direction / 3}
-        loss, _ = temporal_loss(model, batch, generator, expectile=0.5)
+        loss, _ = critic_loss(model, batch, generator, expectile=0.5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,7 +82,7 @@ def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -
 
     def regression(scale: float, expectile: float) -> float:
         model.critic.log_scale.data.fill_(scale)
-        return temporal_loss(model, batch, torch.Generator().manual_seed(3), expectile)[1]["regression"]
+        return critic_loss(model, batch, torch.Generator().manual_seed(3), expectile)[1]["regression"]
 
     far, near = 5.0, -5.0  # log scales: much too many steps, almost none
     assert regression(far, 0.1) == pytest.approx(9 * regression(far, 0.9), rel=0.05)
@@ -96,7 +96,7 @@ def test_the_critic_can_be_trained_on_batches_however_small(count: int) -> None:
     batch = {"latent": torch.randn(count, 6, 4, generator=torch.Generator().manual_seed(0))}
     floors = []
     for seed in range(20):
-        loss, figures = temporal_loss(model, batch, torch.Generator().manual_seed(seed), expectile=0.5)
+        loss, figures = critic_loss(model, batch, torch.Generator().manual_seed(seed), expectile=0.5)
         model.zero_grad()
         loss.backward()
         assert all(torch.isfinite(p.grad).all() for p in model.critic.parameters() if p.grad is not None)

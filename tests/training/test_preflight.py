@@ -118,7 +118,7 @@ def spoilt(name: str) -> Callable[[Columns], np.ndarray]:
         ),
         (None, {"action_high": (np.inf, 1.0)}, "must be finite"),
         (None, {"action_block": 40}, "stage joint needs episodes of 121 rows .*longest training episode has 70"),
-        (None, {"temporal": StageConfig(2, 400, 1e-3)}, r"temporal.batch_size must be at most 40,.*temporal.steps=0"),
+        (None, {"critic": StageConfig(2, 400, 1e-3)}, r"critic.batch_size must be at most 40,.*critic.steps=0"),
         (None, {"joint": StageConfig(2, 400, 1e-3)}, r"joint.batch_size must be at most 110, .*, got 400$"),
         (None, {"encoder": "vit", "encoder_options": {"patch": 5}}, "patch is 5, it has to divide"),
         (None, {"decoder_options": {"cell": 3}}, "cell is 3, it has to divide"),
@@ -166,10 +166,10 @@ def test_all_that_is_wrong_is_said_at_once(write_public: Write, tiny: TrainConfi
 
     write_public("data.h5", GOOD, edit)
     with pytest.raises(UserError) as refused:
-        train(replace(tiny, temporal=StageConfig(2, 512, 1e-3), action_high=(0.5,)))
+        train(replace(tiny, critic=StageConfig(2, 512, 1e-3), action_high=(0.5,)))
     line = str(refused.value)
     assert "\n" not in line and line.startswith(f"data={tiny.data} does not fit this run: (1) ")
-    for text in ("same picture", "'proprio' is not finite", "temporal.batch_size", "action_high must have 2 entries"):
+    for text in ("same picture", "'proprio' is not finite", "critic.batch_size", "action_high must have 2 entries"):
         assert line.count(text) == 1, text
 
 
@@ -297,12 +297,12 @@ def test_notes_are_said_and_one_fault_has_no_number() -> None:
     rollout=st.integers(1, 3),
     block=st.integers(1, 6),
     batch=st.integers(1, 40),
-    stages=st.sets(st.sampled_from(["joint", "dynamics", "temporal", "pictures"]), min_size=1),
+    stages=st.sets(st.sampled_from(["joint", "dynamics", "critic", "decoder"]), min_size=1),
 )
 def test_lengths_are_refused_exactly_where_a_stage_has_no_batch_or_nothing_is_held_out(
     lengths: list[int], history: int, rollout: int, block: int, batch: int, stages: set[str]
 ) -> None:
-    steps = {name: StageConfig(int(name in stages), batch, 1.0) for name in ("dynamics", "temporal", "pictures")}
+    steps = {name: StageConfig(int(name in stages), batch, 1.0) for name in ("dynamics", "critic", "decoder")}
     pretrained = None if "joint" in stages else "an encoder"
     config = TrainConfig(
         "data", "out", history=history, rollout=rollout, action_block=block, pretrained=pretrained,

@@ -52,8 +52,8 @@ def config(data: Path, tmp_path: Path) -> TrainConfig:
         critic_options={"width": 16, "embedding": 8},
         joint=StageConfig(6, 4, 1e-3, save_every=2),
         dynamics=StageConfig(4, 4, 1e-3, save_every=2),
-        temporal=StageConfig(2, 4, 1e-3),
-        pictures=StageConfig(2, 4, 1e-3),
+        critic=StageConfig(2, 4, 1e-3),
+        decoder=StageConfig(2, 4, 1e-3),
         validation=0.3,
         threads=1,
         half=False,
@@ -158,7 +158,7 @@ def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
     wrong = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((-1.0, 0.0), (0.0, -1.0)))
     same = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((1.0, 0.0), (0.0, 1.0)))
     symmetries = {"same": same, "wrong": wrong}
-    config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, temporal=none, pictures=none)
+    config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, critic=none, pictures=none)
     train(config)
     said = capsys.readouterr().err
     assert "symmetry same: the prediction error on copies differs from that on recorded data by +0.0 %; used" in said
@@ -174,7 +174,7 @@ def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
 def test_the_probe_is_told_by_region_in_the_log_and_on_the_card(config: TrainConfig) -> None:
     none = StageConfig(0, 1, 1.0)
     regions = {"left": Region(("block_x_m",), above=-1.0), "nowhere": Region(("block_x_m",), above=9.0)}
-    train(replace(config, regions=regions, dynamics=none, temporal=none, pictures=none))
+    train(replace(config, regions=regions, dynamics=none, critic=none, pictures=none))
     (_, _, last) = [json.loads(line) for line in (Path(config.out) / "joint.jsonl").read_text().splitlines()]
     assert set(last["probe_by_region"]) == {"all", "left"}
     assert last["probe_by_region"]["all"] == last["probe_by_region"]["left"] > 0
@@ -208,12 +208,12 @@ def test_a_pretrained_encoder_stays_as_it_is(config: TrainConfig, tmp_path: Path
     "loss", [LossConfig(target="ema"), LossConfig(sigreg=0.0), LossConfig(variance=0, covariance=0)]
 )
 def test_every_guard_against_collapse_trains(config: TrainConfig, loss: LossConfig) -> None:
-    train(replace(config, loss=loss, temporal=StageConfig(0, 1, 1.0), pictures=StageConfig(0, 1, 1.0)))
+    train(replace(config, loss=loss, critic=StageConfig(0, 1, 1.0), decoder=StageConfig(0, 1, 1.0)))
 
 
 def test_other_settings_in_the_same_folder_are_refused(config: TrainConfig) -> None:
     none = StageConfig(0, 1, 1.0)
-    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, temporal=none, pictures=none))
+    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, critic=none, pictures=none))
     with pytest.raises(UserError, match="holds a training run with joint.steps=1, this one has 6"):
         train(config)
 
@@ -323,7 +323,7 @@ def test_a_stopped_command_says_where_it_goes_on_and_does(
     write_public("data.h5", [70, 70, 70])
     arguments = f"data={tmp_path}/data.h5 out={tmp_path}/run encoder.channels=[8] encoder.keypoints=4 robot_dim=0 "
     arguments += "joint.steps=100000 joint.batch_size=4 joint.save_every=100000 dynamics.batch_size=4 threads=1 "
-    arguments += "temporal.batch_size=4 pictures.batch_size=4"
+    arguments += "critic.batch_size=4 decoder.batch_size=4"
     command = [sys.executable, "-m", "wmplan.cli", "train", *arguments.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None

@@ -16,12 +16,12 @@ class TemporalCritic(nn.Module):
     As a quasimetric it is d(x, y) = mean over groups of max_i relu(f_i(x) - f_i(y)) + ||g(x) - g(y)||, the metric
     residual network of Liu et al. 2023 (MRN) in groups: whatever its weights, d(x, x) = 0 and the triangle inequality
     hold, as they do for the optimal number of steps, and going is not assumed to cost what coming back costs.
-    The "mlp" is a plain perceptron of both latents, with neither.
+    The "mlp" is a plain MLP of both latents, with neither.
 
     Args:
         latent_dim: L.
         kind: "quasimetric" or "mlp".
-        width, depth: of the perceptron.
+        width, depth: of the MLP.
         embedding: numbers in each of f and g; a multiple of groups.
         groups: groups of f and g, each with a distance of its own.
     """

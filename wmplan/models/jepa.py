@@ -273,7 +273,7 @@ def make_camera_encoder(config: JEPAConfig, image_size: tuple[int, int]) -> nn.M
 
 
 def make_head(inputs: int, outputs: int, width: int) -> nn.Module | None:
-    """A linear map, or a perceptron of one hidden layer, or None if there is nothing to give."""
+    """A linear map, or an MLP of one hidden layer, or None if there is nothing to give."""
     if not outputs:
         return None
     if not width:

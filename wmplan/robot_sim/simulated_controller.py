@@ -82,10 +82,10 @@ class SimulatedController:
     def act(self, observation: Mapping[str, Any], captured_at: float | None = None) -> NDArray[np.float32]:
         """The action (a,) of this control tick."""
         now = self.clock()
-        self.loop.begin(observation, captured_at, now)
+        self.loop.observe(observation, captured_at, now)
         if not self.call.running:
             self._work()
-        action = self.loop.take(now)
+        action = self.loop.command(now)
         self._work()
         return action
 
@@ -116,9 +116,9 @@ class SimulatedController:
         try:
             if isinstance(job, Command):
                 job.tell(self.backend)
-                return lambda: self.loop.told(job)
+                return lambda: self.loop.acknowledge(job)
             reply = self.backend.plan(job.request)
-            return lambda: self.loop.deliver(job, reply, self.clock())
+            return lambda: self.loop.accept_plan(job, reply, self.clock())
         except Exception as error:
             failure = error
-            return lambda: self.loop.fail(job, failure, self.clock())
+            return lambda: self.loop.plan_failed(job, failure, self.clock())

@@ -17,12 +17,12 @@ from wmplan.training.windows import StageWindows, stage_windows, validation_rows
 
 LOOKED_AT = 8  # episodes whose frames are compared
 UNUSED_RANGE = 0.1  # share of its bounds' range below which a number of the action counts as hardly moved
-OPTIONAL = {"temporal": "the critic", "pictures": "the decoder"}  # stages that a model does without
+OPTIONAL = {"critic": "the critic", "decoder": "the decoder"}  # stages that a model does without
 LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
     "dynamics": "history or action_block",
-    "temporal": "action_block",
-    "pictures": "action_block",
+    "critic": "action_block",
+    "decoder": "action_block",
 }
 
 

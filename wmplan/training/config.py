@@ -116,8 +116,7 @@ class TrainConfig:
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
-        temporal: the critic.
-        pictures: the decoder.
+        critic, decoder: from latents to steps between them, and to images for people; both on cached latents.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
             symmetry beyond it is left out.
@@ -159,8 +158,8 @@ class TrainConfig:
     dynamics: StageConfig = field(
         default_factory=lambda: StageConfig(7500, 256, 3e-3, save_every=500, optimizer="muon")
     )
-    temporal: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
-    pictures: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
+    critic: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
+    decoder: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)

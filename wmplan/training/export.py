@@ -16,7 +16,7 @@ from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 
-STAGES = ("joint", "dynamics", "temporal", "pictures")
+STAGES = ("joint", "dynamics", "critic", "decoder")
 
 
 def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:

@@ -36,9 +36,9 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         robot_dim=config.robot_dim,
         predictor=config.predictor,
         predictor_options=config.predictor_options,
-        critic=config.temporal.steps > 0,
+        critic=config.critic.steps > 0,
         critic_options=config.critic_options,
-        decoder=config.pictures.steps > 0,
+        decoder=config.decoder.steps > 0,
         decoder_options=config.decoder_options,
     )
     with seeded_initialisation(config.seed):

@@ -111,7 +111,7 @@ def dynamics_loss(
     return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
 
 
-def temporal_loss(
+def critic_loss(
     model: JEPA, batch: Batch, generator: torch.Generator, expectile: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Expectile regression of the steps between two latents of one trajectory, and a floor between trajectories.
@@ -142,7 +142,7 @@ def temporal_loss(
     return regression + 0.1 * floor, {"regression": regression.item(), "floor": floor.item()}
 
 
-def picture_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def decoder_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
     """Squared error of the pictures decoded from `latent` (N, 1, L), against `pixels` uint8 (N, 1, H, W, 3).
 
     Pixels that stand out from the batch's mean picture count more: the things in a scene are a small part of it.

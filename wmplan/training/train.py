@@ -38,7 +38,7 @@ from wmplan.training.identity import claim, read_record, require_encoder, requir
 from wmplan.training.initial_model import seeded_initialisation
 from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
-from wmplan.training.latent_stages import dynamics_loss, encode_episode, latent_whitening, picture_loss, temporal_loss
+from wmplan.training.latent_stages import critic_loss, decoder_loss, dynamics_loss, encode_episode, latent_whitening
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.preflight import preflight, report, split
@@ -115,8 +115,8 @@ class Run:
         self.train_stage("dynamics")
         windows = self.held_out.latent_windows(model.spec.history + 1, self.latents)
         model.error_scale.copy_(one_step_error(model, *windows))
-        self.train_stage("temporal")
-        self.train_stage("pictures")
+        self.train_stage("critic")
+        self.train_stage("decoder")
         export(self.config, self.store.meta, model, self.figures)
         return model
 
@@ -203,12 +203,12 @@ class Run:
     def trained_part(self, name: str) -> tuple[nn.Module, Loss]:
         """What a stage on cached latents trains, and by what."""
         model, config = self.model, self.config
-        if name == "temporal":
+        if name == "critic":
             assert model.critic is not None
-            return model.critic, partial(temporal_loss, expectile=config.expectile)
-        if name == "pictures":
+            return model.critic, partial(critic_loss, expectile=config.expectile)
+        if name == "decoder":
             assert model.decoder is not None
-            return model.decoder, picture_loss
+            return model.decoder, decoder_loss
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
         return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16)
 
@@ -220,7 +220,7 @@ class Run:
         """What a batch of a stage holds of the data set."""
         if name == "joint":
             return ("pixels", "action", *(("proprio",) if self.config.proprio else ()))
-        return ("pixels",) if name == "pictures" else ("action",)
+        return ("pixels",) if name == "decoder" else ("action",)
 
     def batches(self, name: str) -> Batches:
         """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch."""

@@ -44,8 +44,8 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
     frames = {
         "joint": 0 if config.pretrained is not None else config.history + config.rollout,
         "dynamics": config.history + DYNAMICS_STEPS,
-        "temporal": CRITIC_FRAMES,
-        "pictures": 1,
+        "critic": CRITIC_FRAMES,
+        "decoder": 1,
     }
     return [
         StageWindows(name, count, config.action_block, getattr(config, name).batch_size)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wmplan.models.released.dino_wm import DinoWM
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.objectives import PatchAndProprio
 
 TOLERANCE = 1e-4
@@ -34,7 +34,7 @@ def test_tokens_and_one_step_match(model, reference):
     latents = model.encode_tokens(io["ctx_visual"], io["ctx_proprio"]).expand(4, -1, -1, -1)
     tokens = model.join(latents, embedded[:, :1])
     assert reference.worst(tokens, "enc_z") <= TOLERANCE
-    assert reference.worst(model.predictor(tokens, 0, Memory(16)), "pred1") <= TOLERANCE
+    assert reference.worst(model.predictor(tokens, 0, KVCache(16)), "pred1") <= TOLERANCE
 
 
 def test_rollout_from_one_frame_matches(model, reference):
@@ -44,7 +44,7 @@ def test_rollout_from_one_frame_matches(model, reference):
     assert (predicted[0] - io["rollout_z"][:, 1:, :, :58]).abs().max() <= TOLERANCE
     assert (predicted[0, :, :, 0, 48:] - io["rollout_proprio"][:, 1:]).abs().max() <= TOLERANCE
     window = io["rollout_z"][:, 4:7]  # the last frame keeps the action channels that were predicted
-    assert (model.predictor(window, 0, Memory(16))[:, 0] - io["rollout_z"][:, 7]).abs().max() <= TOLERANCE
+    assert (model.predictor(window, 0, KVCache(16))[:, 0] - io["rollout_z"][:, 7]).abs().max() <= TOLERANCE
     goal = model.encode_tokens(io["goal_visual"], io["goal_proprio"])[:, 0]
     assert (goal[0, 0, 48:] - io["goal_proprio_emb"][0, 0]).abs().max() <= TOLERANCE
     assert reference.worst(PatchAndProprio(48)(predicted, goal)[0], "cost") <= TOLERANCE
@@ -63,7 +63,7 @@ def test_rollout_from_three_frames_matches_with_everything_shared(model, referen
     goal = model.encode_tokens(io["goal_visual"], io["goal_proprio"])[:, 0]
     assert reference.worst(PatchAndProprio(48)(predicted[None], goal)[0], "long_cost") <= TOLERANCE
     tokens = model.join(context, model.condition(actions[:, :3]))
-    assert reference.worst(model.predictor(tokens, 0, Memory(16), newest_only=False), "long_pred_all") <= TOLERANCE
+    assert reference.worst(model.predictor(tokens, 0, KVCache(16), newest_only=False), "long_pred_all") <= TOLERANCE
 
 
 def test_sharing_and_chunks_change_nothing(model):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.jepa_wm import JepaWM
 from wmplan.models.released.objectives import PatchAndProprio
 
@@ -48,7 +48,7 @@ def test_rollout_matches(model, reference):
 def test_every_frame_of_a_window_matches(model, reference):
     io = reference.io
     conditions = model.condition(io["tf_actions"])
-    out = model.predictor(latents(model, io, "tf"), conditions, 0, Memory(16), newest_only=False)
+    out = model.predictor(latents(model, io, "tf"), conditions, 0, KVCache(16), newest_only=False)
     assert reference.worst(out[..., :48], "tf_visual_pred") <= TOLERANCE
     assert reference.worst(out[..., 48:], "tf_proprio_pred") <= TOLERANCE
 

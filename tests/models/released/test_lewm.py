@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.lewm import LeWM
 from wmplan.models.released.objectives import SummedSquaredError
 
@@ -53,7 +53,7 @@ def test_rollout_from_three_frames_matches(model, reference):
     assert (predicted - io["long_rollout_emb"][:, 3:]).abs().max() <= TOLERANCE
     cost = SummedSquaredError()(predicted[None], io["goal_emb"])[0]
     assert reference.worst(cost, "long_cost") <= TOLERANCE
-    every = model.predictor(context, model.condition(actions[:, :3]), 0, Memory(1), newest_only=False)
+    every = model.predictor(context, model.condition(actions[:, :3]), 0, KVCache(1), newest_only=False)
     assert reference.worst(model.pred_proj(every.flatten(0, 1)).unflatten(0, (4, 3)), "long_pred_all") <= TOLERANCE
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.objectives import TokenMeanAbsoluteError
 from wmplan.models.released.vjepa2_ac import VJepa2AC
 
@@ -57,11 +57,11 @@ def test_rollout_matches(model, reference):
 def test_predictor_matches_at_every_frame(model, reference):
     io = reference.io
     tokens, states, actions = io["enc_tokens"][None], io["tf_states"], io["tf_actions"]
-    raw = model.predictor(tokens, states, actions, 0, Memory(18), newest_only=False).flatten(1, 2)
+    raw = model.predictor(tokens, states, actions, 0, KVCache(18), newest_only=False).flatten(1, 2)
     assert reference.worst(raw, "tf_pred_raw") <= TOLERANCE
     assert reference.worst(model.normalise_tokens(raw), "tf_pred") <= TOLERANCE
     start = tokens[:, :1].expand(4, -1, -1, -1), io["pose0"].expand(4, 1, 7)
-    one = model.predictor(*start, io["actions"][:, :1], 0, Memory(18))[:, 0]
+    one = model.predictor(*start, io["actions"][:, :1], 0, KVCache(18))[:, 0]
     assert reference.worst(one, "pred1_raw") <= TOLERANCE
 
 

@@ -172,7 +172,7 @@ class RealtimeController:
             if not self.loop.has_goal:
                 raise NotPossibleError("the controller has no goal: call reset(goal) first")
             began = self.clock()
-            self.loop.begin(observation, captured_at, began)
+            self.loop.observe(observation, captured_at, began)
             self._changed.notify_all()
             waited = 0.0
             if self.config.wait_first and not self._ending:
@@ -181,7 +181,7 @@ class RealtimeController:
             now = self.clock()
             if self.clock.fault is not None:
                 self.loop.stop("clock", now, self.clock.fault)
-            action = self.loop.take(now, waited)
+            action = self.loop.command(now, waited)
         self._log(now)
         return action
 
@@ -267,11 +267,11 @@ class RealtimeController:
             return True
         now = self.clock()
         if failure is not None:
-            self.loop.fail(job, failure, now)
+            self.loop.plan_failed(job, failure, now)
         elif isinstance(job, Command):
-            self.loop.told(job)
+            self.loop.acknowledge(job)
         else:
-            self.loop.deliver(job, reply, now)
+            self.loop.accept_plan(job, reply, now)
         with self._changed:
             self._failures += failure is not None
             self._changed.notify_all()

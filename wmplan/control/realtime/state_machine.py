@@ -42,10 +42,10 @@ SAID_EVERY = 10.0  # seconds at least between two warnings of refused observatio
 class ControlLoop:
     """Decides what is planned from and what is sent. Thread-safe; time is an argument.
 
-    At each control tick: begin(), then take(). The planner's side asks next_job() and answers with told(), deliver()
-    or fail(). States: FOLLOW while there is a planned action for the present robot step, HOLD (the robot is led to
-    rest within its limits) while there is none, SAFE_STOP (the same, until reset()) after `hold_seconds` of HOLD, at
-    an e-stop, or where limits or surprise ask for it.
+    At each control tick: observe(), then command(). The planner's side asks next_job() and answers with acknowledge(),
+    accept_plan() or plan_failed(). States: FOLLOW while there is a planned action for the present robot step, HOLD (the
+    robot is led to rest within its limits) while there is none, SAFE_STOP (the same, until reset()) after
+    `hold_seconds` of HOLD, at an e-stop, or where limits or surprise ask for it.
 
     Which robot step is present is read from the clock, not from the number of ticks: a tick that comes too early is
     answered with the action before, ticks that do not come are left out of the plan.
@@ -148,7 +148,7 @@ class ControlLoop:
 
     # ------------------------------------------------------------------ the robot's side
 
-    def begin(self, observation: Any, captured_at: Any, now: float) -> None:
+    def observe(self, observation: Any, captured_at: Any, now: float) -> None:
         """A control tick begins; None for no observation, `captured_at` None for now. It takes anything."""
         with self.lock:
             self._advance(now)
@@ -219,8 +219,8 @@ class ControlLoop:
             return
         self._mailbox, self._offered_at = Frame(seen.copied(), seen.captured_at, step), seen.captured_at
 
-    def take(self, now: float, waited: float = 0.0) -> Action:
-        """The action of this tick, (a,). Of the time since begin(), so many seconds were waited for the first plan."""
+    def command(self, now: float, waited: float = 0.0) -> Action:
+        """The action of this tick, (a,); `waited` of the seconds since observe() were spent on the first plan."""
         with self.lock:
             self.ticks.waited(waited)
             if not self._is_due and self.state != "SAFE_STOP":
@@ -377,7 +377,7 @@ class ControlLoop:
         count = max(count, self.timeline.next - frame.step)
         return min(count, LONGEST_PLAN if self._plan_steps is None else self._plan_steps - 1)
 
-    def told(self, command: Command) -> None:
+    def acknowledge(self, command: Command) -> None:
         """The planner took a command."""
         with self.lock:
             self._work_began, self._why.goal = None, None
@@ -385,7 +385,7 @@ class ControlLoop:
                 self._commands.popleft()
             self._tell()
 
-    def deliver(self, job: PlanJob, reply: Any, now: float) -> None:
+    def accept_plan(self, job: PlanJob, reply: Any, now: float) -> None:
         """The planner's answer to a request, whatever it is: what is no plan is dropped, counted and told."""
         try:
             plan = read_plan(reply, len(self.timeline.rest))  # no tick waits for it
@@ -467,7 +467,7 @@ class ControlLoop:
             self.stop("surprise", now)
         return self.config.surprise_action in ("ignore", "replan")
 
-    def fail(self, job: Command | PlanJob, error: BaseException, now: float) -> None:
+    def plan_failed(self, job: Command | PlanJob, error: BaseException, now: float) -> None:
         """The planner raised: it is counted and told, and tried again, a command after a pause."""
         told = described(error)
         with self.lock:

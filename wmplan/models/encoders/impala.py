@@ -21,7 +21,7 @@ class ImpalaEncoder(nn.Module):
         image_size: (height, width) of the frames.
         latent_dim: D.
         channels: of the stages; each halves the resolution and has two residual blocks.
-        hidden: width of the perceptron at the end.
+        hidden: width of the MLP at the end.
     """
 
     def __init__(

@@ -78,9 +78,9 @@ class Residual(nn.Module):
 
 
 class RelativeHead(nn.Module):
-    """Keypoints to a latent: where they are, linearly, and how they lie to each other, by a two-layer perceptron.
+    """Keypoints to a latent: where they are, linearly, and how they lie to each other, by a two-layer MLP.
 
-    The perceptron's hidden layer is normalised: without it, what turns is learned late or never. Of absolute
+    The MLP's hidden layer is normalised: without it, what turns is learned late or never. Of absolute
     keypoints the norm would mostly be their distance from the middle of the image, and dividing by it makes a turn
     count five times less in a corner than in the middle. So it gets them relative to their mean.
     """
@@ -104,7 +104,7 @@ class RelativeHead(nn.Module):
 
 @register_encoder("keypoint")
 class KeypointEncoder(nn.Module):
-    """Pixels -> cells -> convolutions -> keypoints -> a two-layer perceptron -> latent.
+    """Pixels -> cells -> convolutions -> keypoints -> a two-layer MLP -> latent.
 
     Args:
         image_size: (height, width) of the frames.
@@ -112,12 +112,12 @@ class KeypointEncoder(nn.Module):
         channels: of the 3 x 3 convolutions, all at the resolution of the cells.
         residual_blocks: blocks of two convolutions after them.
         keypoints: heatmaps.
-        hidden: width of the perceptron; 0 for one linear layer.
+        hidden: width of the MLP; 0 for one linear layer.
         downsample: pixels a side of a cell.
         stem: "unshuffle" makes each cell's pixels its channels, which costs nothing; "stride" comes to the same
             resolution by convolutions of stride 2, which see across cells early and are slower.
         first_kernel: cells a side that the first convolution sees; 1 makes the encoder 1.4 times as fast as 3.
-        relative: give the perceptron keypoints relative to their mean; see RelativeHead.
+        relative: give the MLP keypoints relative to their mean; see RelativeHead.
         sharpness, moments: see SpatialSoftmax.
     """
 

@@ -1,4 +1,4 @@
-"""A residual perceptron over the concatenated window: the fast predictor."""
+"""A residual MLP over the concatenated window: the fast predictor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ResidualPerceptron(nn.Module):
 
 @register_predictor("mlp")
 class MLPPredictor(Predictor):
-    """The next latent is the newest one plus what a residual perceptron gives for the window.
+    """The next latent is the newest one plus what a residual MLP gives for the window.
 
     The first layer is a sum of one linear map a frame and one an action, so that what all candidates of a robot share
     (the context, at the first steps of a rollout) goes through it once a robot and not once a candidate. The last

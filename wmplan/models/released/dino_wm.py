@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wmplan.models.base import ModelSpec
 from wmplan.models.errors import CheckpointError
 from wmplan.models.released.architecture import MOST_NUMBERS, read_size
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.images import centre_square, resize, standardise, to_channels_first
 from wmplan.models.released.objectives import PatchAndProprio
 from wmplan.models.released.patch_latents import PatchLatentModel, StepEmbedding
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, memory: Memory, newest_only: bool) -> Tensor:
+    def forward(self, tokens: Tensor, memory: KVCache, newest_only: bool) -> Tensor:
         for i, layer in enumerate(self.layers):
             attention, feed_forward = cast(nn.ModuleList, layer)
             newest = newest_only and i == len(self.layers) - 1
@@ -122,7 +122,7 @@ class Predictor(nn.Module):
         self.pos_embedding = nn.Parameter(torch.zeros(1, config.slots * config.patches, config.width))
         self.transformer = Transformer(config)
 
-    def forward(self, tokens: Tensor, slot: int, memory: Memory, newest_only: bool = True) -> Tensor:
+    def forward(self, tokens: Tensor, slot: int, memory: KVCache, newest_only: bool = True) -> Tensor:
         """Tokens (n, f, P, width) that begin at `slot` to outputs (n, 1, P, width) of the newest frame, or of all f."""
         patches = tokens.shape[2]
         positions = self.pos_embedding[:, slot * patches : (slot + tokens.shape[1]) * patches]
@@ -180,7 +180,7 @@ class DinoWM(PatchLatentModel):
         tiled = conditions.unsqueeze(2).expand(-1, -1, latents.shape[2], -1)
         return torch.cat([latents.to(self.dtype), tiled], dim=-1)
 
-    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: KVCache) -> Tensor:
         """The next latent (n, P, D + E): see FrameCausalModel.advance. The predicted action channels are dropped."""
         out = self.predictor(self.join(latents, conditions), slot, memory)[:, 0]
         return out[..., : self.visual_dim + self.proprio_emb_dim].to(self.latent_dtype)

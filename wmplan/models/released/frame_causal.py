@@ -31,7 +31,7 @@ from wmplan.models.released.objectives import Objective
 from wmplan.models.sizing import build_to_fit, shapes_of
 
 
-class Memory:
+class KVCache:
     """Keys and values of the frames that new ones attend to, layer by layer.
 
     Args:
@@ -42,7 +42,7 @@ class Memory:
     """
 
     def __init__(
-        self, tokens: int, shared: Memory | None = None, rows: Tensor | None = None, keep: bool = True
+        self, tokens: int, shared: KVCache | None = None, rows: Tensor | None = None, keep: bool = True
     ) -> None:
         self.tokens, self.keep = tokens, keep
         self._shared, self._rows = shared, rows
@@ -185,7 +185,7 @@ class FrameCausalModel(WorldModel):
         """What the predictor makes of normalised actions (n, f, A) before it sees frames, of shape (n, f, ...)."""
 
     @abstractmethod
-    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: KVCache) -> Tensor:
         """The latent after the newest frame.
 
         Args:
@@ -235,7 +235,7 @@ class FrameCausalModel(WorldModel):
         shared_conditions = None if past_actions is None else self.condition(past_actions)
         candidates = actions.flatten(0, 1)  # (B, S, H, A) -> (n, H, A)
         rows = torch.arange(batch, device=context.device).repeat_interleave(count)
-        shared: dict[int, Memory | None] = {}
+        shared: dict[int, KVCache | None] = {}
         for start in self._window_starts(context.shape[1], horizon):
             shared[start] = self._share(context, shared_conditions, start)
         size = self._chunk(context.shape[1], horizon)
@@ -262,16 +262,16 @@ class FrameCausalModel(WorldModel):
         """First frame of the window at each step, frames counted from the oldest of the context."""
         return [max(0, time + step - self.window) for step in range(horizon)]
 
-    def _share(self, context: Tensor, conditions: Tensor | None, start: int) -> Memory | None:
+    def _share(self, context: Tensor, conditions: Tensor | None, start: int) -> KVCache | None:
         """What the context frames from `start` to the one before the newest leave behind, once for each environment."""
         if conditions is None or start >= context.shape[1] - 1:
             return None
-        memory = Memory(self.frame_tokens)
+        memory = KVCache(self.frame_tokens)
         self.advance(context[:, start:-1], conditions[:, start:], 0, memory)
         return memory
 
     def _rollout_chunk(
-        self, context: Tensor, actions: Tensor, rows: Tensor, shared: Mapping[int, Memory | None], last_only: bool
+        self, context: Tensor, actions: Tensor, rows: Tensor, shared: Mapping[int, KVCache | None], last_only: bool
     ) -> Tensor:
         """Predictions (n, H or 1, *latent) for candidates (n, H, A) of the environments `rows` (n,)."""
         time = context.shape[1]
@@ -279,10 +279,10 @@ class FrameCausalModel(WorldModel):
         conditions = self.condition(actions)
         latents = [context[rows, newest]]
         starts = self._window_starts(time, actions.shape[1])
-        memory: Memory | None = None
+        memory: KVCache | None = None
         for step, start in enumerate(starts):
             if memory is None or start != starts[step - 1]:
-                memory = Memory(self.frame_tokens, shared[start], rows)
+                memory = KVCache(self.frame_tokens, shared[start], rows)
                 first = max(start, newest)
             else:
                 first = newest + step

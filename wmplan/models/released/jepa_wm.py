@@ -16,7 +16,7 @@ from wmplan.models.base import ModelSpec
 from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
 from wmplan.models.released.architecture import MOST_NUMBERS, read_size
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -107,7 +107,7 @@ class Block(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(total, 6 * total))
 
     def forward(
-        self, tokens: Tensor, modulation: Tensor, rotation: Rotation, memory: Memory, layer: int, newest_only: bool
+        self, tokens: Tensor, modulation: Tensor, rotation: Rotation, memory: KVCache, layer: int, newest_only: bool
     ) -> Tensor:
         """Tokens (n, f, M, total) with modulation (n, f, 6 x total) to tokens of the same shape, or with f = 1."""
         shift, scale, *_ = modulation.unsqueeze(2).chunk(6, dim=-1)  # each (n, f, 1, total)
@@ -139,7 +139,7 @@ class Predictor(nn.Module):
         return torch.stack([cast(Block, block).adaLN_modulation(condition) for block in self.predictor_blocks], dim=2)
 
     def forward(
-        self, latents: Tensor, modulation: Tensor, slot: int, memory: Memory, newest_only: bool = True
+        self, latents: Tensor, modulation: Tensor, slot: int, memory: KVCache, newest_only: bool = True
     ) -> Tensor:
         """Latents (n, f, P, D + E) that begin at `slot` to the newest frame's next (n, 1, P, D + E), or to all f."""
         c = self.config
@@ -191,7 +191,7 @@ class JepaWM(PatchLatentModel):
         """The shifts, scales and gates of every block for actions (n, f, A), of shape (n, f, depth, 6 x total)."""
         return self.predictor.modulate(actions.to(self.dtype))
 
-    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: KVCache) -> Tensor:
         """The next latent (n, P, D + E): see FrameCausalModel.advance."""
         return self.predictor(latents.to(self.dtype), conditions, slot, memory)[:, 0].to(self.latent_dtype)
 

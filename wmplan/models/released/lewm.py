@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.released.architecture import MOST_NUMBERS, read_size
-from wmplan.models.released.frame_causal import FrameCausalModel, Memory
+from wmplan.models.released.frame_causal import FrameCausalModel, KVCache
 from wmplan.models.released.hf_vit import ViT
 from wmplan.models.released.images import IMAGENET_MEAN, IMAGENET_STD, resize, standardise, to_channels_first
 from wmplan.models.released.lewm_predictor import ActionEmbedder, LeWMConfig, Predictor
@@ -94,7 +94,7 @@ class LeWM(FrameCausalModel):
         """The shifts, scales and gates of every layer for actions (n, f, A), of shape (n, f, depth, 6 x hidden)."""
         return self.predictor.transformer.modulate(self.action_encoder(actions.to(self.dtype)))
 
-    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: KVCache) -> Tensor:
         """The next embedding (n, D): see FrameCausalModel.advance."""
         predicted = self.predictor(latents.to(self.dtype), conditions, slot, memory)[:, 0]
         out: Tensor = self.pred_proj(predicted).to(self.latent_dtype)

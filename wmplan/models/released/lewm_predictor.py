@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
 from wmplan.models.released.architecture import MOST_NUMBERS, read_positive, read_size
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.hf_vit import ViTConfig
 from wmplan.models.released.projector import make_map, read_projector
 from wmplan.models.released.transformer import Attention, FeedForward
@@ -105,7 +105,7 @@ class ConditionalBlock(nn.Module):
         self.mlp = FeedForward(config.hidden, config.mlp_dim)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(config.hidden, 6 * config.hidden))
 
-    def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, layer: int, newest_only: bool) -> Tensor:
+    def forward(self, tokens: Tensor, modulation: Tensor, memory: KVCache, layer: int, newest_only: bool) -> Tensor:
         """Tokens (n, f, hidden), one a frame, with modulation (n, f, 6 x hidden) made by adaLN_modulation."""
         shift, scale, gate, *_ = modulation.chunk(6, dim=-1)
         normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6) * (1 + scale) + shift
@@ -135,7 +135,7 @@ class Transformer(nn.Module):
         condition = self.cond_proj(embedded)
         return torch.stack([cast(ConditionalBlock, layer).adaLN_modulation(condition) for layer in self.layers], dim=2)
 
-    def forward(self, tokens: Tensor, modulation: Tensor, memory: Memory, newest_only: bool = True) -> Tensor:
+    def forward(self, tokens: Tensor, modulation: Tensor, memory: KVCache, newest_only: bool = True) -> Tensor:
         """Tokens (n, f, D) of f new frames to outputs (n, 1, output) of the newest, or (n, f, output) of all."""
         tokens = self.input_proj(tokens)
         last = len(self.layers) - 1
@@ -154,7 +154,7 @@ class Predictor(nn.Module):
         self.transformer = Transformer(config)
 
     def forward(
-        self, latents: Tensor, modulation: Tensor, slot: int, memory: Memory, newest_only: bool = True
+        self, latents: Tensor, modulation: Tensor, slot: int, memory: KVCache, newest_only: bool = True
     ) -> Tensor:
         """Latents (n, f, D) that begin at `slot` of the window, to outputs as Transformer has them."""
         positions = self.pos_embedding[:, slot : slot + latents.shape[1]]

@@ -70,7 +70,7 @@ def _folded_linear(linear: nn.Linear, norm: nn.LayerNorm, wide: torch.dtype) -> 
 
 
 @dataclass
-class Seen:
+class WindowCache:
     """What the frames of a window leave behind in one layer, of one row for each candidate or environment.
 
     Attributes:
@@ -139,7 +139,7 @@ class FoldedPredictor:
     # ------------------------------------------------------------------ one pass
 
     def condition(self, actions: Tensor) -> list[Tensor]:
-        """Shift, 1 + scale, gate, and the same of the perceptron, by layer: (b, s, f, 6, hidden) each.
+        """Shift, 1 + scale, gate, and the same of the MLP, by layer: (b, s, f, 6, hidden) each.
 
         Args:
             actions: normalised, of shape (b, s, f, A).
@@ -147,7 +147,7 @@ class FoldedPredictor:
         embedded = F.silu(self.predictor.transformer.cond_proj(self.action_encoder(actions.to(self.dtype))))
         return [b.modulation(embedded).unflatten(-1, (6, -1)) for b in self.blocks]
 
-    def advance(self, latents: Tensor, conditions: Sequence[Tensor], slot: int, seen: list[Seen]) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Sequence[Tensor], slot: int, seen: list[WindowCache]) -> Tensor:
         """The latent after the newest of f new frames.
 
         Args:
@@ -169,7 +169,7 @@ class FoldedPredictor:
         return out.to(self.latent_dtype)
 
     def _block(
-        self, block: FoldedBlock, tokens: Tensor, modulation: Tensor, seen: list[Seen], layer: int, newest: bool
+        self, block: FoldedBlock, tokens: Tensor, modulation: Tensor, seen: list[WindowCache], layer: int, newest: bool
     ) -> Tensor:
         """Tokens (b, s, f, hidden) through one block, or the newest alone, (b, s, 1, hidden)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation.unbind(-2)
@@ -178,7 +178,7 @@ class FoldedPredictor:
         normed = F.layer_norm(normed, width, eps=INNER_EPS)
         if len(seen) == layer:  # the window's oldest frame is among these
             oldest = normed[:, :, :1].contiguous()
-            seen.append(Seen(oldest, block.own(oldest)))
+            seen.append(WindowCache(oldest, block.own(oldest)))
             normed = normed[:, :, 1:].contiguous()  # a matrix product of its rows in one piece, not one for each
         here = seen[layer]
         if newest:
@@ -214,7 +214,7 @@ class FoldedPredictor:
         """
         time, horizon = context.shape[1], actions.shape[2]
         starts = [max(0, time + step - self.window) for step in range(horizon)]
-        shared: dict[int, list[Seen]] = {}
+        shared: dict[int, list[WindowCache]] = {}
         if past is not None and time > 1:
             conditions = self.condition(past[:, None])
             for start in {one for one in starts if one < time - 1}:
@@ -225,16 +225,16 @@ class FoldedPredictor:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _rollout_chunk(
-        self, context: Tensor, actions: Tensor, starts: list[int], shared: dict[int, list[Seen]], last_only: bool
+        self, context: Tensor, actions: Tensor, starts: list[int], shared: dict[int, list[WindowCache]], last_only: bool
     ) -> Tensor:
         newest = context.shape[1] - 1  # the first frame whose action differs between candidates
         conditions = self.condition(actions)
         latents = [context[:, -1:].expand(-1, actions.shape[1], -1)]  # (b, s, D) each
-        seen: list[Seen] = []
+        seen: list[WindowCache] = []
         for step, start in enumerate(starts):
             if step == 0 or start != starts[step - 1]:
                 before = shared.get(start, [])
-                seen = [Seen(one.oldest, one.own, list(one.keys), list(one.values)) for one in before]
+                seen = [WindowCache(one.oldest, one.own, list(one.keys), list(one.values)) for one in before]
                 first = max(start, newest)
             else:
                 first = newest + step

@@ -1,4 +1,4 @@
-"""The perceptrons around a LeWM's predictor, and what is folded in them for inference."""
+"""The MLPs around a LeWM's predictor, and what is folded in them for inference."""
 
 from __future__ import annotations
 

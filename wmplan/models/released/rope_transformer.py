@@ -1,4 +1,4 @@
-"""The attention and perceptron that V-JEPA 2 and JEPA-WM have in common, under the names of their releases."""
+"""The attention and MLP that V-JEPA 2 and JEPA-WM have in common, under the names of their releases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wmplan.models.linear import Linear, gelu
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.rope import Rotation
 
 
@@ -23,7 +23,7 @@ class RopeAttention(nn.Module):
         self,
         tokens: Tensor,
         rotation: Rotation,
-        memory: Memory | None = None,
+        memory: KVCache | None = None,
         layer: int = 0,
         newest_only: bool = False,
     ) -> Tensor:
@@ -71,7 +71,7 @@ class RopeBlock(nn.Module):
         self,
         tokens: Tensor,
         rotation: Rotation,
-        memory: Memory | None = None,
+        memory: KVCache | None = None,
         layer: int = 0,
         newest_only: bool = False,
     ) -> Tensor:

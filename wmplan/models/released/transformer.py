@@ -9,11 +9,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from wmplan.models.linear import Linear, gelu
-from wmplan.models.released.frame_causal import Memory
+from wmplan.models.released.frame_causal import KVCache
 
 
 class Attention(nn.Module):
-    """Multi-head attention over the frames in a Memory.
+    """Multi-head attention over the frames in a KVCache.
 
     Args:
         width: channels of a token.
@@ -28,7 +28,7 @@ class Attention(nn.Module):
         projected = not (heads == 1 and dim_head == width)
         self.to_out = nn.Sequential(Linear(self.inner, width), nn.Identity()) if projected else nn.Identity()
 
-    def forward(self, tokens: Tensor, memory: Memory, layer: int, newest_only: bool) -> Tensor:
+    def forward(self, tokens: Tensor, memory: KVCache, layer: int, newest_only: bool) -> Tensor:
         """Attention of tokens (n, f x M, width), or of the newest frame's M alone, to themselves and to `memory`."""
         tokens = self.norm(tokens)
         if newest_only and tokens.shape[1] > memory.tokens:

@@ -21,7 +21,7 @@ from wmplan.models.base import Frames, ModelSpec
 from wmplan.models.errors import CheckpointError
 from wmplan.models.linear import Linear
 from wmplan.models.released.architecture import read_size
-from wmplan.models.released.frame_causal import FrameCausalModel, Memory
+from wmplan.models.released.frame_causal import FrameCausalModel, KVCache
 from wmplan.models.released.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -156,7 +156,7 @@ class Predictor(nn.Module):
         self.predictor_proj = Linear(config.width, config.encoder_width)
 
     def forward(
-        self, tokens: Tensor, poses: Tensor, actions: Tensor, slot: int, memory: Memory, newest_only: bool = True
+        self, tokens: Tensor, poses: Tensor, actions: Tensor, slot: int, memory: KVCache, newest_only: bool = True
     ) -> Tensor:
         """What follows each frame, not yet layer-normalised.
 
@@ -270,7 +270,7 @@ class VJepa2AC(FrameCausalModel):
         """The actions themselves, (n, f, 7): they also move the pose."""
         return actions
 
-    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: Memory) -> Tensor:
+    def advance(self, latents: Tensor, conditions: Tensor, slot: int, memory: KVCache) -> Tensor:
         """The next latent (n, N x D + 7): see FrameCausalModel.advance. The pose is integrated, not predicted."""
         tokens, poses = self.split(latents)
         inputs = (x.to(self.dtype) for x in (tokens, poses, conditions))
