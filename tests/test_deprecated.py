@@ -11,6 +11,7 @@ import pytest
 
 import wmplan
 from wmplan.deprecated import MOVED, new_name
+from wmplan.training.config import StageConfig, TrainConfig
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
@@ -106,3 +107,15 @@ def test_a_run_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
         journal = Journal(tmp_path / "j.jsonl", {"task": "t", "schedule": {"arrival_step": 45, "replan_every": 5}})
     with journal:
         assert list(journal.records.values()) == [record]
+
+
+def test_stages_of_training_by_their_old_names(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = StageConfig(7, 8, 1e-3)
+    with pytest.warns(DeprecationWarning, match="temporal is now critic"):
+        old: Any = TrainConfig("data", "out", temporal=stage, pictures=stage)  # type: ignore[call-arg]
+    assert old == TrainConfig("data", "out", critic=stage, decoder=stage)
+    from wmplan.settings.compose import compose
+
+    given = compose("train", ["data=x", "out=y", "temporal.steps=7", "pictures.optimizer=muon"])
+    assert given["critic"]["steps"] == 7 and given["decoder"]["optimizer"] == "muon"
+    assert "temporal.steps is now critic.steps" in capsys.readouterr().err

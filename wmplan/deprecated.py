@@ -81,7 +81,9 @@ SETTINGS: dict[str, str] = {
     "temporal": "critic",
     "pictures": "decoder",
 }
-"""From an old configuration key to its new name."""
+"""From an old configuration key to its new name; what lies below a key moves with it."""
+STAGES: dict[str, str] = {"temporal": "critic", "pictures": "decoder"}
+"""The same, of the stages of a TrainConfig."""
 SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "replan_every"}
 """The same, within a schedule."""
 

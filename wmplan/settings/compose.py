@@ -108,10 +108,12 @@ def _readable(override: str) -> str:
 def _by_new_name(override: str) -> str:
     """The override under the present name of its key; that it had an old one is told in one line."""
     key, _, value = override.partition("=")
-    if key not in SETTINGS:
+    old = next((old for old in SETTINGS if f"{key}.".startswith(f"{old}.")), None)
+    if old is None:
         return override
-    _tell(f"{key} is now {SETTINGS[key]}; the old name goes with the next version")
-    return f"{SETTINGS[key]}={value}"
+    new = SETTINGS[old] + key.removeprefix(old)
+    _tell(f"{key} is now {new}; the old name goes with the next version")
+    return f"{new}={value}"
 
 
 @functools.cache  # settings are composed more than once for a page of help

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wmplan.data.symmetry import Symmetry
+from wmplan.deprecated import STAGES, renamed_arguments
 from wmplan.errors import UserError
 from wmplan.machine import MOST_THREADS
 from wmplan.settings.build import convert_fields
@@ -84,6 +85,7 @@ class LossConfig:
             require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
 
 
+@renamed_arguments(STAGES)
 @dataclass(frozen=True)
 class TrainConfig:
     """A whole run: what `wmplan train` takes.
