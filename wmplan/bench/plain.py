@@ -15,15 +15,15 @@ from wmplan.bench.problem import Problem
 from wmplan.models.base import WorldModel
 from wmplan.models.jepa import JEPA
 from wmplan.models.released.dino_wm import DinoWM
-from wmplan.models.released.frame_causal import FrameCausalModel, Memory
+from wmplan.models.released.frame_causal import FrameCausalModel, KVCache
 from wmplan.models.released.lewm import LeWM
 
 
-class MaskedMemory(Memory):
+class MaskedCache(KVCache):
     """No memory: all frames attend to all, and a mask takes away the later ones."""
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """See Memory.attend."""
+        """See KVCache.attend."""
         frame = torch.arange(queries.shape[2], device=queries.device) // self.tokens
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=frame[:, None] >= frame)
 
@@ -37,7 +37,7 @@ def plain_step(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:
         out: Tensor = model.predictor(latents, actions)
         return out
     assert isinstance(model, FrameCausalModel)
-    conditions, memory = model.condition(actions), MaskedMemory(model.frame_tokens, keep=False)
+    conditions, memory = model.condition(actions), MaskedCache(model.frame_tokens, keep=False)
     if isinstance(model, LeWM):
         every = model.predictor(latents.to(model.dtype), conditions, 0, memory, newest_only=False)
         projected: Tensor = model.pred_proj(every.flatten(0, 1)).unflatten(0, latents.shape[:2])
