@@ -62,7 +62,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_stages(folder: Path) -> TrainConfig:
     """As tiny, without the last two stages."""
     none = StageConfig(0, 1, 1.0)
-    return replace(tiny_config(folder), critic=none, pictures=none)
+    return replace(tiny_config(folder), critic=none, decoder=none)
 
 
 @pytest.fixture

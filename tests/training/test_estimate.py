@@ -111,9 +111,9 @@ def test_a_run_says_it_once_and_a_finished_one_never(
     train(tiny)
     out, err = capsys.readouterr()
     assert err.count("in all on this machine: joint") == 1
-    assert "joint 2/2, 0.0 min left (0.0 of the run): " in out and "pictures 2/2, 0.0 min left: " in out
+    assert "joint 2/2, 0.0 min left (0.0 of the run): " in out and "decoder 2/2, 0.0 min left: " in out
     (Path(tiny.out) / "decoder.checkpoint.pt").unlink()
     train(tiny)
-    assert "in all on this machine: pictures" in capsys.readouterr().err
+    assert "in all on this machine: decoder" in capsys.readouterr().err
     train(tiny)
     assert "in all" not in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_data_that_grew_or_lost_a_file_names_the_file(write_public: Write, tiny:
     for number in range(3):
         write_public(f"data/{number}.h5", [70], seed=number)
     none = StageConfig(0, 1, 1.0)
-    config = replace(tiny, data=str(tmp_path / "data"), dynamics=none, critic=none, pictures=none)
+    config = replace(tiny, data=str(tmp_path / "data"), dynamics=none, critic=none, decoder=none)
     train(config)
     write_public("data/3.h5", [70], seed=3)
     with pytest.raises(UserError, match="other data: "):

@@ -249,7 +249,7 @@ def test_ragged_episodes_train_and_export(write_public: Write, tiny: TrainConfig
     write_public("data.h5", [1, 60, 3, 75, 52, 20, 64])
     train(tiny)
     assert (Path(tiny.out) / "model" / "config.json").exists()
-    assert "stage temporal leaves out" in capsys.readouterr().err
+    assert "stage critic leaves out" in capsys.readouterr().err
 
 
 def test_a_pretrained_encoder_has_to_fit_the_data(write_public: Write, tiny: TrainConfig, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
     wrong = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((-1.0, 0.0), (0.0, -1.0)))
     same = Symmetry("same", ((1.0, 0.0), (0.0, 1.0)), ((1.0, 0.0), (0.0, 1.0)))
     symmetries = {"same": same, "wrong": wrong}
-    config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, critic=none, pictures=none)
+    config = replace(config, symmetries=symmetries, symmetry_tolerance=0.01, critic=none, decoder=none)
     train(config)
     said = capsys.readouterr().err
     assert "symmetry same: the prediction error on copies differs from that on recorded data by +0.0 %; used" in said
@@ -174,7 +174,7 @@ def test_symmetries_are_measured_said_and_left_out_where_they_do_not_hold(
 def test_the_probe_is_told_by_region_in_the_log_and_on_the_card(config: TrainConfig) -> None:
     none = StageConfig(0, 1, 1.0)
     regions = {"left": Region(("block_x_m",), above=-1.0), "nowhere": Region(("block_x_m",), above=9.0)}
-    train(replace(config, regions=regions, dynamics=none, critic=none, pictures=none))
+    train(replace(config, regions=regions, dynamics=none, critic=none, decoder=none))
     (_, _, last) = [json.loads(line) for line in (Path(config.out) / "joint.jsonl").read_text().splitlines()]
     assert set(last["probe_by_region"]) == {"all", "left"}
     assert last["probe_by_region"]["all"] == last["probe_by_region"]["left"] > 0
@@ -213,7 +213,7 @@ def test_every_guard_against_collapse_trains(config: TrainConfig, loss: LossConf
 
 def test_other_settings_in_the_same_folder_are_refused(config: TrainConfig) -> None:
     none = StageConfig(0, 1, 1.0)
-    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, critic=none, pictures=none))
+    train(replace(config, joint=StageConfig(1, 2, 1e-3), dynamics=none, critic=none, decoder=none))
     with pytest.raises(UserError, match="holds a training run with joint.steps=1, this one has 6"):
         train(config)
 
