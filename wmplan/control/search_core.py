@@ -143,8 +143,8 @@ class SearchCore(PlanningCore):
         return WarmStart.stacked([now([one.memory], one) for one in tasks])
 
     def _constraints(self, queries: Sequence[PlanningQuery], device: torch.device) -> list[Projection]:
-        """What the plans keep to: the committed actions, and the rate at which actions may change."""
-        found: list[Projection] = []
+        """What the plans keep to: the model's own limits, the committed actions, the rate of change."""
+        found = list(self.model.projections)
         counts = [len(query.committed) for query in queries]
         if max(counts):
             committed = torch.zeros(len(queries), max(counts), self.model.spec.action_dim)

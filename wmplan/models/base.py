@@ -15,7 +15,7 @@ from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
 
 if TYPE_CHECKING:
-    pass
+    from wmplan.planning.constraints import Projection
 
 MOST_STEPS, MOST_PIXELS, MOST_LATENT = 10_000, 4096, 2**28
 """Of a history or a block, of a side of a frame, and numbers in a latent: far more than anything that plans in time."""
@@ -208,6 +208,11 @@ class WorldModel(nn.Module, ABC):
             UserError: if the model has no such head.
         """
         raise UserError(f"a {type(self).__name__} reads no robot state off its frames")
+
+    @property
+    def projections(self) -> Sequence[Projection]:
+        """What every plan is moved to keep beside the bounds, as the planner of its paper does; here nothing."""
+        return ()
 
     def native_objective(self, *args: Any, **settings: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """The cost that the model's paper plans with, None for a model that brings none of its own."""

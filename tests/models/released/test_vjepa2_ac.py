@@ -1,8 +1,10 @@
 """V-JEPA 2-AC against the numbers of the reference implementation."""
 
+import numpy as np
 import pytest
 import torch
 
+from wmplan.control.make import make_controller
 from wmplan.models.released.frame_causal import KVCache
 from wmplan.models.released.objectives import TokenMeanAbsoluteError
 from wmplan.models.released.vjepa2_ac import VJepa2AC
@@ -110,3 +112,17 @@ def test_latents_stay_precise_in_half_precision(model, reference):
     context = half.encode_tokens(reference.io["enc_tokens"][None, :1], reference.io["pose0"][None])
     _, poses = half.split(half.rollout(context, reference.io["actions"][None]))
     assert (poses[0] - reference.io["rollout_poses"][:, 1:]).abs().max() <= 1e-5
+
+
+def test_plans_stay_in_the_l1_ball_of_its_own_planner(model):
+    """Most actions within the bounds are outside: three axes of up to 7.5 cm against 7.5 cm in all."""
+    planner = {"name": "cem", "num_samples": 12, "num_iterations": 2, "num_elites": 3, "horizon": 1, "init_std": 1.0}
+    controller = make_controller(model, planner, {"native": {}})
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, *model.spec.image_size, 3), np.uint8)
+    goal, seen = ({"pixels": frame, "proprio": np.zeros(7, np.float32)} for frame in frames)
+    controller.reset(goal, seeds=0)
+    controller.act(seen)
+    plan = controller.last_plan
+    assert plan is not None
+    assert float(plan.actions.reshape(-1, 7)[:, :3].abs().sum(-1).max()) <= 0.075 + 1e-6

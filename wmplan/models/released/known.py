@@ -57,9 +57,7 @@ class Preset:
         planner: name and settings, as make_planner takes them. init_std is a fraction of half the action range there;
             the references sample with std 1 in normalised units.
         objective: options of the model's native_objective().
-        horizon_note: what a user should know of the horizon.
         action_low, action_high: bounds of a robot step, where the reference sets them.
-        l1_radius, l1_dims: the ball that the named action numbers are kept in, with 1-norm at most l1_radius.
     """
 
     licence: str
@@ -67,8 +65,6 @@ class Preset:
     objective: dict[str, Any] = field(default_factory=dict)
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
-    l1_radius: float | None = None
-    l1_dims: tuple[int, ...] = ()
 
     def planning(self) -> dict[str, Any]:
         """As a model's card holds it."""
@@ -84,14 +80,12 @@ PRESETS = {
     "lewm": Preset("MIT", cem(300, 30, 30, 5)),
     "dino_wm": Preset("MIT", cem(300, 30, 30, 5), {"alpha": 1.0}),
     "jepa_wm": Preset("CC-BY-NC-4.0 (non-commercial)", cem(300, 30, 10, 6), {"alpha": 0.1}),
-    # The hand does not turn; the gripper moves by at most 0.75. Position steps stay in an L1 ball of 7.5 cm.
+    # The hand does not turn; the gripper moves by at most 0.75.
     "vjepa2_ac": Preset(
         "MIT",
         cem(800, 10, 10, 1),
         action_low=(-0.075, -0.075, -0.075, 0.0, 0.0, 0.0, -0.75),
         action_high=(0.075, 0.075, 0.075, 0.0, 0.0, 0.0, 0.75),
-        l1_radius=0.075,
-        l1_dims=(0, 1, 2),
     ),
 }
 # The frozen encoders that the patch models were trained on.

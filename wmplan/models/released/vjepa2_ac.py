@@ -30,6 +30,7 @@ from wmplan.models.released.images import (
     standardise,
     to_channels_first,
 )
+from wmplan.models.released.l1_ball import L1Ball
 from wmplan.models.released.objectives import TokenMeanAbsoluteError
 from wmplan.models.released.pose import POSE_DIM, integrate
 from wmplan.models.released.rope import Rotation, grid_positions
@@ -37,6 +38,8 @@ from wmplan.models.released.rope_transformer import RopeBlock
 from wmplan.models.released.spec import fit_spec
 
 CONDITIONS = 2  # tokens before a frame's patches: the action's, and the pose's before the action
+MOST_STEP_M, POSITION = 0.075, (0, 1, 2)
+"""What a robot step may move the hand, in the sum over its axes, and where these stand in an action."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,11 @@ class VJepa2AC(FrameCausalModel):
         frames = context.shape[1] + actions.shape[2] - 1
         if frames > self.window:
             raise UserError(f"context and horizon make {frames} frames, the predictor takes {self.window} at most")
+
+    @property
+    def projections(self) -> tuple[L1Ball, ...]:
+        """Every step of the hand stays in the L1 ball of 7.5 cm that V-JEPA 2-AC's own planner keeps to."""
+        return (L1Ball(MOST_STEP_M, POSITION),)
 
     def native_objective(self) -> TokenMeanAbsoluteError:
         """Mean absolute error of the final frame's tokens."""
