@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import wmplan
-from wmplan.deprecated import MOVED, new_name
+from wmplan.control.realtime.state_machine import ControlLoop
+from wmplan.deprecated import MOVED, new_name, renamed_methods
 from wmplan.training.config import StageConfig, TrainConfig
 
 
@@ -119,3 +120,23 @@ def test_stages_of_training_by_their_old_names(capsys: pytest.CaptureFixture[str
     given = compose("train", ["data=x", "out=y", "temporal.steps=7", "pictures.optimizer=muon"])
     assert given["critic"]["steps"] == 7 and given["decoder"]["optimizer"] == "muon"
     assert "temporal.steps is now critic.steps" in capsys.readouterr().err
+
+
+def test_entry_points_of_environments_by_their_old_names() -> None:
+    from wmplan.envs import make
+
+    with pytest.warns(DeprecationWarning, match="PushT-v0"):
+        env = make.push_t(image_size=16)
+    assert env.reset(seed=0)[0]["pixels"].shape == (16, 16, 3)
+    env.close()
+
+
+def test_methods_by_their_old_names() -> None:
+    @renamed_methods({"begin": "observe"})
+    class Loop:
+        def observe(self, frame: int, *, now: float) -> tuple[int, float]:
+            return frame, now
+
+    with pytest.warns(DeprecationWarning, match=r"begin\(\) is now observe\(\)"):
+        assert Loop().begin(3, now=0.5) == (3, 0.5)  # type: ignore[attr-defined]
+    assert all(callable(getattr(ControlLoop, name)) for name in ("begin", "take", "told", "deliver", "fail"))

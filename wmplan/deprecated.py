@@ -132,6 +132,24 @@ def install() -> None:
         sys.meta_path.append(MovedModules())
 
 
+def renamed_methods(names: Mapping[str, str]) -> Callable[[type[T]], type[T]]:
+    """A decorator: the class has its methods under their old names, too."""
+
+    def forward(old: str, new: str) -> Callable[..., Any]:
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            warnings.warn(f"{old}() is now {new}(); the old name goes with the next version", DeprecationWarning, 2)
+            return getattr(self, new)(*args, **options)
+
+        return call
+
+    def decorate(target: type[T]) -> type[T]:
+        for old, new in names.items():
+            setattr(target, old, forward(old, new))
+        return target
+
+    return decorate
+
+
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's `__getattr__` for what was in it under other names, from the old name to "new.module.NewName"."""
 

@@ -435,3 +435,22 @@ def test_a_second_episode_of_pusht_towards_the_same_goal() -> None:
         seen, *_ = env.step(reply.actions[step % 5])
     assert lengths[:10] == [25, 25, 25, 25, 25, 20, 15, 10, 5, 5] and lengths[16:] == [25, 25]
     env.close()
+
+
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_a_scene_that_is_put_elsewhere_is_noticed_by_the_shipped_model(seed: int) -> None:
+    """Also where the pusher stays near: distances saturate, the prediction's error does not."""
+    planner = {"name": "icem", "num_samples": 20, "num_iterations": 1, "num_elites": 4}
+    own, env = PlanningSession(wmplan.load("pusht"), planner), gymnasium.make("wmplan.envs:wmplan/PushT-v0")
+    seen, _ = env.reset(seed=1)
+    own.set_goal(env.unwrapped.goal_observation()["pixels"])
+    lengths = []
+    for step in range(55):
+        if step == 50:
+            seen, _ = env.reset(seed=seed)
+        if step % 5 == 0:
+            reply = own.plan(PlanRequest(dict(seen)))
+            lengths.append(len(reply.actions))
+        seen, *_ = env.step(reply.actions[step % 5])
+    assert lengths[-1] == lengths[0] > lengths[-2]
+    env.close()

@@ -25,6 +25,7 @@ from wmplan.control.realtime.tick_clock import TickClock
 from wmplan.control.realtime.timeline import KEPT, Action, Timeline, following
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
+from wmplan.deprecated import renamed_methods
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.settings.numbers import finite_number
 
@@ -39,6 +40,9 @@ LONG_WORK = 1.0  # seconds of a planner's job that are told
 SAID_EVERY = 10.0  # seconds at least between two warnings of refused observations
 
 
+@renamed_methods(
+    {"begin": "observe", "take": "command", "told": "acknowledge", "deliver": "accept_plan", "fail": "plan_failed"}
+)
 class ControlLoop:
     """Decides what is planned from and what is sent. Thread-safe; time is an argument.
 
