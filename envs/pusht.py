@@ -35,7 +35,7 @@ PLANNING = {
         "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
         "proprio": {"weight": 12.0, "steps": "last"},
     },
-    "schedule": {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
+    "schedule": {"replan_every": 5, "arrival_step": 26, "min_horizon": 1},
 }
 
 

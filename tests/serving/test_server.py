@@ -149,12 +149,12 @@ def test_what_is_wrong_is_said_and_the_session_goes_on() -> None:
             (observation(1, executed=np.zeros((1001, 2))), "at most 1000"),
             (observation(1, committed=np.zeros((15, 2))), "at most 14"),
             (observation(1, committed=np.float32([[np.inf, 0]])), "committed holds"),
-            (observation(1, deadline_ms=-1), "deadline_ms is -1"),
-            (observation(1, deadline_ms=float("nan")), "deadline_ms is nan"),
+            (observation(1, deadline_ms=-1), "deadline_ms must be at least 0 and finite, got -1"),
+            (observation(1, deadline_ms=float("nan")), "deadline_ms must be at least 0 and finite, got nan"),
             (observation(1, epoch=-1), "epoch"),
             (observation(1, epoch=True), "epoch"),
-            (observation(1, goal=np.zeros((8, 8), np.uint8)), "goal is"),
-            ({"wmplan": "stop"}, "wmplan is 'stop'"),
+            (observation(1, goal=np.zeros((8, 8), np.uint8)), "goal must be a uint8 array of shape (8, 8, 3)"),
+            ({"wmplan": "stop"}, "wmplan must be set_goal, reset or statistics, got 'stop'"),
         ]
         for message, says in wrong:
             answer = ask(robot, message)

@@ -48,7 +48,7 @@ def test_no_server_is_said_in_time() -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://", "ws://127.0.0.1:port"])
 def test_a_wrong_url_is_named(url: str) -> None:
-    with pytest.raises(ValueError, match="url must be ws://HOST:PORT or wss://HOST:PORT, got 'ws://127.0.0.1:port'"):
+    with pytest.raises(ValueError, match="url must be ws://HOST:PORT or wss://HOST:PORT, got '"):
         PolicyClient(url, connect_timeout=0.3)
 
 

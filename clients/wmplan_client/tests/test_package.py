@@ -57,5 +57,5 @@ def test_a_request_whose_robot_steps_are_no_table_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("deadline", [-1.0, float("nan")])
 def test_a_deadline_in_the_past_is_refused(deadline: float) -> None:
-    with pytest.raises(ValueError, match="deadline_ms must be at least 0, got nan"):
+    with pytest.raises(ValueError, match="deadline_ms must be at least 0, got "):
         PlanRequest({}, deadline_ms=deadline)
