@@ -75,17 +75,12 @@ MOVED: dict[str, str] = {
 }
 """From an old module or package to its new name; what lies below a package moves with it."""
 
-SETTINGS: dict[str, str] = {
-    "schedule.arrive_in": "schedule.arrival_step",
-    "schedule.receding_horizon": "schedule.replan_every",
-    "temporal": "critic",
-    "pictures": "decoder",
-}
-"""From an old configuration key to its new name; what lies below a key moves with it."""
+SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "replan_every"}
+"""From an old key of a schedule to its new name."""
 STAGES: dict[str, str] = {"temporal": "critic", "pictures": "decoder"}
 """The same, of the stages of a TrainConfig."""
-SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "replan_every"}
-"""The same, within a schedule."""
+SETTINGS: dict[str, str] = {**{f"schedule.{old}": f"schedule.{new}" for old, new in SCHEDULE.items()}, **STAGES}
+"""The same, of all configuration keys; what lies below a key moves with it."""
 
 
 class _Alias(Loader):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wmplan.control.schedule import Schedule
+from wmplan.control.surprise import standardised_error
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
 from wmplan.planning.objectives.combinations import start
@@ -138,8 +139,7 @@ def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tenso
     moved = off > MARGIN * _distances(model, measure, ends[:, 1:], before).amax(1)
     if model.error_scale is None:
         return moved
-    error = ((here - ends[:, 0]) / model.error_scale).flatten(1)  # (B, numbers of a latent)
-    return moved | (error.square().mean(1).sqrt() > SURPRISING)
+    return moved | (standardised_error(here - ends[:, 0], model.error_scale) > SURPRISING)
 
 
 def _distances(model: WorldModel, measure: Objective, latents: Tensor, to: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ from wmplan.planning.planner import environment_generators
 from wmplan.settings.build import build
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Prepared:
-    """One session's part in a batch."""
+    """One session's part in a batch; its approach is set once its frames are encoded."""
 
     session: PlanningSession
     goal: Tensor  # (*latent,)
@@ -58,14 +59,23 @@ class _Prepared:
         """Sessions of the same can be given to the model together."""
         return self.session.together, len(self.context)
 
+    @cached_property
+    def latents(self) -> Tensor:
+        """Of the context, (T, *latent); the frames have to be encoded."""
+        return torch.cat([moment.latent for moment in self.context])
+
+    @cached_property
+    def past_actions(self) -> Tensor | None:
+        """What was executed between the context's frames, (T - 1, A); None where T is 1."""
+        steps = (len(self.context) - 1) * self.session.model.spec.action_block
+        return torch.from_numpy(self.history.executed(steps)).to(self.session.device) if steps else None
+
     def query(self, spent_ms: float) -> PlanningQuery:
         """What the core is asked, so many milliseconds after the request came; the frames have to be encoded."""
         session, limits = self.session, self.session.limits
-        steps = (len(self.context) - 1) * session.model.spec.action_block
-        context = torch.cat([moment.latent for moment in self.context])  # (T, *latent)
         return PlanningQuery(
-            context,
-            torch.from_numpy(self.history.executed(steps)).to(session.device) if steps else None,
+            self.latents,
+            self.past_actions,
             self.goal,
             self.approach.elapsed,
             self.committed,
@@ -275,7 +285,7 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
         for model in {id(one.model): one.model for one in sessions}.values():
             mine = [one for one in prepared if one.session.model is model]
             encode_together(model, [moment for one in mine for moment in (*one.context, *one.before)])
-        prepared = _continued(prepared)
+        _continue_approaches(prepared)
         plans: dict[int, tuple[RobotPlan, PlanReply]] = {}
         for group in grouped(prepared, lambda one: one.session.together):
             found = group[0].session.core.plan([one.query(spent()) for one in group])
@@ -288,20 +298,18 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
     return [plans[id(session)][1] for session in sessions]
 
 
-def _continued(prepared: list[_Prepared]) -> list[_Prepared]:
-    """The same, with what their frames say of their approaches."""
-    found: dict[int, _Prepared] = {}
+def _continue_approaches(prepared: list[_Prepared]) -> None:
+    """Set the approaches to what the frames say of them."""
     for group in grouped(prepared, lambda one: one.inputs):
         first = group[0].session
         if first.schedule.arrival_step is None:
-            found |= {id(one): one for one in group}
             continue
         context, past, goal = stacked([one.query(0.0) for one in group])
         so_far = [one.approach for one in group]
         objective = first.core.objective
         approaches = continued(first.model, objective, first.schedule, context, past, goal, so_far)
-        found |= {id(one): replace(one, approach=now) for one, now in zip(group, approaches, strict=True)}
-    return [found[id(one)] for one in prepared]
+        for one, now in zip(group, approaches, strict=True):
+            one.approach = now
 
 
 def _checked(one: _Prepared, plan: RobotPlan) -> NDArray[np.float32]:
