@@ -91,7 +91,7 @@ class ArmReach(Task):
             if physics.data.ncon == 0:
                 return
 
-    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
+    def perturb(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
         direction = rng.normal(size=6)
         physics.data.qvel[:] += speed * direction / np.linalg.norm(direction)
 

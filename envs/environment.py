@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.deprecated import ENVIRONMENT, renamed_methods, with_new_methods
 from wmplan.envs.physics import Physics
 from wmplan.envs.rollouts import Rollouts
 from wmplan.envs.task import Array, Policy, Task
@@ -20,6 +21,7 @@ from wmplan.errors import UserError
 OPTIONS = ("state", "goal_state", "variation")
 
 
+@renamed_methods(ENVIRONMENT)
 class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
     """Observation: `pixels` uint8 (H, W, 3) and `proprio` float32 (P,). Action: float32 (A,), in the robot's units.
 
@@ -42,6 +44,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         self.render_mode = render_mode
         self.image_size = picture_size(image_size)
         self.task = task
+        with_new_methods(task, {"knock": "perturb"})
         self.physics = Physics(task.xml)
         self.variation = Variation(self.physics.model)
         self.rollouts = Rollouts(self.physics)
@@ -78,32 +81,33 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         return self.observe(), self._info()
 
     def step(self, action: Array) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        self.advance(action)
+        self.step_physics(action)
         info = self._info()
         return self.observe(), -float(self.task.distance(info["state"], self.goal)), False, False, info
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        return self.draw(self.image_size)
+    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
+        """The task's camera picture, uint8 (H, W, 3), of image_size or of another size (H, W)."""
+        return self.physics.render(self.task.camera, *(size or self.image_size))
 
     def close(self) -> None:
         self.physics.close()
         self.rollouts.close()
 
-    # ------------------------------------------------------------------ one robot step, without a picture
+    # ------------------------------------------------------------------ one robot step, without a frame
 
-    def advance(self, action: Array) -> None:
-        """One robot step without drawing it; what is beyond the bounds counts as the bound.
+    def step_physics(self, action: Array) -> None:
+        """One robot step without a frame; what is beyond the bounds counts as the bound.
 
         Raises:
             ValueError: if the action has the wrong shape or holds numbers that are not finite.
         """
-        self.advance_part(action, self.task.substeps)
+        self.step_substeps(action, self.task.substeps)
 
-    def advance_part(self, action: Array, substeps: int) -> None:
+    def step_substeps(self, action: Array, substeps: int) -> None:
         """Give the command of `action` and simulate `substeps` physics steps, task.substeps of which are a robot step.
 
         Raises:
-            ValueError: as advance() does.
+            ValueError: as step_physics() does.
         """
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
@@ -111,18 +115,14 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         self.physics.step(self._controls(action[None])[0], substeps)
 
     @property
-    def knock(self) -> Callable[[float, np.random.Generator], None]:
+    def perturb(self) -> Callable[[float, np.random.Generator], None]:
         """Set what the task moves going in a random direction at a speed; there only if the task says how."""
-        return partial(getattr(self.task, "knock"), self.physics)  # noqa: B009  the task need not have it
+        return partial(getattr(self.task, "perturb"), self.physics)  # noqa: B009  the task need not have it
 
     def observe(self) -> dict[str, NDArray[Any]]:
         """The present observation."""
         proprio = self.task.proprio(self.task_state()).astype(np.float32)
-        return {"pixels": self.draw(self.image_size), "proprio": proprio}
-
-    def draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The task's camera picture, uint8 (H, W, 3), at any size (H, W)."""
-        return self.physics.render(self.task.camera, *size)
+        return {"pixels": self.render(), "proprio": proprio}
 
     # ------------------------------------------------------------------ states and goals
 
@@ -149,7 +149,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         """What the camera and the robot would report at the goal: `pixels` (H, W, 3) and `proprio` (P,)."""
         present = self.physics.get_state()
         self.physics.set_state(self.goal_state)
-        pixels = self.draw(size or self.image_size)
+        pixels = self.render(size)
         self.physics.set_state(present)
         return {"pixels": pixels, "proprio": self.task.proprio(self.goal).astype(np.float32)}
 

@@ -81,7 +81,7 @@ class PushT(Task):
         physics.data.qpos[:] = [*block, 0.0, angle, *pusher]
         physics.forward()
 
-    def knock(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
+    def perturb(self, physics: Physics, speed: float, rng: np.random.Generator) -> None:
         direction = rng.uniform(-np.pi, np.pi)
         physics.data.qvel[:2] += speed * np.array([np.cos(direction), np.sin(direction)])  # of the block
 

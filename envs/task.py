@@ -25,8 +25,8 @@ class Task(ABC):
     trajectories are judged by the same code as one robot step.
 
     A task may offer more (see wmplan.environment): `exploration_policy(rng)`, a fresh scripted policy for an episode of
-    data collection; and `knock(physics, speed, rng)`, which sets what the task moves going in a random direction, as a
-    hand would, at `speed` (m/s or rad/s).
+    data collection; and `perturb(physics, speed, rng)`, which sets what the task moves going in a random direction,
+    as a hand would, at `speed` (m/s or rad/s).
     """
 
     xml: ClassVar[Path]

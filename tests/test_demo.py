@@ -151,7 +151,7 @@ def test_points_are_projected_to_where_the_camera_draws_them() -> None:
     """The pusher is the only red thing: its pixels' centre is where project() says it is."""
     env = make_environment("wmplan.envs:wmplan/PushT-v0", {"image_size": (64, 64)})
     env.reset(seed=5)
-    red = env.draw((SIZE_PX, SIZE_PX)).astype(int)
+    red = env.render((SIZE_PX, SIZE_PX)).astype(int)
     rows, columns = np.nonzero((red[..., 0] > 150) & (red[..., 1] < 110))
     where = traced(env.task.state_names)
     assert where == [0, 1]

@@ -5,13 +5,20 @@ import sys
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 
 import wmplan
 from wmplan.control.realtime.state_machine import ControlLoop
+from wmplan.data.registered import make_environment
 from wmplan.deprecated import MOVED, new_name, renamed_methods
+from wmplan.environment import has
+from wmplan.environment_check import OK, trials
+from wmplan.envs.pusht import PushT
 from wmplan.training.config import StageConfig, TrainConfig
 
 
@@ -129,6 +136,91 @@ def test_entry_points_of_environments_by_their_old_names() -> None:
         env = make.push_t(image_size=16)
     assert env.reset(seed=0)[0]["pixels"].shape == (16, 16, 3)
     env.close()
+
+
+class OldPoint(gymnasium.Env[Any, Any]):
+    """A point whose environment has a frame, physics and a hand by their old names."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    control_rate = 10.0
+    render_mode = "rgb_array"
+
+    def __init__(self, image_size: Any = (16, 16)) -> None:
+        self.image_size, self.point = tuple(image_size), np.zeros(2)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+        self.task = SimpleNamespace(
+            action_names=("x", "y"), action_low=-np.ones(2), action_high=np.ones(2), proprio_names=(), substeps=2
+        )
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.point = self.np_random.uniform(0, 1, 2)
+        return self.observe(), {}
+
+    def step(self, action: Any) -> Any:
+        self.advance(action)
+        return self.observe(), 0.0, False, False, {}
+
+    def render(self) -> Any:
+        return self.draw((99, 99))  # for people to look at
+
+    def advance(self, action: Any) -> None:
+        self.advance_part(action, self.task.substeps)
+
+    def advance_part(self, action: Any, substeps: int) -> None:
+        self.point = self.point + 0.01 * substeps * np.asarray(action)
+
+    def draw(self, size: Any) -> Any:
+        return np.full((*size, 3), int(100 + 50 * self.point.sum()), np.uint8)
+
+    def observe(self) -> Any:
+        return {"pixels": self.draw(self.image_size), "proprio": np.zeros(0, np.float32)}
+
+    def knock(self, speed: float, rng: Any) -> None:
+        self.point = self.point + speed
+
+
+def test_an_environment_with_the_old_names_is_used_as_before() -> None:
+    if "wmplan_tests/OldPoint-v0" not in gymnasium.registry:
+        gymnasium.register("wmplan_tests/OldPoint-v0", entry_point=OldPoint)
+    with pytest.warns(DeprecationWarning) as told:
+        env: Any = make_environment("wmplan_tests/OldPoint-v0", {"image_size": (8, 12)})
+    assert [str(one.message) for one in told] == [
+        "OldPoint: advance() is now step_physics(), advance_part() is now step_substeps(), draw() is now render(), "
+        "knock() is now perturb(); the old names go with the next version"
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(env, OldPoint) and has(env, "perturbation", "physics_steps")
+        lines = {line.name: line.status for line in trials(env, 0, 8)}
+        assert {lines[name] for name in ("actions", "reset", "step", "render", "perturbation", "physics_steps")} == {OK}
+        assert env.render().shape == (8, 12, 3) and env.render((4, 6)).shape == (4, 6, 3)
+
+
+def test_a_task_whose_hand_has_its_old_name_is_knocked() -> None:
+    class Old(PushT):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "knock":
+                return PushT.perturb.__get__(self)
+            if name == "perturb" and name not in vars(self):
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    with pytest.warns(DeprecationWarning, match=r"^Old: knock\(\) is now perturb\(\)"):
+        env = Old.environment(image_size=16)
+    env.reset(seed=0)
+    env.perturb(0.5, np.random.default_rng(0))
+    assert np.hypot(*env.physics.data.qvel[:2]) == pytest.approx(0.5)
+    env.close()
+
+
+def test_callers_that_use_the_old_names_of_an_environment() -> None:
+    push: Any = make_environment("wmplan.envs:wmplan/PushT-v0", {"image_size": 16})
+    push.reset(seed=0)
+    for old, new, given in (("advance", "step_physics", np.zeros(2)), ("draw", "render", (8, 8))):
+        with pytest.warns(DeprecationWarning, match=rf"{old}\(\) is now {new}\(\)"):
+            getattr(push, old)(given)
+    push.close()
 
 
 def test_methods_by_their_old_names() -> None:

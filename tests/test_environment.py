@@ -53,13 +53,13 @@ def test_a_plain_environment_is_filled_in(plain: Any) -> None:
     assert env.task.action_high.tolist() == [1, 0.5]
     env.reset(seed=3)
     assert env.observe()["pixels"].shape == (16, 24, 3) and env.observe()["proprio"].shape == (0,)
-    np.testing.assert_array_equal(env.draw((32, 32)), env.env.picture(env.env.point))
+    np.testing.assert_array_equal(env.render((32, 32)), env.env.picture(env.env.point))
     before = env.env.point
-    env.advance(np.array([0.5, 0.25]))
+    env.step_physics(np.array([0.5, 0.25]))
     np.testing.assert_allclose(env.env.point, before + [0.1, 0.05])
     assert [name for name in ABILITIES if has(env, name)] == ["success"] and not env.succeeded
     while not env.ended:
-        env.advance(np.array([1, 0.5]))
+        env.step_physics(np.array([1, 0.5]))
     assert env.succeeded
     env.reset(seed=3)
     assert not env.succeeded and not env.ended
@@ -80,7 +80,7 @@ def test_the_flag_of_success_is_the_declared_one(plain: Any) -> None:
     for one in (env, silent):
         one.reset(seed=0)
         for _ in range(30):
-            one.advance(np.ones(2) / 2)
+            one.step_physics(np.ones(2) / 2)
     assert env.succeeded and env.ended
     assert has(silent, "success")  # its reset says is_success
 

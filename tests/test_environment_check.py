@@ -29,9 +29,6 @@ def whole_robot() -> Any:
     from point_robot import PointRobot
 
     class WholeRobot(PointRobot):
-        def render(self) -> Any:
-            return self.draw(self.image_size)
-
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             given = super().reset(seed=seed, options=options)
             if (options or {}).get("variation"):
@@ -89,21 +86,27 @@ def noisy_reset(env: Any) -> None:
 
 
 def noisy_step(env: Any) -> None:
-    plain, rng = env.advance, np.random.default_rng(0)
-    env.advance = lambda action: plain(rng.uniform(-1, 1, 2))
+    plain, rng = env.step_physics, np.random.default_rng(0)
+    env.step_physics = lambda action: plain(rng.uniform(-1, 1, 2))
 
 
 def float_frames(env: Any) -> None:
-    env.render = lambda: env.draw((8, 8)) / 255
+    plain = env.render
+    env.render = lambda size=None: plain(size) / 255
 
 
 def one_size(env: Any) -> None:
-    plain = env.draw
-    env.draw = lambda size: plain((8, 8))
+    plain = env.render
+    env.render = lambda size=None: plain((8, 8))
+
+
+def other_size(env: Any) -> None:
+    plain = env.render
+    env.render = lambda size=None: plain(size or (9, 9))
 
 
 def frozen_camera(env: Any) -> None:
-    env.draw = lambda size: np.zeros((*size, 3), np.uint8)
+    env.render = lambda size=None: np.zeros((*(size or env.image_size), 3), np.uint8)
 
 
 def endless_bounds(env: Any) -> None:
@@ -116,11 +119,11 @@ def half_state(env: Any) -> None:
 
 
 def rounded_state(env: Any) -> None:
-    plain = env.advance_part
-    env.advance_part = lambda action, substeps: (plain(action, substeps), setattr(env, "hidden", env.hidden + 1))
+    plain = env.step_substeps
+    env.step_substeps = lambda action, substeps: (plain(action, substeps), setattr(env, "hidden", env.hidden + 1))
     env.hidden = 0
-    moved = env.advance
-    env.advance = lambda action: (moved(action), setattr(env, "point", env.point + 1e-3 * env.hidden))
+    moved = env.step_physics
+    env.step_physics = lambda action: (moved(action), setattr(env, "point", env.point + 1e-3 * env.hidden))
     fresh = env.reset
     env.reset = lambda **given: (setattr(env, "hidden", 0), fresh(**given))[1]
 
@@ -132,7 +135,7 @@ def optimistic_simulator(env: Any) -> None:
 
 def moving_simulator(env: Any) -> None:
     plain = env.simulate
-    env.simulate = lambda actions: (plain(actions), env.advance(actions[0, 0]))[0]
+    env.simulate = lambda actions: (plain(actions), env.step_physics(actions[0, 0]))[0]
 
 
 def deaf_goal(env: Any) -> None:
@@ -140,7 +143,7 @@ def deaf_goal(env: Any) -> None:
 
 
 def moving_goal(env: Any) -> None:
-    env.goal_observation = lambda size=None: (env.advance(np.ones(2)), {"pixels": env.draw(size or (8, 8))})[1]
+    env.goal_observation = lambda size=None: (env.step_physics(np.ones(2)), {"pixels": env.render(size or (8, 8))})[1]
 
 
 def never_there(env: Any) -> None:
@@ -161,7 +164,7 @@ def no_variation(env: Any) -> None:
 
 
 def soft_hand(env: Any) -> None:
-    env.knock = lambda speed, rng: None
+    env.perturb = lambda speed, rng: None
 
 
 def wide_policy(env: Any) -> None:
@@ -169,7 +172,7 @@ def wide_policy(env: Any) -> None:
 
 
 def blind_encoders(env: Any) -> None:
-    env.observe = lambda: {"pixels": env.draw((8, 8)), "proprio": np.full(2, np.nan)}
+    env.observe = lambda: {"pixels": env.render((8, 8)), "proprio": np.full(2, np.nan)}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,7 @@ def blind_encoders(env: Any) -> None:
         (noisy_step, "step", "the same actions from seed=0 give another frame at step 1"),
         (float_frames, "render", r"uint8 frames \(H, W, 3\), got float64"),
         (one_size, "render", r"a frame of \(48, 64\) was asked for, it has \(8, 8\)"),
+        (other_size, "render", r"a frame of \(8, 8\) was asked for, it has \(9, 9\)"),
         (frozen_camera, "render", "no pixel changes in 12 random steps"),
         (endless_bounds, "actions", "finite bounds"),
         (half_state, "state", r"get_state\(\) after set_state\(\) is another state"),

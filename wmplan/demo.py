@@ -217,7 +217,7 @@ def play_aloud(
             story.imagined.append(ending)
         if action is None:
             break
-        env.advance(action)  # type: ignore[arg-type]
+        env.step_physics(action)  # type: ignore[arg-type]
     story.busy = wait.warning()
     if story.busy is not None:
         say(f"the times above are longer than usual: {story.busy}")
@@ -260,7 +260,7 @@ def write_still(path: Path, env: PlanningEnvironment, instance: Instance, story:
     instance.start(env)
     for step in shown:
         env.set_state(story.states[step])
-        panels[f"{step / env.control_rate:.1f} s"] = env.draw((STILL_PX, STILL_PX))
+        panels[f"{step / env.control_rate:.1f} s"] = env.render((STILL_PX, STILL_PX))
     panels["goal image"] = env.goal_observation((STILL_PX, STILL_PX))["pixels"]
     picture = film_frame(panels)
     write_durably(path, lambda file: Image.fromarray(picture).save(file, format="PNG"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,14 @@ STAGES: dict[str, str] = {"temporal": "critic", "pictures": "decoder"}
 SETTINGS: dict[str, str] = {**{f"schedule.{old}": f"schedule.{new}" for old, new in SCHEDULE.items()}, **STAGES}
 """The same, of all configuration keys; what lies below a key moves with it."""
 
+ENVIRONMENT: dict[str, str] = {
+    "advance": "step_physics",
+    "advance_part": "step_substeps",
+    "draw": "render",
+    "knock": "perturb",
+}
+"""From an old method of an environment or a task to its new name."""
+
 
 class _Alias(Loader):
     """Gives the new module under its old name."""
@@ -135,6 +144,7 @@ def renamed_methods(names: Mapping[str, str]) -> Callable[[type[T]], type[T]]:
             warnings.warn(f"{old}() is now {new}(); the old name goes with the next version", DeprecationWarning, 2)
             return getattr(self, new)(*args, **options)
 
+        call.is_old_name = True  # type: ignore[attr-defined]
         return call
 
     def decorate(target: type[T]) -> type[T]:
@@ -143,6 +153,38 @@ def renamed_methods(names: Mapping[str, str]) -> Callable[[type[T]], type[T]]:
         return target
 
     return decorate
+
+
+def with_new_methods(target: Any, names: Mapping[str, str] = ENVIRONMENT) -> None:
+    """Give an environment or a task that defines methods by their old names alone the new names, too."""
+    old = [name for name in names if _is_own(target, name) and not _has(target, names[name])]
+    if not old:
+        return
+    told = ", ".join(f"{name}() is now {names[name]}()" for name in old)
+    warnings.warn(f"{type(target).__name__}: {told}; the old names go with the next version", DeprecationWarning, 3)
+    for name in old:
+        method = getattr(target, name)
+        setattr(target, names[name], _render(target, method) if name == "draw" else method)
+
+
+def _is_own(target: Any, name: str) -> bool:
+    """Whether the method is the target's own, not one that `renamed_methods` gave it."""
+    return hasattr(target, name) and not hasattr(getattr(target, name), "is_old_name")
+
+
+def _has(target: Any, name: str) -> bool:
+    """Whether the target has the method; every Gymnasium environment has a render(), which may take no size."""
+    return hasattr(target, name) and (name != "render" or "size" in inspect.signature(target.render).parameters)
+
+
+def _render(env: Any, draw: Callable[..., Any]) -> Callable[..., Any]:
+    own = env.render
+
+    def render(size: tuple[int, int] | None = None) -> Any:
+        size = size or getattr(env, "image_size", None)
+        return own() if size is None else draw(size)
+
+    return render
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:

@@ -10,6 +10,7 @@ wmplan.environment_adapter. Angles are in radians, lengths in metres, times in s
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -67,17 +68,22 @@ class Environment(Protocol):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One robot step, with its observation."""
 
-    def advance(self, action: Any) -> None:
+    def step_physics(self, action: Any) -> None:
         """One robot step without a frame."""
 
     def observe(self) -> Observation:
         """The present observation."""
 
-    def draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The camera's frame, uint8 (H, W, 3), at any size (H, W)."""
+    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The camera's frame, uint8 (H, W, 3): Gymnasium's render(), of image_size, and at any other size (H, W)."""
 
     def close(self) -> None:
         """Free the renderers."""
+
+
+def renders_any_size(env: Any) -> bool:
+    """Whether the environment has render(size), and not Gymnasium's render() alone."""
+    return "size" in inspect.signature(env.render).parameters
 
 
 # ------------------------------------------------------------------ abilities
@@ -171,16 +177,16 @@ class Variation(Protocol):
 
 
 class Perturbation(Protocol):
-    """Ability `perturbation`: a hand that knocks what the task moves."""
+    """Ability `perturbation`: a hand that pushes what the task moves."""
 
-    def knock(self, speed: float, rng: np.random.Generator) -> None:
+    def perturb(self, speed: float, rng: np.random.Generator) -> None:
         """Set what the task moves going in a random direction, at `speed` (m/s or rad/s)."""
 
 
 class PhysicsSteps(Protocol):
     """Ability `physics_steps`: driven in parts of a robot step, task.substeps of which make one."""
 
-    def advance_part(self, action: Array, substeps: int) -> None:
+    def step_substeps(self, action: Array, substeps: int) -> None:
         """Give the command of `action`, and simulate so many physics steps."""
 
 
@@ -213,8 +219,8 @@ ABILITIES: dict[str, Ability] = {
     "variation": Ability(
         ("variation.factors", "variation.apply"), "variation=true and bumped cameras are not available"
     ),
-    "perturbation": Ability(("knock",), "wmplan robot cannot knock what the task moves"),
-    "physics_steps": Ability(("advance_part", "task.substeps"), "wmplan robot cannot run it in real time"),
+    "perturbation": Ability(("perturb",), "wmplan robot cannot knock what the task moves"),
+    "physics_steps": Ability(("step_substeps", "task.substeps"), "wmplan robot cannot run it in real time"),
 }
 
 

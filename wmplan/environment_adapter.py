@@ -12,11 +12,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.environment import Array, Observation
+from wmplan.deprecated import ENVIRONMENT, renamed_methods, with_new_methods
+from wmplan.environment import Array, Observation, renders_any_size
 from wmplan.errors import UserError
 
-COMPLETE = ("task", "control_rate", "image_size", "advance", "observe", "draw")
-"""Members beyond Gymnasium's that every environment is used with."""
+COMPLETE = ("task", "control_rate", "image_size", "step_physics", "observe")
+"""Members beyond Gymnasium's that every environment is used with; its render() takes a size, too."""
 SUCCESS_FLAGS = ("success", "is_success")
 """Entries of `info` that say whether the environment counts the present state as success."""
 DEFAULT_RATE = 10.0  # robot steps a second of an environment that does not say it
@@ -44,12 +45,13 @@ def adapt(env: gymnasium.Env[Any, Any], image_size: tuple[int, int] | None = Non
         UserError: if its actions or its frames cannot be used.
     """
     check_actions(env.action_space)
+    with_new_methods(env)
     return env if is_complete(env) else AdaptedEnvironment(env, image_size)
 
 
 def is_complete(env: object) -> bool:
     """Whether the environment has all members that it is used with."""
-    return all(hasattr(env, name) for name in COMPLETE)
+    return all(hasattr(env, name) for name in COMPLETE) and renders_any_size(env)
 
 
 def check_actions(space: object) -> None:
@@ -74,6 +76,7 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
     return frame
 
 
+@renamed_methods(ENVIRONMENT)
 class AdaptedEnvironment:
     """A Gymnasium environment with what it lacks of wmplan.environment.Environment; the rest is its own.
 
@@ -98,7 +101,7 @@ class AdaptedEnvironment:
         self.reset(seed=0)
         self.step(np.clip(np.zeros_like(self.task.action_low), self.task.action_low, self.task.action_high))
         self.reset(seed=0)  # after a step that shows what is told of success
-        shown = self.draw(env.image_size) if hasattr(env, "draw") and hasattr(env, "image_size") else self.render()
+        shown = check_frame(env.render())
         self.image_size: tuple[int, int] = tuple(image_size or getattr(env, "image_size", None) or shown.shape[:2])
 
     @property
@@ -126,10 +129,10 @@ class AdaptedEnvironment:
         self._note(info, bool(terminated))
         return self._observation, reward, terminated, truncated, info
 
-    def advance(self, action: Any) -> None:
+    def step_physics(self, action: Any) -> None:
         """One robot step; the observation that comes with it is kept for observe()."""
-        if hasattr(self.env, "advance"):
-            self.env.advance(action)
+        if hasattr(self.env, "step_physics"):
+            self.env.step_physics(action)
         else:
             self.step(action)
 
@@ -139,17 +142,13 @@ class AdaptedEnvironment:
             own: Observation = self.env.observe()
             return own
         proprio = self._observation["proprio"] if self.task.proprio_names else np.zeros(0)
-        return {"pixels": self.draw(self.image_size), "proprio": np.asarray(proprio, np.float32)}
+        return {"pixels": self.render(), "proprio": np.asarray(proprio, np.float32)}
 
-    def render(self) -> NDArray[np.uint8]:
-        """The frame as the environment gives it, uint8 (H, W, 3)."""
-        return check_frame(self.env.render())
-
-    def draw(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The frame at any size (H, W)."""
-        if hasattr(self.env, "draw"):
-            return check_frame(self.env.draw(size))
-        return resized(self.render(), size)
+    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The frame, uint8 (H, W, 3), of image_size or of another size (H, W)."""
+        size = size or self.image_size
+        own: Any = self.env.render
+        return check_frame(own(size)) if renders_any_size(self.env) else resized(check_frame(own()), size)
 
     def close(self) -> None:
         self.env.close()

@@ -132,9 +132,9 @@ def try_reset(env: Any, seed: int, steps: int) -> str:
     frames = []
     for _ in range(2):
         env.reset(seed=seed)
-        frames.append(env.draw(env.image_size))
+        frames.append(env.render())
         for action in actions(env, seed, 3):  # so that there is something to come back from
-            env.advance(action)
+            env.step_physics(action)
     expect(np.array_equal(*frames), f"two resets with seed={seed} give different frames")
     return f"the same frame twice from seed={seed}"
 
@@ -152,8 +152,7 @@ def try_render(env: Any, seed: int, steps: int) -> str:
     """uint8 frames of the size that is asked for."""
     env.reset(seed=seed)
     own = check_frame(env.render())
-    for size in (env.image_size, (48, 64)):
-        frame = check_frame(env.draw(size))
+    for size, frame in ((env.image_size, own), ((48, 64), check_frame(env.render((48, 64))))):
         expect(frame.shape[:2] == tuple(size), f"a frame of {size} was asked for, it has {frame.shape[:2]}")
     frames = played(env, seed, steps)
     expect(
@@ -181,17 +180,17 @@ def try_state(env: Any, seed: int, steps: int) -> str:
     """Restored from the middle of an episode, the same actions give the same states and frames, bit for bit."""
     env.reset(seed=seed)
     for action in actions(env, seed, 3):
-        env.advance(action)
+        env.step_physics(action)
     start, recorded = np.array(env.get_state()), []
     for action in actions(env, seed + 1, steps):
-        env.advance(action)
-        recorded.append((np.array(env.get_state()), env.draw(env.image_size)))
+        env.step_physics(action)
+        recorded.append((np.array(env.get_state()), env.render()))
     env.set_state(start)
     expect(np.array_equal(env.get_state(), start), "get_state() after set_state() is another state")
     for step, (action, (state, frame)) in enumerate(zip(actions(env, seed + 1, steps), recorded, strict=True), 1):
-        env.advance(action)
+        env.step_physics(action)
         expect(np.array_equal(env.get_state(), state), f"a replay from set_state() has another state at step {step}")
-        expect(np.array_equal(env.draw(env.image_size), frame), f"a replay has another frame at step {step}")
+        expect(np.array_equal(env.render(), frame), f"a replay has another frame at step {step}")
     return f"{len(start)} numbers; {steps} steps replayed bit for bit, frames too"
 
 
@@ -224,10 +223,10 @@ def try_success(env: Any, seed: int, steps: int) -> str:
 def try_goals(env: Any, seed: int, steps: int) -> str:
     """The same seed gives the same goal, and looking at it moves nothing."""
     env.reset(seed=seed)
-    before = env.draw(env.image_size)
+    before = env.render()
     goal = check_frame(env.goal_observation()["pixels"])
     expect(goal.shape == before.shape, f"the goal's frame is {goal.shape}, the camera's {before.shape}")
-    expect(np.array_equal(env.draw(env.image_size), before), "goal_observation() changes what the camera sees")
+    expect(np.array_equal(env.render(), before), "goal_observation() changes what the camera sees")
     env.reset(seed=seed)
     again = env.goal_observation()["pixels"]
     expect(np.array_equal(goal, again), f"two resets with seed={seed} give different goals")
@@ -239,8 +238,8 @@ def try_goal_state(env: Any, seed: int, steps: int) -> str:
     expect(has(env, "state"), "a goal can be set from a state, but there are no states to read")
     env.reset(seed=seed)
     for action in actions(env, seed, steps):
-        env.advance(action)
-    wanted, seen = np.array(env.get_state()), env.draw(env.image_size)
+        env.step_physics(action)
+    wanted, seen = np.array(env.get_state()), env.render()
     env.reset(seed=seed + 1)
     present = np.array(env.get_state())
     env.set_goal(wanted)
@@ -262,7 +261,7 @@ def try_simulator(env: Any, seed: int, steps: int) -> str:
         expect(np.array_equal(env.get_state(), before), "simulate() changes the present state")
     expect(has(env, "task_state"), "it gives task states, but the environment has no task_state()")
     for step, action in enumerate(plan[0]):
-        env.advance(action)
+        env.step_physics(action)
         off = float(np.abs(states[0, step] - env.task_state()).max())
         expect(off <= 1e-6, f"rollouts are {off:.2g} off what stepping gives at step {step + 1}")
     return f"{states.shape[:2]} states as stepping gives them"
@@ -290,11 +289,11 @@ def try_perturbation(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed)
     calm = played(env, seed, steps)
     env.reset(seed=seed)
-    env.knock(0.8, np.random.default_rng(seed))
-    frames = [env.draw(env.image_size)]
+    env.perturb(0.8, np.random.default_rng(seed))
+    frames = [env.render()]
     for action in actions(env, seed, steps):
-        env.advance(action)
-        frames.append(env.draw(env.image_size))
+        env.step_physics(action)
+        frames.append(env.render())
     expect(any((one != other).any() for one, other in zip(calm, frames, strict=False)), "a knock changes no frame")
     return "a knock moves something"
 
@@ -302,7 +301,7 @@ def try_perturbation(env: Any, seed: int, steps: int) -> str:
 def try_physics_steps(env: Any, seed: int, steps: int) -> str:
     """It can be driven by one physics step."""
     env.reset(seed=seed)
-    env.advance_part(actions(env, seed, 1)[0], 1)
+    env.step_substeps(actions(env, seed, 1)[0], 1)
     return f"{env.task.substeps} in a robot step"
 
 
@@ -334,10 +333,10 @@ def actions(env: Any, seed: int, steps: int) -> np.ndarray:
 def played(env: Any, seed: int, steps: int) -> list[np.ndarray]:
     """The frames of an episode of random actions, until its end."""
     env.reset(seed=seed)
-    frames = [env.draw(env.image_size)]
+    frames = [env.render()]
     for action in actions(env, seed, steps):
-        env.advance(action)
-        frames.append(env.draw(env.image_size))
+        env.step_physics(action)
+        frames.append(env.render())
         if getattr(env, "ended", False):
             break
     return frames
@@ -349,10 +348,10 @@ def speed(env: Any, seed: int, steps: int) -> str:
     spent: dict[str, list[float]] = {"step": [], "render": []}
     for action in actions(env, seed, steps):
         began = time.perf_counter()
-        env.advance(action)
+        env.step_physics(action)
         spent["step"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        env.draw(env.image_size)
+        env.render()
         spent["render"].append(time.perf_counter() - began)
         if getattr(env, "ended", False):
             env.reset(seed=seed)

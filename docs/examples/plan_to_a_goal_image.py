@@ -15,7 +15,7 @@ observation, _ = env.reset(seed=7)
 start = env.get_state()
 policy = env.exploration_policy(env.np_random)
 for _ in range(25):
-    env.advance(policy(env.task_state()))
+    env.step_physics(policy(env.task_state()))
 env.set_goal(env.get_state())
 env.set_state(start)
 goal_image = env.goal_observation()["pixels"]  # uint8 (64, 64, 3)

@@ -72,11 +72,11 @@ def test_the_simulator_repeats_what_was_recorded(reference: EpisodeStore) -> Non
     env.set_state(rows["physics_state"][0])
     for step in range(STEPS + 1):
         np.testing.assert_array_equal(env.get_state(), rows["physics_state"][step])
-        np.testing.assert_array_equal(env.draw((16, 16)), rows["pixels"][step])
+        np.testing.assert_array_equal(env.render((16, 16)), rows["pixels"][step])
         np.testing.assert_array_equal(env.observe()["proprio"], rows["proprio"][step])
         np.testing.assert_array_equal(env.task_state().astype(np.float32), rows["state"][step])
         if step < STEPS:
-            env.advance(rows["action"][step])
+            env.step_physics(rows["action"][step])
     env.close()
 
 
@@ -113,8 +113,8 @@ def test_variation_is_recorded_and_can_be_restored(tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, np.broadcast_to(values[0], values.shape))
         options = {"state": rows["physics_state"][0], "variation": {name: v[0] for name, v in factors.items()}}
         env.reset(seed=0, options=options)
-        np.testing.assert_array_equal(env.draw((16, 16)), rows["pixels"][0])
-        env.advance(rows["action"][0])
+        np.testing.assert_array_equal(env.render((16, 16)), rows["pixels"][0])
+        env.step_physics(rows["action"][0])
         np.testing.assert_array_equal(env.get_state(), rows["physics_state"][1])
     assert not np.array_equal(store.episode(0)["variation.light"], store.episode(1)["variation.light"])
     env.close()

@@ -110,7 +110,7 @@ def test_the_arm_holds_its_pose_at_rest(reach):
     for pose in (POSE, [1.4, 1.0, 0.4, 0, 0, 0], [-1.4, -0.8, 0.4, 1.6, -1.6, 1.6]):
         place(reach, pose)
         for _ in range(30):
-            reach.advance(np.zeros(6))
+            reach.step_physics(np.zeros(6))
         assert np.allclose(reach.task_state()[:6], pose, atol=1e-3)
 
 
@@ -120,10 +120,10 @@ def test_every_joint_follows_its_own_change(reach):
             place(reach, POSE)
             action = np.zeros(6)
             action[joint] = change
-            reach.advance(action)
+            reach.step_physics(action)
             assert reach.task_state()[joint] - POSE[joint] == pytest.approx(change, rel=0.25)  # most of it in one step
             for _ in range(4):
-                reach.advance(np.zeros(6))
+                reach.step_physics(np.zeros(6))
             assert np.allclose(reach.task_state()[:6] - POSE, action, atol=2e-3)
 
 
@@ -148,7 +148,7 @@ def test_floor_and_pedestal_stop_the_arm(reach):
     """Told to bend down into the floor, the hand stays above it and the arm at peace."""
     place(reach, [0.0, 0.9, 0.6, 0.0, 0.0, 0.0])
     for _ in range(40):
-        reach.advance([0, 0.1, 0.1, 0, 0.1, 0])
+        reach.step_physics([0, 0.1, 0.1, 0, 0.1, 0])
     physics = reach.physics
     assert physics.data.ncon > 0
     names = ("palm", "finger_left", "finger_right", "wrist", "roll", "forearm")
@@ -179,19 +179,19 @@ def test_every_joint_shows_in_a_small_picture(reach):
         reach.task.place_random(reach.physics, rng)
         pose = np.clip(reach.physics.data.qpos, reach.task.joint_low, reach.task.joint_high - 10 * DEGREE)
         place(reach, pose)
-        before = reach.draw((64, 64)).astype(int)
+        before = reach.render((64, 64)).astype(int)
         for joint in range(6):
             place(reach, pose + 10 * DEGREE * np.eye(6)[joint])
-            assert (np.abs(reach.draw((64, 64)).astype(int) - before).max(axis=-1) > 25).sum() >= 5, (pose, joint)
+            assert (np.abs(reach.render((64, 64)).astype(int) - before).max(axis=-1) > 25).sum() >= 5, (pose, joint)
 
 
 def test_the_forearms_roll_shows_even_where_the_hand_rolls_back(reach):
     """With a straight wrist both turn about the same axis: only the fin tells them apart."""
     straight = np.array([0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
     place(reach, straight)
-    before = reach.draw((64, 64)).astype(int)
+    before = reach.render((64, 64)).astype(int)
     place(reach, straight + 20 * DEGREE * np.array([0, 0, 0, 1, 0, -1]))
-    assert (np.abs(reach.draw((64, 64)).astype(int) - before).max(axis=-1) > 25).sum() >= 5
+    assert (np.abs(reach.render((64, 64)).astype(int) - before).max(axis=-1) > 25).sum() >= 5
 
 
 def test_the_hand_is_in_the_frame(reach):

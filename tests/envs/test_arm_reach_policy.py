@@ -12,7 +12,7 @@ def episodes(env, seeds, steps=100):
         for _ in range(steps):
             states.append(env.task_state())
             actions.append(policy(states[-1]))
-            env.advance(actions[-1])
+            env.step_physics(actions[-1])
     return np.array(states).reshape(-1, steps, 9), np.array(actions).reshape(-1, steps, 6)
 
 

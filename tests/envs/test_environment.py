@@ -45,7 +45,7 @@ def test_a_render_mode_that_is_none_is_named():
 
 def test_big_and_small_pictures_show_the_same(env):
     env.reset(seed=1)
-    small, big = env.draw((64, 64)).astype(float), env.draw((256, 256)).astype(float)
+    small, big = env.render((64, 64)).astype(float), env.render((256, 256)).astype(float)
     shrunk = big.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
     assert np.abs(small - shrunk).mean() < 2
     assert big.std() > 5  # something is to be seen
@@ -140,10 +140,10 @@ def test_an_action_that_is_not_finite_is_refused_and_changes_nothing(env, wrong)
 def test_actions_beyond_the_bounds_count_as_the_bounds(env):
     env.reset(seed=0)
     start = env.get_state()
-    env.advance(env.task.action_high)
+    env.step_physics(env.task.action_high)
     expected = env.get_state()
     env.set_state(start)
-    env.advance(env.task.action_high * 50)
+    env.step_physics(env.task.action_high * 50)
     assert np.array_equal(env.get_state(), expected)
 
 
@@ -167,13 +167,13 @@ def test_closing_twice_is_fine_and_drawing_goes_on_after_it(env):
     env.simulate(np.zeros((2, 1, *env.action_space.shape)))
     env.close()
     env.close()
-    assert np.array_equal(env.draw((64, 64)), before)
+    assert np.array_equal(env.render((64, 64)), before)
 
 
 def test_control_rate_is_ten_hertz(env):
     env.reset(seed=0)
     before = env.physics.data.time
-    env.advance(np.zeros(env.action_space.shape))
+    env.step_physics(np.zeros(env.action_space.shape))
     assert env.physics.data.time - before == pytest.approx(0.1)
     assert env.control_rate == pytest.approx(10)
 
@@ -193,16 +193,16 @@ def test_a_robot_step_can_be_taken_in_parts(env):
     env.reset(seed=5)
     action = 0.7 * env.action_space.high.astype(float)
     start, substeps = env.get_state(), env.task.substeps
-    env.advance(action)
+    env.step_physics(action)
     whole, command = env.get_state(), env.physics.data.ctrl.copy()
     env.set_state(start)
-    env.advance_part(action, 3)
-    env.advance_part(np.zeros_like(action) if env.task.incremental else action, substeps - 3)
+    env.step_substeps(action, 3)
+    env.step_substeps(np.zeros_like(action) if env.task.incremental else action, substeps - 3)
     assert np.array_equal(env.get_state(), whole)
     if env.task.incremental:
         env.set_state(start)
         for _ in range(substeps):
-            env.advance_part(action / substeps, 1)
+            env.step_substeps(action / substeps, 1)
         assert np.allclose(env.physics.data.ctrl, command, atol=1e-12)
         assert not np.array_equal(env.get_state(), whole)
 
@@ -213,22 +213,22 @@ def test_a_knock_moves_the_arm_which_then_returns(reach):
     ends = []
     for seed in (0, 1, 0):
         reach.set_state(start)
-        reach.knock(2.0, np.random.default_rng(seed))
-        reach.advance_part(nothing, 3)
+        reach.perturb(2.0, np.random.default_rng(seed))
+        reach.step_substeps(nothing, 3)
         ends.append(reach.task_state()[:6])
     assert np.array_equal(ends[0], ends[2]) and not np.allclose(ends[0], ends[1], atol=1e-3)
     assert np.abs(ends[0] - before[:6]).max() > 0.003
     for _ in range(10):
-        reach.advance(nothing)
+        reach.step_physics(nothing)
     assert np.allclose(reach.task_state(), before, atol=1e-3)
 
 
 def test_a_knocked_block_slides_as_coulomb_friction_lets_it_and_the_pusher_stays(push):
     push.reset(seed=6)
     before = push.task_state()
-    push.knock(0.6, np.random.default_rng(0))
+    push.perturb(0.6, np.random.default_rng(0))
     for _ in range(10):
-        push.advance(np.zeros(2))
+        push.step_physics(np.zeros(2))
     after = push.task_state()
     assert np.allclose(after[:2], before[:2], atol=1e-3)
     slid = np.linalg.norm(after[2:4] - before[2:4])

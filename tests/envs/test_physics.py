@@ -8,7 +8,7 @@ def play(env, rng, steps):
     actions, states = [], []
     for _ in range(steps):
         actions.append(policy(env.task_state()))
-        env.advance(actions[-1])
+        env.step_physics(actions[-1])
         states.append(env.get_state())
     return actions, np.array(states)
 
@@ -26,7 +26,7 @@ def test_replay_is_bit_exact(env):
             player.set_state(starts[moment])
             assert np.array_equal(player.get_state(), starts[moment])
             for action, expected in zip(actions[moment:], states[moment:], strict=True):
-                player.advance(action)
+                player.step_physics(action)
                 assert np.array_equal(player.get_state(), expected)
     other.close()
 
@@ -41,23 +41,23 @@ def test_looking_does_not_disturb(env):
         env.observe()
         env.goal_observation((16, 16))
         env.simulate(np.array(actions)[None, :3])
-        env.advance(action)
+        env.step_physics(action)
         assert np.array_equal(env.get_state(), expected)
 
 
 def test_a_picture_after_a_step_is_the_picture_of_that_state(env):
     env.reset(seed=0)
     for _ in range(5):
-        env.advance(env.task.action_high)  # in full motion
-    moving = env.draw((128, 128)).copy()
+        env.step_physics(env.task.action_high)  # in full motion
+    moving = env.render((128, 128)).copy()
     env.set_state(env.get_state())
-    assert np.array_equal(env.draw((128, 128)), moving)
+    assert np.array_equal(env.render((128, 128)), moving)
 
 
 def test_pictures_are_arrays_of_their_own(env):
     env.reset(seed=0)
-    first = env.draw((64, 64))
+    first = env.render((64, 64))
     kept = first.copy()
     env.reset(seed=1)
-    env.draw((64, 64))
+    env.render((64, 64))
     assert np.array_equal(first, kept)

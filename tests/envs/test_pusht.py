@@ -29,7 +29,7 @@ def place(env, *, block=(0.0, 0.0), angle=0.0, pusher=(0.2, 0.2), velocity=(0.0,
 
 def go(env, action, steps):
     for _ in range(steps):
-        env.advance(np.array(action, np.float32))
+        env.step_physics(np.array(action, np.float32))
     return env.task_state()
 
 
@@ -118,7 +118,7 @@ def test_the_block_stays_put_when_nothing_touches_it(push):
     place(push, block=(0.03, -0.02), angle=0.7, pusher=(-0.2, -0.2))
     rng = np.random.default_rng(0)
     for _ in range(100):
-        push.advance([0.0, rng.uniform(-0.2, 0.2)])  # up and down the western rim
+        push.step_physics([0.0, rng.uniform(-0.2, 0.2)])  # up and down the western rim
     assert np.allclose(push.task_state()[2:], [0.03, -0.02, 0.7], atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_a_push_beside_the_centre_turns_the_block_that_way(push, side):
 def test_the_pusher_does_not_sink_into_the_block(push):
     place(push, pusher=(0.0, 0.07))
     for _ in range(12):
-        push.advance([0.0, -0.2])
+        push.step_physics([0.0, -0.2])
         pusher, block = push.task_state()[1], push.task_state()[3]
         assert pusher - block > 0.0407 + 0.015 - 0.002
 
@@ -199,7 +199,7 @@ def test_random_starts_touch_nothing_and_are_at_rest(push):
 
 def test_east_is_right_and_north_is_up(push):
     place(push, pusher=(0.15, 0.1), block=(-0.1, -0.1))
-    picture = push.draw((128, 128)).astype(int)
+    picture = push.render((128, 128)).astype(int)
     rows, columns = np.nonzero(picture[..., 0] - picture[..., 1] > 60)  # red: the pusher
     pixels_per_metre = 128 / (2 * 1.563 * np.tan(np.radians(9.6)))
     assert columns.mean() == pytest.approx(63.5 + 0.15 * pixels_per_metre, abs=1)
@@ -236,7 +236,7 @@ def test_declared_symmetries_hold_in_physics_and_nearly_in_the_picture(push, nam
         for state, moves in ((start, actions), (mirrored(start), symmetry.map_actions(torch.tensor(actions)).numpy())):
             place(push, pusher=state[:2], block=state[2:4], angle=state[4])
             for move in moves:
-                push.advance(move.astype(np.float32))
+                push.step_physics(move.astype(np.float32))
             ends.append(push.task_state())
             frames.append(torch.from_numpy(push.observe()["pixels"].copy()))
         wanted = mirrored(ends[0])

@@ -19,7 +19,7 @@ def episodes(env, seeds, steps=100):
         for _ in range(steps):
             states.append(env.task_state())
             actions.append(policy(states[-1]))
-            env.advance(actions[-1])
+            env.step_physics(actions[-1])
             pairs = [set(map(int, contact.geom)) for contact in env.physics.data.contact]
             touched.append(any(pusher in pair and pair & parts for pair in pairs))
     count = len(states) // steps

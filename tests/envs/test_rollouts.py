@@ -7,7 +7,7 @@ import pytest
 def stepped(env, actions):
     start, states = env.get_state(), []
     for action in actions:
-        env.advance(action)
+        env.step_physics(action)
         states.append(env.task_state())
     env.set_state(start)
     return np.array(states)
@@ -19,7 +19,7 @@ def in_the_midst(env):
     policy = env.exploration_policy(np.random.default_rng(5))
     for _ in range(62):
         before = env.task_state()
-        env.advance(policy(before))
+        env.step_physics(policy(before))
     assert not np.allclose(env.task_state()[2:], before[2:], atol=1e-4)
 
 

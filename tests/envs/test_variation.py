@@ -17,11 +17,11 @@ def everything(model):
 def outcome(env, state):
     """First picture and final state of a fixed episode, which on Push-T goes through the block."""
     env.set_state(state)
-    picture = env.draw((64, 64)).copy()
+    picture = env.render((64, 64)).copy()
     start = env.task_state()
     action = (start[2:4] - start[:2]) if len(start) == 5 else np.array([0.1, -0.1, 0.05, 0.1, 0.1, -0.1])
     for _ in range(15):
-        env.advance(0.2 * action / np.linalg.norm(action))
+        env.step_physics(0.2 * action / np.linalg.norm(action))
     assert np.abs(env.task_state() - start)[2:].max() > 0.01
     return picture, env.get_state()
 
@@ -95,13 +95,13 @@ def test_mass_reaches_what_follows_from_it(push):
 
 def test_light_darkens_and_hue_adds_to_the_channel(push):
     push.reset(seed=0)
-    plain = push.draw((64, 64)).astype(float)
+    plain = push.render((64, 64)).astype(float)
     push.variation.apply({"light": 0.5})
-    assert push.draw((64, 64)).mean() < plain.mean() - 5
+    assert push.render((64, 64)).mean() < plain.mean() - 5
     hue = np.zeros((push.physics.model.nmat, 3))
     hue[:, 2] = -0.2
     push.variation.apply({"hue": hue})
-    change = (push.draw((64, 64)).astype(float) - plain).mean(axis=(0, 1))
+    change = (push.render((64, 64)).astype(float) - plain).mean(axis=(0, 1))
     assert change[2] < -10 and np.abs(change[:2]).max() < 1
 
 
@@ -110,7 +110,7 @@ def test_the_camera_moves_the_way_it_says(push):
     push.reset(seed=0)
 
     def east_of_centre():
-        picture = push.draw((256, 256)).astype(float)
+        picture = push.render((256, 256)).astype(float)
         red = (picture[..., 0] - picture[..., 1]) > 60  # the pusher
         return np.nonzero(red)[1].mean()
 

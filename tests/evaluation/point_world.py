@@ -64,10 +64,10 @@ class PointEnvironment(gymnasium.Env[Any, Any]):
         return self.observe(), {}
 
     def step(self, action: Any) -> Any:
-        self.advance(action)
+        self.step_physics(action)
         return self.observe(), 0.0, False, False, {}
 
-    def advance(self, action: Any) -> None:
+    def step_physics(self, action: Any) -> None:
         self.point = self.point + STEP * np.clip(np.asarray(action, float), -1, 1)
 
     def simulate(self, actions: Any) -> Any:
@@ -80,11 +80,11 @@ class PointEnvironment(gymnasium.Env[Any, Any]):
             image[half] = (value >> 8, value & 255, 0)
         return image
 
-    def draw(self, size: Any) -> Any:
-        return self.picture(self.point, size)
+    def render(self, size: Any = None) -> Any:
+        return self.picture(self.point, size or self.image_size)
 
     def observe(self) -> Any:
-        return {"pixels": self.draw(self.image_size), "proprio": np.zeros(0, np.float32)}
+        return {"pixels": self.render(), "proprio": np.zeros(0, np.float32)}
 
     def goal_observation(self, size: Any = None) -> Any:
         return {"pixels": self.picture(self.goal, size or self.image_size), "proprio": np.zeros(0, np.float32)}

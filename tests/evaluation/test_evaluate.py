@@ -117,7 +117,7 @@ def test_frames_are_drawn_from_the_stored_states(finished: tuple[Path, dict[str,
     frames, goal = draw_frames(env, episode, (32, 32)), draw_goal(env, episode, (32, 32))
     assert frames.shape == (17, 32, 32, 3) and goal.shape == (32, 32, 3)
     load_instances(out / "instances.json")[1].start(env)
-    np.testing.assert_array_equal(env.draw((32, 32)), frames[0])
+    np.testing.assert_array_equal(env.render((32, 32)), frames[0])
     assert not np.array_equal(frames[0], frames[-1])
     env.close()
 

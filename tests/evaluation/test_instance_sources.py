@@ -82,7 +82,7 @@ def test_recorded_actions_lead_from_the_recorded_start_to_the_goal(env: Any, dat
         one.start(env)
         assert env.variation.factors["mass"] == one.variation["mass"]
         for action in one.actions:
-            env.advance(action)
+            env.step_physics(action)
         np.testing.assert_array_equal(env.get_state(), one.goal_state)
 
 

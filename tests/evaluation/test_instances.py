@@ -36,7 +36,7 @@ def test_the_recorded_actions_lead_exactly_to_the_goal(env: PlanningEnvironment,
         instance.start(env)
         np.testing.assert_array_equal(env.get_state(), instance.state)
         for action in instance.actions:
-            env.advance(action)  # type: ignore[arg-type]
+            env.step_physics(action)  # type: ignore[arg-type]
         np.testing.assert_array_equal(env.get_state(), instance.goal_state)
 
 
@@ -96,7 +96,7 @@ def test_variation_is_drawn_for_each_instance_and_replayed(env: PlanningEnvironm
     varied[0].start(env)
     assert env.variation.factors["mass"] == varied[0].variation["mass"]
     for action in varied[0].actions:
-        env.advance(action)  # type: ignore[arg-type]
+        env.step_physics(action)  # type: ignore[arg-type]
     np.testing.assert_array_equal(env.get_state(), varied[0].goal_state)
 
 

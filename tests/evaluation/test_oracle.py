@@ -35,7 +35,7 @@ def test_costs_equal_executing_the_candidates(environments, steps: str, by_block
             plain.set_state(states[index])
             distances = []
             for action in candidates[index, sample].view(10, 2).numpy():
-                plain.advance(action)
+                plain.step_physics(action)
                 distances.append(float(plain.task.distance(plain.task_state(), plain.goal)))
             plain.set_state(states[index])
             if by_block:

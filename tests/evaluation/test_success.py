@@ -54,7 +54,7 @@ def test_the_present_state_is_judged_as_an_episode_is(opinionated: Any) -> None:
     opinionated.reset(seed=1)
     states, flags = [], []
     for action in np.random.default_rng(0).uniform(-0.2, 0.2, (8, 2)):
-        opinionated.advance(action)
+        opinionated.step_physics(action)
         states.append(opinionated.task_state())
         flags.append(opinionated.succeeded)
     now = holds_now(opinionated)

@@ -109,7 +109,7 @@ def test_disturbances_do_what_they_say(env: Any) -> None:
     before = env.task_state()
     BlockMoved(env, rng).begin()
     for _ in range(3):
-        env.advance(np.zeros(2))
+        env.step_physics(np.zeros(2))
     moved = env.task_state()
     assert np.linalg.norm(moved[2:4] - before[2:4]) > 0.005 and np.allclose(moved[:2], before[:2], atol=2e-3)
     covered = CameraCovered(env, rng).seen(env.observe()["pixels"])

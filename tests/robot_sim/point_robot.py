@@ -58,19 +58,19 @@ class PointRobot(gymnasium.Env[Any, Any]):
         return self.observe(), {}
 
     def step(self, action: Any) -> Any:
-        self.advance(action)
+        self.step_physics(action)
         return self.observe(), 0.0, False, False, {}
 
-    def advance(self, action: Any) -> None:
-        self.advance_part(action, SUBSTEPS)
+    def step_physics(self, action: Any) -> None:
+        self.step_substeps(action, SUBSTEPS)
 
-    def advance_part(self, action: Any, substeps: int) -> None:
+    def step_substeps(self, action: Any, substeps: int) -> None:
         for _ in range(substeps):
             self.given.append(np.array(action, float))
             self.point = self.point + TIMESTEP * (np.clip(np.asarray(action, float), -REACH, REACH) + self.drift)
             self.drift = 0.9 * self.drift
 
-    def knock(self, speed: float, rng: Any) -> None:
+    def perturb(self, speed: float, rng: Any) -> None:
         direction = rng.normal(size=2)
         self.drift = self.drift + speed * direction / np.linalg.norm(direction)
 
@@ -85,11 +85,11 @@ class PointRobot(gymnasium.Env[Any, Any]):
             image[half] = (value >> 8, value & 255, bump)
         return image
 
-    def draw(self, size: Any) -> Any:
-        return self.picture(self.point, size)
+    def render(self, size: Any = None) -> Any:
+        return self.picture(self.point, size or self.image_size)
 
     def observe(self) -> Any:
-        return {"pixels": self.draw(self.image_size), "proprio": self.point.astype(np.float32)}
+        return {"pixels": self.render(), "proprio": self.point.astype(np.float32)}
 
     def goal_observation(self, size: Any = None) -> Any:
         return {"pixels": self.picture(self.goal, size or self.image_size), "proprio": self.goal.astype(np.float32)}

@@ -43,7 +43,7 @@ def test_a_ramp_goes_on_from_where_a_ramp_was_left(point):
 def test_a_change_of_the_command_is_given_once_in_all(ramp, steps):
     given = []
     task = SimpleNamespace(substeps=10, incremental=True, action_low=-np.ones(2), action_high=np.ones(2))
-    env = SimpleNamespace(task=task, control_rate=10.0, advance_part=lambda action, _: given.append(action))
+    env = SimpleNamespace(task=task, control_rate=10.0, step_substeps=lambda action, _: given.append(action))
     drive(body(env, ramp, period=steps / 100), [(0.6, -0.2), (0.1, 0.0)], steps)
     share = steps / 10  # of a robot step that each command is for
     assert np.allclose(np.sum(given[:steps], axis=0), [0.6 * share, -0.2 * share])
@@ -58,7 +58,7 @@ def test_at_the_tasks_own_rate_it_moves_as_the_environment_does(task):
     rng = np.random.default_rng(0)
     actions = rng.uniform(env.task.action_low, env.task.action_high, (6, len(env.task.action_low))).astype(np.float32)
     for action in actions:
-        env.advance(action)
+        env.step_physics(action)
     wanted = env.get_state()
     env.set_state(start)
     drive(body(env), actions)

@@ -16,7 +16,7 @@ def seen(point, config, faults=(), seconds=1.0, seed=0):
     for step in range(round(seconds * 100)):
         camera.look(step / 100)
         frames.append(camera.newest(step / 100))
-        point.advance_part(np.array([1.0, 0.0]), 1)
+        point.step_substeps(np.array([1.0, 0.0]), 1)
     return camera, frames
 
 

@@ -51,7 +51,7 @@ def run_episode(
     for step in range(steps + 1):
         state = env.task_state() if has(env, "task_state") else np.empty(0)
         if pixels:
-            note("pixels", env.draw(env.image_size))
+            note("pixels", env.render())
         if has(env, "proprioception"):
             own = env.task.proprio(state) if hasattr(env.task, "proprio") else env.observe()["proprio"]
             note("proprio", own.astype(np.float32))
@@ -63,7 +63,7 @@ def run_episode(
             note("action", np.full_like(low, np.nan))
             break
         action = np.clip(policy(state).astype(np.float32), low, high)
-        env.advance(action)
+        env.step_physics(action)
         note("action", action)
     columns = {name: np.stack(values) for name, values in rows.items()}
     for name, factor in env.variation.factors.items() if variation else ():

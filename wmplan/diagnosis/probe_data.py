@@ -63,7 +63,7 @@ def collect_probe_data(
         frames = []
         for step in kept:
             env.set_state(columns["physics_state"][step])
-            frames.append(env.draw(model.spec.image_size))
+            frames.append(env.render(model.spec.image_size))
         pictures = torch.from_numpy(np.stack(frames))[None].to(model.device)
         own = torch.from_numpy(columns["proprio"][kept])[None].to(model.device) if proprio else None
         latents.append(model.encode(pictures, own)[0].cpu())

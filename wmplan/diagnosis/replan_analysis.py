@@ -206,8 +206,8 @@ class ReplanExaminer:
             env.set_state(start)
             for block in plan:
                 for action in block.reshape(-1, dim):
-                    env.advance(action)
-                frames.append(env.draw(size))
+                    env.step_physics(action)
+                frames.append(env.render(size))
                 states.append(env.task_state())
                 proprio.append(env.task.proprio(states[-1]))
         env.set_state(start)

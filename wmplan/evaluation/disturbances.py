@@ -58,7 +58,7 @@ class BlockMoved(Disturbance):
     name, speed = "block moved by hand", 0.8
 
     def begin(self) -> None:
-        self.env.knock(self.speed, self.rng)
+        self.env.perturb(self.speed, self.rng)
 
 
 class CameraBumped(Disturbance):

@@ -143,7 +143,7 @@ def is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protoco
     nothing = idle_action(env)
     for step in range(protocol.budget + 1):
         if step:
-            env.advance(nothing)
+            env.step_physics(nothing)
         if any(holds_now(env).values()):
             return True
     return False

@@ -41,7 +41,7 @@ def play(env: PlanningEnvironment, instance: Instance, row: Row, seed: int, budg
             plans.append(row.new_plan)
             plan_step.append(step)
             plan_ms.append(row.plan_ms)
-        env.advance(action)
+        env.step_physics(action)
         actions.append(action)
         for name, value in moment(env, redrawn).items():
             seen[name].append(value)
@@ -73,7 +73,7 @@ def moment(env: PlanningEnvironment, redrawn: bool) -> Arrays:
     if has(env, "success"):
         kept["succeeded"] = np.array(env.succeeded)  # type: ignore[attr-defined]  # asked for
     if not redrawn:
-        kept["frames"] = env.draw(env.image_size)
+        kept["frames"] = env.render()
     return kept
 
 
@@ -164,7 +164,7 @@ def draw_frames(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]
     frames = []
     for state in episode["physics"]:
         env.set_state(state)
-        frames.append(env.draw(size))
+        frames.append(env.render(size))
     return np.stack(frames)
 
 

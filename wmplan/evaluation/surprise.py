@@ -66,7 +66,7 @@ def watch(
         states.append(observation["proprio"])
         action = controller.act(observation)
         actions.append(action)
-        env.advance(disturbance.done(action) if step >= begin else action.astype(np.float64))
+        env.step_physics(disturbance.done(action) if step >= begin else action.astype(np.float64))
     return Watched(surprises(controller.model, np.stack(frames), np.stack(states), np.stack(actions)), begin)
 
 

@@ -99,7 +99,7 @@ def draw_costs(axis: Any, view: PlanView, colours: Array) -> None:
 
 def draw_paths(axis: Any, env: PlanningEnvironment, model: WorldModel, view: PlanView, colours: Array) -> None:
     """The camera picture, the goal shining through, and where the candidates would really lead the robot."""
-    now = env.draw((SIZE_PX, SIZE_PX))
+    now = env.render((SIZE_PX, SIZE_PX))
     goal = env.goal_observation((SIZE_PX, SIZE_PX))["pixels"]
     axis.imshow((0.68 * now + 0.32 * goal).astype(np.uint8), extent=(0, SIZE_PX, SIZE_PX, 0))
     rng = np.random.default_rng(0)
@@ -163,8 +163,8 @@ def real_frames(env: PlanningEnvironment, model: WorldModel, view: PlanView) -> 
     frames = []
     for block in view.plan.actions[0].double().cpu().numpy():
         for action in block.reshape(-1, model.spec.action_dim):
-            env.advance(action)
-        frames.append(env.draw(model.spec.image_size))
+            env.step_physics(action)
+        frames.append(env.render(model.spec.image_size))
     env.set_state(view.state)
     return frames
 

@@ -49,8 +49,8 @@ class Body:
     def step(self, moment: float) -> None:
         """One physics step, from `moment` on."""
         while self.knocks and self.knocks[0].at <= moment:
-            self.env.knock(self.knocks.pop(0).magnitude, self.rng)
-        self.env.advance_part(self._suffer(self._target(self.since), moment), 1)
+            self.env.perturb(self.knocks.pop(0).magnitude, self.rng)
+        self.env.step_substeps(self._suffer(self._target(self.since), moment), 1)
         self.since += 1
 
     def _target(self, since: int) -> NDArray[np.float64]:

@@ -314,7 +314,7 @@ def film(env: RobotEnvironment, episode: Episode, instance: Instance, path: Path
     def pictures() -> Any:
         for shot in episode.shots:
             env.set_state(shot.physics)
-            yield draw_shot(shot, env.draw(size), goal, caption)
+            yield draw_shot(shot, env.render(size), goal, caption)
 
     write_mp4(path, pictures(), fps=env.control_rate)
 
