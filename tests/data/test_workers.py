@@ -25,6 +25,8 @@ def make(config):
             raise ArithmeticError("number two")
         try:
             yield number
+            if config == "endless":
+                time.sleep(1000)
             yield 100
         except GeneratorExit:
             open(f"{config}.{number}", "w").close()
@@ -38,7 +40,7 @@ if __name__ == "__main__":
 def run(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
     script.write_text(HEAD + "".join(f"    {line}\n" for line in body.splitlines()))
-    return subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, cwd=tmp_path)
 
 
 @pytest.mark.slow
@@ -67,6 +69,13 @@ def test_jobs_under_way_are_closed_where_no_more_is_asked_for(tmp_path: Path, pr
     assert run(tmp_path, body).stderr == ""
     closed = list(tmp_path.glob("closed.*"))
     assert closed and len(closed) <= processes
+
+
+@pytest.mark.slow
+def test_jobs_that_nobody_waits_for_are_killed(tmp_path: Path) -> None:
+    body = "work = run_jobs(make, 'endless', range(50), 2, patient=False)\nnext(work)\nwork.close()"
+    assert run(tmp_path, body).stderr == ""
+    assert not list(tmp_path.glob("endless.*"))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Worker processes that share out numbered jobs and report their progress."""
+"""Worker processes that share out numbered jobs and hand back what each yields."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
-from wmplan.data.meta import DataError
-from wmplan.errors import UserError
+from wmplan.errors import NotPossibleError, UserError
 from wmplan.failures import for_other_process
 
-Job = Callable[[int], Generator[int, None, None]]
-"""Does job number n, yielding the units of work it has done since it last did. Where it is closed, it is to stop."""
+T = TypeVar("T")
+Job = Callable[[int], Generator[T, None, None]]
+"""Does job number n, yielding what it has done since it last did. Where it is closed, it is to stop."""
 
 ENVIRONMENT = {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}  # one thread a process: the processes share the cores
 
 
 def run_jobs(
-    make_job: Callable[[Any], Job], config: Any, jobs: Sequence[int], processes: int
-) -> Generator[int, None, None]:
-    """Do `make_job(config)(n)` for every n in `jobs`, yielding the units of work as they are done.
+    make_job: Callable[[Any], Job[T]], config: Any, jobs: Sequence[int], processes: int, *, patient: bool = True
+) -> Generator[T, None, None]:
+    """Do `make_job(config)(n)` for every n in `jobs`, yielding what they yield.
 
     With one process the jobs run in this one. Which worker does which job is left to chance: jobs must not
-    depend on it. Where this generator is closed, the jobs under way are closed at their next unit. Workers end with
-    this process, however it ends.
+    depend on it. Workers end with this process, however it ends.
+
+    Args:
+        patient: whether jobs under way go on to their next yield where this generator is closed, and are closed
+            there; else they are killed at once.
 
     Raises:
-        DataError: what a job raised, or that a worker was killed.
+        NotPossibleError: if a worker was killed; otherwise what a job raised.
     """
     if processes <= 1 or len(jobs) <= 1:
         job = make_job(config)
@@ -48,14 +51,14 @@ def run_jobs(
         with _start_up():
             for _ in range(min(processes, len(jobs))):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, make_job, config), daemon=True)
+                process = context.Process(target=_work, args=(theirs, make_job, config))
                 process.start()
                 theirs.close()
                 workers[ours] = process
                 _send(ours, process, waiting.popleft())
         while workers:
             for connection, (kind, value) in _messages(workers):
-                if kind == "progress":
+                if kind == "yielded":
                     yield value
                 elif waiting:
                     _send(connection, workers[connection], waiting.popleft())
@@ -63,6 +66,8 @@ def run_jobs(
                     _send(connection, workers[connection], None)
                     workers.pop(connection).join()
     except GeneratorExit:
+        if not patient:
+            raise
         for connection in workers:
             _send(connection, workers[connection], None)
         while workers:
@@ -78,7 +83,7 @@ def run_jobs(
 
 
 def _messages(workers: dict[Connection, BaseProcess]) -> Iterator[tuple[Connection, tuple[str, Any]]]:
-    """What the workers say next; raises what a job raised, and a DataError where a worker is gone."""
+    """What the workers say next; raises what a job raised, and a NotPossibleError where a worker is gone."""
     for connection in wait(list(workers)):
         assert isinstance(connection, Connection)
         try:
@@ -98,19 +103,20 @@ def _send(connection: Connection, process: BaseProcess, message: int | None) -> 
         raise _gone(process) from None
 
 
-def _gone(process: BaseProcess) -> DataError:
+def _gone(process: BaseProcess) -> NotPossibleError:
     process.join()
     killed = ", as when memory runs out: fewer processes need less" if process.exitcode == -signal.SIGKILL else ""
-    return DataError(f"a worker process ended unexpectedly (exit code {process.exitcode}){killed}; run again to go on")
+    ended = f"a worker process ended unexpectedly (exit code {process.exitcode})"
+    return NotPossibleError(f"{ended}{killed}; run again to go on")
 
 
-def _work(connection: Connection, make_job: Callable[[Any], Job], config: Any) -> None:
+def _work(connection: Connection, make_job: Callable[[Any], Job[Any]], config: Any) -> None:
     try:
         job = make_job(config)
         while (number := connection.recv()) is not None:
             with contextlib.closing(job(number)) as work:
-                for units in work:
-                    connection.send(("progress", units))
+                for value in work:
+                    connection.send(("yielded", value))
                     if connection.poll():  # told to stop, or the parent is gone
                         break
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -129,8 +130,11 @@ def evaluate(
         save_instances(folder / "instances.json", given, task, seed, protocol)
         left = [unit for unit in units if (unit.row, unit.planner_seed, unit.instance) not in journal.records]
         used = number_of_workers(workers, len(left))
-        with tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar:
-            for record in run_units(setup, given, left, used) if left else ():
+        with (
+            tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar,
+            contextlib.closing(run_units(setup, given, left, used)) as played,
+        ):
+            for record in played if left else ():
                 journal.append(record)
                 if on_episode is not None:
                     on_episode(copy.deepcopy(record))  # whoever is told may change it

@@ -5,21 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
 
 from wmplan.data.registered import Registration
-from wmplan.errors import NotPossibleError
+from wmplan.data.workers import run_jobs
 from wmplan.evaluation.instances import Instance
 from wmplan.evaluation.machine import cores
 from wmplan.evaluation.worker import Setup, Unit, Worker
-from wmplan.failures import for_other_process
 
 UNITS_WORTH_A_WORKER = 4  # starting a process takes about as long as playing these
 
@@ -32,7 +28,7 @@ def number_of_workers(wanted: int | None, units: int) -> int:
 
 def run_units(
     setup: Setup, instances: Sequence[Instance], units: Sequence[Unit], workers: int
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """The record of each unit as it is finished, in any order; with one worker in this process.
 
     Raises:
@@ -41,23 +37,14 @@ def run_units(
     registration = Registration.of(setup.task)
     if registration.processes(workers) == 1:
         yield from _run_here(setup, instances, units)
-        return
-    start = (setup, instances, registration)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, start)
-    try:
-        for future in as_completed([pool.submit(_play, unit) for unit in units]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise NotPossibleError("a worker process died (out of memory?): run the same again to go on") from error
-    except BaseException:
-        for process in list((pool._processes or {}).values()):  # what they play now is not wanted any more
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        work = (setup, instances, units, registration)
+        yield from run_jobs(_Player, work, range(len(units)), workers, patient=False)
 
 
-def _run_here(setup: Setup, instances: Sequence[Instance], units: Sequence[Unit]) -> Iterator[dict[str, Any]]:
+def _run_here(
+    setup: Setup, instances: Sequence[Instance], units: Sequence[Unit]
+) -> Generator[dict[str, Any], None, None]:
     threads = torch.get_num_threads()
     worker = Worker(setup, instances)
     try:
@@ -68,32 +55,22 @@ def _run_here(setup: Setup, instances: Sequence[Instance], units: Sequence[Unit]
         torch.set_num_threads(threads)
 
 
-_worker: Worker | Exception  # of this process, where it is one of the pool's; or why there is none
+class _Player:
+    """Plays the units of a worker process."""
 
-
-def _begin(setup: Setup, instances: Sequence[Instance], registration: Registration) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
+    def __init__(self, work: tuple[Setup, Sequence[Instance], Sequence[Unit], Registration]) -> None:
+        setup, instances, self.units, registration = work
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         registration.register()
-        _worker = Worker(setup, instances)
-    except Exception as error:  # raised here it would end the pool without a reason: the first unit raises it
-        _worker = error
+        self.worker = Worker(setup, instances)
+
+    def __call__(self, number: int) -> Generator[dict[str, Any], None, None]:
+        yield self.worker(self.units[number])
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed ends no workers: they watch it themselves."""
+    """A unit takes long: a worker whose parent was killed does not play it to its end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)
-
-
-def _play(unit: Unit) -> dict[str, Any]:
-    try:
-        if isinstance(_worker, Exception):
-            raise _worker
-        return _worker(unit)
-    except Exception as error:
-        raise for_other_process(error) from error
