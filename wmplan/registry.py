@@ -131,7 +131,7 @@ CORES: Registry[Callable[..., Any]] = Registry("planning core", "wmplan.control.
 ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.encoders")
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
 TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")
-READERS: Registry[Any] = Registry("reader", "wmplan.data.store")
+READERS: Registry[Any] = Registry("reader", "wmplan.data.readers")
 
 
 def register_planner(name: str) -> Callable[[D], D]:

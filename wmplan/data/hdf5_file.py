@@ -67,3 +67,14 @@ def _judged_by_content(path: Path, text: str) -> DataError:
     if start.startswith(SIGNATURE[: len(start)]):
         return DamagedError(f"{path} is cut short or damaged ({text})")
     return DamagedError(f"{path} is no HDF5 file, or its first bytes are damaged: it begins with {start[:8]!r}")
+
+
+def has_demonstrations(path: Path) -> bool:
+    """Whether it is an HDF5 file in robomimic's layout: a group `data` with a group an episode."""
+    if not h5py.is_hdf5(path):
+        return False
+    try:
+        with open_hdf5(path) as file:
+            return file.get("data", getclass=True) is h5py.Group
+    except (DataError, OSError, RuntimeError):
+        return False

@@ -14,9 +14,11 @@ seen (NaN in an episode's last), in the robot's own units; and, where there are 
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ class Reader(ABC):
         files: every file that rows come from: a training run is identified by their content.
         meta: what is known of the data; describe(self, task) of wmplan.data.formats reads off what columns tell.
         unusable: why other things are no columns, by name; goes on from "column 'NAME' ".
+        decodes: whether frames are decoded from videos or pictures, which takes longer than reading them.
     """
 
     lengths: NDArray[np.int64]
@@ -46,6 +49,7 @@ class Reader(ABC):
     files: list[Path]
     meta: StoreMeta
     unusable: Mapping[str, str] = {}
+    decodes: bool = False
 
     @classmethod
     @abstractmethod
@@ -53,13 +57,19 @@ class Reader(ABC):
         """Whether a file or folder is in this format; it is only looked at."""
 
     @classmethod
-    def open(cls, path: str | Path, *, task: str | None = None) -> Reader:
+    def open(cls, path: str | Path, *, task: str | None = None, **options: Any) -> Reader:
         """Open a data set; `task` is the Gymnasium id that it has to be of, where it says, or is taken to be of.
+
+        Args:
+            options: keyword arguments of the constructor: camera="top".
 
         Raises:
             DataError: where it cannot be read, or is of another task.
         """
-        return cls(Path(path), task)  # type: ignore[call-arg]  # a subclass's constructor
+        unknown = options.keys() - inspect.signature(cls.__init__).parameters.keys()
+        if unknown:
+            raise DataError(f"{path}: the reader {cls.__name__} does not take {', '.join(sorted(unknown))}")
+        return cls(Path(path), task, **options)  # type: ignore[call-arg]  # a subclass's constructor
 
     @abstractmethod
     def read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
@@ -140,23 +150,27 @@ class Reader(ABC):
         return values
 
 
-def open_data(path: str | Path, *, task: str | None = None) -> Reader:
+OWN = ("shards", "lerobot", "robomimic", "zarr", "videos")
+"""wmplan's own readers: they are asked before any plug-in is loaded."""
+
+
+def open_data(path: str | Path, *, task: str | None = None, **options: Any) -> Reader:
     """Open a data set in the format that recognises it, or that is named: FORMAT:PATH.
 
     Args:
         path: a folder or file; lerobot:PATH is read by the reader registered as "lerobot".
         task: Gymnasium id that the data has to be of, or is taken to be of where it does not say.
+        options: of the format's reader, for all but our own shards: camera="top" of several.
 
     Raises:
         DataError: where there is no data set, or it is damaged or of another task.
     """
     named, colon, rest = str(path).partition(":")
     if colon and not Path(path).exists() and named in READERS:
-        return READERS[named].open(rest, task=task)  # type: ignore[no-any-return]
-    own = READERS["shards"]
-    if own.recognises(Path(path)) or not Path(path).exists():
-        return own.open(path, task=task)  # type: ignore[no-any-return]
-    for reader in READERS.values():
-        if reader.recognises(Path(path)):
-            return reader.open(path, task=task)  # type: ignore[no-any-return]
-    return own.open(path, task=task)  # type: ignore[no-any-return]  # which says what it looks for
+        return READERS[named].open(rest, task=task, **options)  # type: ignore[no-any-return]
+    kind = READERS["shards"]  # which says what it looks for, where nobody recognises anything
+    if Path(path).exists():
+        own = (READERS[name] for name in OWN)
+        others = (READERS[name] for name in READERS if name not in OWN)
+        kind = next((one for one in chain(own, others) if one.recognises(Path(path))), kind)
+    return kind.open(path, task=task, **options)  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from wmplan.data.finite import not_finite
 from wmplan.data.formats import describe, public_files
+from wmplan.data.hdf5_file import has_demonstrations
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.reader import Reader
 from wmplan.data.shard import Shard
@@ -93,7 +94,9 @@ class EpisodeStore(Reader):
         self._shard_of: NDArray[np.int64] = np.concatenate(shards)
 
     @classmethod
-    def open(cls, path: str | Path, *, task: str | None = None, partial: bool = False) -> EpisodeStore:
+    def open(  # type: ignore[override]  # one frame column: there is no camera to choose
+        cls, path: str | Path, *, task: str | None = None, partial: bool = False
+    ) -> EpisodeStore:
         """Open a data set.
 
         Args:
@@ -128,7 +131,7 @@ class EpisodeStore(Reader):
         """Whether it is an HDF5 file, or a folder with such files or of a collection."""
         if path.is_dir():
             return (path / "meta.json").is_file() or any(path.glob("*.h5")) or any(path.glob("*.hdf5"))
-        return h5py.is_hdf5(path) or path.suffix in (".h5", ".hdf5")
+        return (h5py.is_hdf5(path) or path.suffix in (".h5", ".hdf5")) and not has_demonstrations(path)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,193 @@
+"""LeRobot's format v3.0: every row and frame is where its documentation says, in any codec, with any cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmplan.data.meta import DataError
+from wmplan.data.reader import open_data
+
+Write = Callable[..., Path]
+Episodes = list[dict[str, Any]]
+
+
+def require_same(found: Any, episodes: Episodes) -> None:
+    """The reader gives these episodes, whole and in slices."""
+    assert found.lengths.tolist() == [len(one["action"]) for one in episodes]
+    for index in (2, 0, 3, 1, 2):  # back and forth through the files
+        for start, stop in ((0, len(episodes[index]["action"])), (3, 5), (1, 4)):
+            for name, expected in episodes[index].items():
+                rows = found.episode(index, [name], start, stop)[name]
+                np.testing.assert_array_equal(rows, expected[start:stop], err_msg=f"{name} of {index} from {start}")
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_rows_and_frames_are_found_by_number(kind: str, write_lerobot: Write, episodes: Episodes) -> None:
+    folder = write_lerobot(episodes, kind=kind)
+    for path in (folder, f"lerobot:{folder}"):
+        found = open_data(path, task="mine/Task-v0")
+        require_same(found, episodes)
+        np.testing.assert_array_equal(found.column("pixels"), np.concatenate([one["pixels"] for one in episodes]))
+    assert found.meta.control_rate == 10 and found.meta.image_size == (32, 48)
+    assert found.meta.action_names == ("x", "y") and found.meta.proprio_names == ("a", "b", "c")
+    assert found.meta.task == "mine/Task-v0" and max(found.meta.action_high) == 12  # not the 9s of last rows, nor NaN
+    assert {"timestamp", "frame_index"} <= set(found.columns) and found.columns["timestamp"][0] == ()
+
+
+@pytest.mark.parametrize(("codec", "tolerance"), [("libx264", 6), ("libsvtav1", 12)])
+def test_lossy_videos_show_each_frame_in_its_place(
+    codec: str, tolerance: float, write_lerobot: Write, episodes: Episodes
+) -> None:
+    for one in episodes:
+        one["pixels"] = np.repeat(np.repeat(one["pixels"], 4, axis=1), 4, axis=2)  # encoders want 64 pixels
+    found = open_data(write_lerobot(episodes, codec=codec))
+    for index, one in enumerate(episodes):
+        seen = found.episode(index, ["pixels"])["pixels"]
+        apart = np.abs(seen[:, None].astype(float) - one["pixels"][None].astype(float)).mean(axis=(2, 3, 4))
+        assert apart.argmin(axis=1).tolist() == list(range(len(seen))) and apart.diagonal().max() < tolerance
+
+
+def test_a_camera_is_chosen(write_lerobot: Write, episodes: Episodes) -> None:
+    folder = write_lerobot(episodes, cameras=("top", "wrist"))
+    with pytest.raises(DataError, match=r"2 cameras, observation.images.top, observation.images.wrist: .*camera="):
+        open_data(folder)
+    with pytest.raises(DataError, match=r"no camera 'side'; it has observation.images.top, observation.images.wrist"):
+        open_data(folder, camera="side")
+    for shift, name in enumerate(("top", "wrist")):
+        found = open_data(folder, camera=f"observation.images.{name}")
+        np.testing.assert_array_equal(found.episode(2)["pixels"], episodes[2]["pixels"] + np.uint8(shift))
+
+
+def test_scrambled_and_missing_episode_numbers(write_lerobot: Write, episodes: Episodes) -> None:
+    def scramble(info: Any, table: Any, rows: Any) -> None:
+        for one in (*table, *rows):
+            one["episode_index"] = {0: 17, 1: 4, 2: 900, 3: 5}[one["episode_index"]]
+        table.reverse()
+
+    found = open_data(write_lerobot(episodes, edit=scramble))
+    for index, number in enumerate((1, 3, 0, 2)):  # 4, 5, 17, 900
+        np.testing.assert_array_equal(found.episode(index)["pixels"], episodes[number]["pixels"])
+        np.testing.assert_array_equal(found.episode(index)["action"], episodes[number]["action"])
+
+
+def test_time_stamps_that_drift_do_no_harm(write_lerobot: Write, episodes: Episodes) -> None:
+    def drift(info: Any, table: Any, rows: Any) -> None:
+        for row in rows:
+            row["timestamp"] *= 1.05
+        for one in table:
+            one["videos/observation.images.top/from_timestamp"] += 0.03  # a third of a frame
+
+    require_same(open_data(write_lerobot(episodes, edit=drift)), episodes)
+
+
+def set_version(version: Any) -> Any:
+    return lambda info, table, rows: info.update(codebase_version=version)
+
+
+def put(where: str, **values: Any) -> Any:
+    """An edit of info, of the first entry of the table of episodes, or of the first row."""
+
+    def edit(info: Any, table: Any, rows: Any) -> None:
+        {"info": info, "table": table[0], "row": rows[0]}[where].update(values)
+
+    return edit
+
+
+def drop_action(info: Any, table: Any, rows: Any) -> None:
+    for row in rows:
+        del row["action"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (set_version("v2.1"), r"format v2.1, which is not read; .*lerobot.scripts.convert_dataset_v21_to_v30"),
+        (set_version("v9"), "codebase_version must be v3.0, got 'v9'"),
+        (put("info", fps=0), "fps must be a number above 0"),
+        (put("info", features=[]), "features must map names"),
+        (put("info", data_path="../{chunk_index}/{file_index}"), "outside the data set's folder"),
+        (put("info", data_path="/etc/{chunk_index}"), "outside the data set's folder"),
+        (put("info", data_path="{chunk_index:099999999d}"), "is no path like"),
+        (put("info", data_path="{chunk_index.__class__}"), "is no path like"),
+        (put("table", length=10**13), "lengths together at most"),
+        (put("table", length=8), r"has 9 rows of episode 0, meta/episodes says 8"),
+        (put("table", episode_index=1), "episode 1 is there twice"),
+        (put("table", **{"data/file_index": 7}), "file-007.parquet is missing"),
+        (put("table", **{"data/file_index": -1}), "must be at least 0"),
+        (put("table", **{"videos/observation.images.top/file_index": 7}), "file-007.mp4 is missing"),
+        (put("row", episode_index=77), "has 8 rows of episode 0"),
+        (put("row", action=[1.0]), "column 'action' .*lists of different lengths"),
+        (drop_action, "has no column 'action'; it has"),
+    ],
+)
+def test_what_contradicts_itself_is_one_line(edit: Any, says: str, write_lerobot: Write, episodes: Episodes) -> None:
+    folder = write_lerobot(episodes, edit=edit)
+    with pytest.raises(DataError, match=says) as caught:
+        open_data(folder)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_damaged_files_are_one_line(write_lerobot: Write, write_video: Any, episodes: Episodes) -> None:
+    folder = write_lerobot(episodes)
+    for file in sorted(folder.rglob("file-000.*")):
+        content = file.read_bytes()
+        for damaged in (b"", content[: len(content) // 2], b"\0" * len(content)):
+            file.write_bytes(damaged)
+            with pytest.raises(DataError, match=file.name) as caught:
+                open_data(folder).column("pixels")
+            assert "\n" not in str(caught.value)
+        file.write_bytes(content)
+    video = next(folder.rglob("file-000.mp4"))
+    write_video(video, episodes[0]["pixels"])  # of the first episode alone
+    found = open_data(folder)
+    np.testing.assert_array_equal(found.episode(0)["pixels"], episodes[0]["pixels"])
+    with pytest.raises(DataError, match="has 9 frames, episode 2 takes the frames 9 to 22"):
+        found.episode(2)
+
+
+def test_a_playlist_is_no_video(write_lerobot: Write, episodes: Episodes, tmp_path: Path) -> None:
+    """libav would open the files and addresses that a playlist names."""
+    folder = write_lerobot(episodes)
+    video = next(folder.rglob("file-000.mp4"))
+    (tmp_path / "other.mp4").write_bytes(video.read_bytes())
+    for text in (f"ffconcat version 1.0\nfile {tmp_path}/other.mp4\n", f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/other.mp4\n"):
+        video.write_text(text)
+        with pytest.raises(DataError, match="cut short or damaged"):
+            open_data(folder)
+
+
+def test_pictures_of_other_sizes_or_kinds_are_one_line(write_lerobot: Write, episodes: Episodes) -> None:
+    key = "observation.images.top"
+    small = write_lerobot(episodes[:1], "small", kind="image")
+    cell = next(iter(open_rows(small)))[key]["bytes"]
+    for number, (content, says) in enumerate(
+        ((b"GIF89a", "no PNG or JPEG"), (None, "no PNG or JPEG"), (cell, "32 x 48, it must be 16 x 24"))
+    ):
+
+        def edit(info: Any, table: Any, rows: Any, content: Any = content) -> None:
+            rows[4][key] = {"bytes": content, "path": "/etc/passwd"}
+
+        half = [{**one, "pixels": one["pixels"][:, ::2, ::2]} for one in episodes]
+        folder = write_lerobot(half, f"broken{number}", kind="image", edit=edit)
+        with pytest.raises(DataError, match=f"episode 0, frame 4.* {says}"):
+            open_data(folder).episode(0)
+
+
+def open_rows(folder: Path) -> Any:
+    import pyarrow.parquet as parquet
+
+    return parquet.read_table(next((folder / "data").rglob("*.parquet"))).to_pylist()
+
+
+def test_a_reader_travels_to_another_process(write_lerobot: Write, episodes: Episodes) -> None:
+    import pickle
+
+    found = open_data(write_lerobot(episodes))
+    found.episode(0)
+    again = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(again.episode(2)["pixels"], episodes[2]["pixels"])

@@ -1,0 +1,101 @@
+"""Diffusion Policy's replay buffers, in the layout that its ReplayBuffer writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmplan.data.meta import DataError
+from wmplan.data.reader import open_data
+
+Episodes = list[dict[str, Any]]
+zarr = pytest.importorskip("zarr")
+
+
+@pytest.fixture
+def write(tmp_path: Path, episodes: Episodes) -> Callable[..., Path]:
+    def save(frames: Callable[[Any], Any] = lambda rows: rows, cameras: tuple[str, ...] = ("img",)) -> Path:
+        path = tmp_path / "replay.zarr"
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        columns = {name: np.concatenate([one[name] for one in episodes]) for name in episodes[0]}
+        arrays = {"action": np.nan_to_num(columns["action"], nan=9), "agent_pos": columns["proprio"]}
+        arrays |= {
+            "state": columns["proprio"].astype(np.float64),
+            **{name: frames(columns["pixels"]) for name in cameras},
+        }
+        for name, values in arrays.items():
+            group.create_array(f"data/{name}", data=values, chunks=(7, *values.shape[1:]))
+        group.create_array("meta/episode_ends", data=np.cumsum([len(one["action"]) for one in episodes]))
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        lambda rows: rows,
+        lambda rows: rows.astype(np.float32),  # as its Push-T is: whole numbers as floats
+        lambda rows: rows.astype(np.float32) / 255,
+        lambda rows: np.moveaxis(rows, -1, 1),
+    ],
+    ids=["uint8", "float 0..255", "float 0..1", "channels first"],
+)
+def test_episodes_end_where_it_says(frames: Any, write: Any, episodes: Episodes) -> None:
+    episodes[0]["pixels"][0, 0, 0] = 200  # the first frame tells the scale
+    found = open_data(write(frames))
+    assert found.lengths.tolist() == [9, 1, 14, 6]
+    for index, one in enumerate(episodes):
+        for name in ("pixels", "action", "proprio"):
+            np.testing.assert_array_equal(found.episode(index, [name])[name], one[name])
+    assert found.episode(2, ["action"], 2, 6)["action"][:, 1].tolist() == [2, 3, 4, 5]
+    assert "state" in found.columns
+
+
+def test_a_camera_is_chosen(write: Any, episodes: Episodes) -> None:
+    path = write(cameras=("camera_0", "camera_1"))
+    with pytest.raises(DataError, match="2 cameras, camera_0, camera_1: choose one"):
+        open_data(path)
+    np.testing.assert_array_equal(open_data(path, camera="camera_1").episode(3)["pixels"], episodes[3]["pixels"])
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "says"),
+    [
+        ("data/action", {"dtype": "|O", "filters": [{"id": "pickle"}]}, "'pickle' is no way to store numbers"),
+        ("data/action", {"compressor": {"id": "json2"}}, "'json2' is no way to store numbers"),
+        ("data/action", {"dtype": "|O"}, "dtype must be of numbers, got '|O'"),
+        ("data/img", {"chunks": [10**6, 1000, 1000, 3]}, "is larger than"),
+        ("data/img", {"shape": [10**12, 32, 48, 3]}, "column 'pixels' has the shape|shape and chunks must be"),
+        ("data/img", {"shape": [10**18, 32, 48, 3]}, "shape and chunks must be"),
+        ("data/img", {"chunks": [7, 32]}, "shape and chunks must be"),
+        ("meta/episode_ends", {"zarr_format": 3}, "must be the description of a zarr array of version 2"),
+    ],
+)
+def test_what_asks_for_too_much_is_refused_before_zarr_sees_it(array: str, change: Any, says: str, write: Any) -> None:
+    path = write()
+    described = path / array / ".zarray"
+    described.write_text(json.dumps({**json.loads(described.read_text()), **change}))
+    with pytest.raises(DataError, match=says.replace("|O", r"\|O")) as caught:
+        open_data(path).column("pixels")
+    assert "\n" not in str(caught.value) and "replay.zarr" in str(caught.value)
+
+
+def test_damaged_chunks_and_ends_are_one_line(write: Any) -> None:
+    path = write()
+    for array in ("data/img", "data/action"):
+        chunk = next(one for one in sorted((path / array).iterdir()) if one.name[0] == "1")
+        chunk.write_bytes(chunk.read_bytes()[:9])
+        with pytest.raises(DataError, match="replay.zarr is damaged: rows"):
+            open_data(path).column("pixels")
+    for ends, says in (([3, 2], "do not fall"), ([10, 31], "ends at row 31, data/action has 30")):
+        zarr.open_group(str(path), mode="a", zarr_format=2).create_array(
+            "meta/episode_ends", data=np.array(ends), overwrite=True
+        )
+        with pytest.raises(DataError, match=says):
+            open_data(path)

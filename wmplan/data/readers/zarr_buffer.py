@@ -1,0 +1,180 @@
+"""Diffusion Policy's replay buffers: a zarr group with data/NAME over all rows and meta/episode_ends.
+
+Zarr's own description of an array may ask for its values to be unpickled, or for chunks of any size: it is checked
+before zarr sees it. Folders in zarr's version 2 are read, as Diffusion Policy and UMI write them; a .zarr.zip is
+unpacked first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.data.columns import Column, Unusable, as_column, without_last
+from wmplan.data.formats import describe
+from wmplan.data.meta import DamagedError, DataError
+from wmplan.data.reader import Reader
+from wmplan.data.readers.camera import choose_camera
+from wmplan.data.readers.extra import load
+from wmplan.registry import register_reader
+
+CODECS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "delta", "shuffle", "bitround", "fixedscaleoffset")
+"""What may compress a chunk: nothing among them runs code that a file holds."""
+MOST_BYTES = 1 << 31  # of a chunk
+MOST_NUMBERS = 1 << 48  # of an array
+PROPRIO = (("proprio",), ("agent_pos",), ("robot0_eef_pos", "robot0_eef_rot_axis_angle", "robot0_gripper_width"))
+
+
+@register_reader("zarr")
+class ZarrBuffer(Reader):
+    """A folder in the layout of Diffusion Policy's replay buffer.
+
+    Args:
+        path: the folder, with data/ and meta/ in it.
+        task: Gymnasium id that the data is taken to be of.
+        camera: the array whose frames are `pixels`; needed where there are several.
+    """
+
+    def __init__(self, path: Path, task: str | None = None, *, camera: str | None = None) -> None:
+        self.path = path
+        folder = path / "data"
+        names = sorted(one.parent.name for one in folder.glob("*/.zarray"))
+        if "action" not in names:
+            raise DataError(f"{path} has no array data/action; it has {', '.join(names) or 'none'}")
+        described = {name: _describe(folder / name) for name in names}
+        ends = _describe(path / "meta" / "episode_ends")
+        self._arrays: dict[str, Any] = {name: self._array(folder / name) for name in described}
+        self.lengths = self._lengths(np.asarray(self._array(path / "meta" / "episode_ends")[:]), ends["shape"])
+        self._starts = np.cumsum(self.lengths) - self.lengths
+        cameras = [name for name, one in described.items() if len(one["shape"]) == 4 and 3 in one["shape"][1::2]]
+        self._find_columns(choose_camera(camera, cameras, path), cameras)
+        self.files = sorted(one for one in path.rglob("*") if one.is_file())
+        self.meta = describe(self, task)
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether it is a folder with meta/episode_ends."""
+        return (path / "meta" / "episode_ends").is_dir()
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    def path_of(self, episode: int) -> Path:
+        """The folder."""
+        return self.path
+
+    def read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows start to stop of a column of one episode."""
+        first = int(self._starts[episode])
+        try:
+            parts = [self._rows(one, first + start, first + stop) for one in self._columns[name]]
+        except Unusable as why:
+            raise DataError(f"{self.path}: column {name!r} of episode {episode} {why}") from None
+        rows = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        return without_last(rows, stop == self.lengths[episode]) if name == "action" else rows
+
+    def _rows(self, column: Column, start: int, stop: int) -> NDArray[Any]:
+        try:
+            stored = np.asarray(column.dataset[start:stop])
+        except Exception as error:  # codecs raise errors of their own
+            text = " ".join(str(error).split())[:200]
+            raise DamagedError(f"{self.path} is damaged: rows {start} to {stop} cannot be read ({text})") from None
+        return column.arrange(stored)
+
+    def _array(self, folder: Path) -> Any:
+        zarr = load("zarr", f"reading {folder}")
+        try:
+            return zarr.open_array(str(folder), mode="r", zarr_format=2)
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise DamagedError(f"{folder} is no zarr array that can be read ({text})") from None
+
+    def _lengths(self, ends: NDArray[Any], shape: list[int]) -> NDArray[np.int64]:
+        where = self.path / "meta" / "episode_ends"
+        if len(shape) != 1 or ends.dtype.kind not in "iu" or (np.diff(ends, prepend=0) < 0).any():
+            raise DataError(f"{where} must hold whole numbers that do not fall, the row after each episode's last")
+        rows = self._arrays["action"].shape[0]
+        if len(ends) and int(ends[-1]) > rows:
+            raise DamagedError(f"{where} ends at row {ends[-1]}, data/action has {rows} rows")
+        return np.diff(ends, prepend=0).astype(np.int64)
+
+    def _find_columns(self, camera: str | None, cameras: list[str]) -> None:
+        """What is read as what: the camera as pixels, the robot's own state as proprio, the rest as it is named."""
+        names = {name: [name] for name in self._arrays if name not in cameras}
+        names |= {} if camera is None else {"pixels": [camera]}
+        own = next((one for one in PROPRIO if all(part in self._arrays for part in one)), None)
+        names |= {} if own is None else {"proprio": list(own)}
+        self.columns, self.unusable, self._columns = {}, {}, {}
+        for name, sources in names.items():
+            arrays = [self._arrays[source] for source in sources]
+            try:
+                parts = [self._column(name, array) for array in arrays]
+            except Unusable as why:
+                if name in ("action", "pixels"):
+                    raise DataError(f"{self.path}: column {name!r} {why}") from None
+                self.unusable[name] = str(why)
+                continue
+            shape = parts[0].shape
+            shape = shape if len(parts) == 1 else (sum(part.shape[-1] for part in parts),)
+            self._columns[name] = parts
+            self.columns[name] = (shape, np.result_type(*(part.dtype for part in parts)))
+
+    def _column(self, name: str, array: Any) -> Column:
+        rows = self._arrays["action"].shape[0]
+        if not array.shape or array.shape[0] != rows:
+            raise Unusable(f"has the shape {array.shape}, data/action has {rows} rows")
+        white = 1.0
+        if name == "pixels" and array.dtype.kind == "f" and rows and self._first_frames(array).max() > 1:
+            white = 255.0  # Diffusion Policy's Push-T keeps whole numbers as floats
+        return as_column(name, array, array.dtype.newbyteorder("="), float_white=white)
+
+    def _first_frames(self, array: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(array[:1])
+        except Exception as error:
+            raise DamagedError(f"{self.path} is damaged: its first frame cannot be read ({error})") from None
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    """An array's .zarray, refused where reading it would run code or take any memory.
+
+    Raises:
+        DataError: where it cannot be read, or asks for what is not done.
+    """
+    path = folder / ".zarray"
+    try:
+        told: Any = json.loads(path.read_bytes()) if path.stat().st_size < 1 << 20 else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; zarr's version 2 is read, no other") from None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or told.get("zarr_format") != 2:
+        raise DataError(f"{path} must be the description of a zarr array of version 2")
+    shape, chunks = told.get("shape"), told.get("chunks")
+    if not _sizes(shape) or not _sizes(chunks) or len(shape) != len(chunks):
+        raise DataError(f"{path}: shape and chunks must be lists of sizes, of one length")
+    codecs = [told.get("compressor"), *(told.get("filters") or [])]
+    for codec in codecs:
+        name = codec.get("id") if isinstance(codec, dict) else None
+        if codec is not None and name not in CODECS:
+            raise DataError(f"{path}: {str(name)[:40]!r} is no way to store numbers that is read: {', '.join(CODECS)}")
+    try:
+        dtype = np.dtype(told.get("dtype"))
+    except (TypeError, ValueError):
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiub":
+        raise DataError(f"{path}: dtype must be of numbers, got {str(told.get('dtype'))[:40]!r}")
+    if float(np.prod(np.array(chunks, float))) * dtype.itemsize > MOST_BYTES:
+        raise DataError(f"{path}: a chunk of {chunks} {dtype} is larger than {MOST_BYTES / 1e9:.1f} GB")
+    return told
+
+
+def _sizes(told: Any) -> bool:
+    whole = isinstance(told, list) and all(isinstance(one, int) and 0 <= one <= MOST_NUMBERS for one in told)
+    return whole and len(told) > 0 and float(np.prod(np.array(told, float))) <= MOST_NUMBERS
