@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
-import weakref
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.errors import UserError
-from wmplan.gl_backend import cannot_draw
-
-try:
-    import mujoco
-except (AttributeError, ImportError, OSError, RuntimeError) as error:  # with it the GL library is loaded
-    raise cannot_draw(error) from error
-
-_drawing: weakref.WeakSet[Physics] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    """Free the renderers that nobody closed while the GL library can still do it."""
-    for physics in list(_drawing):
-        physics.close()
+from wmplan.offscreen import Offscreen, mujoco
 
 
 class Physics:
@@ -37,7 +22,7 @@ class Physics:
         self.model = mujoco.MjModel.from_xml_path(str(xml))
         self.data = mujoco.MjData(self.model)
         self.state_size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
-        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self.offscreen = Offscreen(self.model)
         self.reset()
 
     def reset(self) -> None:
@@ -82,26 +67,8 @@ class Physics:
 
     def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """RGB picture of `camera`, of shape (height, width, 3)."""
-        if (height, width) not in self._renderers:
-            self._renderers[height, width] = self._make_renderer(height, width)
-        renderer = self._renderers[height, width]
-        renderer.update_scene(self.data, camera)
-        return renderer.render()
-
-    def _make_renderer(self, height: int, width: int) -> mujoco.Renderer:
-        # A framebuffer of the picture's own size: any size fits, and no pixel is cleared in vain.
-        buffer = self.model.vis.global_
-        buffer.offheight, buffer.offwidth = height, width
-        try:
-            renderer = mujoco.Renderer(self.model, height, width)
-        except Exception as error:
-            raise cannot_draw(error, (height, width)) from error
-        if not _drawing:  # with the first renderer MuJoCo arranges for GL to end at exit: this has to come before
-            atexit.register(_close_all)
-        _drawing.add(self)
-        return renderer
+        return self.offscreen.render(self.data, camera, (height, width))
 
     def close(self) -> None:
         """Free the renderers; drawing again makes new ones."""
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        self.offscreen.close()

@@ -1,5 +1,6 @@
 """A point in a square as a plain Gymnasium environment: reset, step, render and a flag of success, nothing else."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,10 @@ SIZE = 32
 
 
 class PlainPoint(gymnasium.Env[Any, Any]):
-    """It is driven by its velocity to the corner (1, 1); the frame is dark but for the point."""
+    """It is driven by its velocity to the corner (1, 1); the frame is dark but for the point.
+
+    Where the point is, is none of its own attributes, but in an object of its engine.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
@@ -18,7 +22,15 @@ class PlainPoint(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self.action_space = gymnasium.spaces.Box(np.float32([-1, -0.5]), np.float32([1, 0.5]))
         self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
-        self.point = np.zeros(2)
+        self.engine = SimpleNamespace(point=np.zeros(2))
+
+    @property
+    def point(self) -> Any:
+        return self.engine.point
+
+    @point.setter
+    def point(self, point: Any) -> None:
+        self.engine.point = point
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
@@ -45,7 +57,7 @@ class GoalPoint(PlainPoint):
     """The same with its goal's picture."""
 
     def goal_observation(self, size: Any = None) -> Any:
-        from wmplan.environment_adapter import resized
+        from wmplan.gym.adapter import resized
 
         return {"pixels": resized(self.picture(np.ones(2)), size or (SIZE, SIZE)), "proprio": np.zeros(0, np.float32)}
 

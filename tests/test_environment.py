@@ -14,8 +14,8 @@ import pytest
 from wmplan.data.collect import CollectConfig, collect
 from wmplan.data.registered import make_environment
 from wmplan.environment import ABILITIES, has, missing, require, why_not
-from wmplan.environment_adapter import adapt, resized
 from wmplan.errors import UserError
+from wmplan.gym.adapter import adapt, resized
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def test_a_plain_environment_is_filled_in(plain: Any) -> None:
     assert env.task.action_high.tolist() == [1, 0.5]
     env.reset(seed=3)
     assert env.observe()["pixels"].shape == (16, 24, 3) and env.observe()["proprio"].shape == (0,)
-    np.testing.assert_array_equal(env.render((32, 32)), env.env.picture(env.env.point))
-    before = env.env.point
+    np.testing.assert_array_equal(env.render((32, 32)), env.picture(env.point))
+    before = env.point
     env.step_physics(np.array([0.5, 0.25]))
-    np.testing.assert_allclose(env.env.point, before + [0.1, 0.05])
-    assert [name for name in ABILITIES if has(env, name)] == ["success"] and not env.succeeded
+    np.testing.assert_allclose(env.point, before + [0.1, 0.05])
+    assert [name for name in ABILITIES if has(env, name)] == ["task_state", "success"] and not env.succeeded
     while not env.ended:
         env.step_physics(np.array([1, 0.5]))
     assert env.succeeded
@@ -117,13 +117,15 @@ def test_frames_are_resized_by_their_area() -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_has_no_ground_truth_is_collected(plain: Any, tmp_path: Path, processes: int) -> None:
+def test_what_has_no_full_states_is_collected_with_what_it_observes(plain: Any, tmp_path: Path, processes: int) -> None:
     config = CollectConfig(
         plain.TASK, str(tmp_path), 4, steps=6, image_size=(16, 16), processes=processes, episodes_per_shard=2
     )
     store = collect(config)
-    assert not {"state", "physics_state", "proprio"} & set(store.columns)
-    assert store.meta.control_rate == 5 and store.meta.state_names == ()
+    assert not {"physics_state", "proprio"} & set(store.columns)
+    assert store.meta.control_rate == 5 and store.meta.state_names == ("observation_0", "observation_1")
+    point, action = store.episode(0)["state"], store.episode(0)["action"]
+    np.testing.assert_allclose(point[1:], np.clip(point[:-1] + 0.2 * action[:-1], -1, 1), 1e-4)
     assert store.lengths.max() <= 7
     actions = store.episode(0)["action"]
     assert np.isnan(actions[-1]).all() and np.isfinite(actions[:-1]).all()

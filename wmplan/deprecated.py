@@ -40,6 +40,7 @@ MOVED: dict[str, str] = {
     "wmplan.control.workspace": "wmplan.control.safety.workspace",
     "wmplan.data.environment": "wmplan.environment",
     "wmplan.durable": "wmplan.atomic_io",
+    "wmplan.environment_adapter": "wmplan.gym.adapter",
     "wmplan.envs.arm_reach_policy": "wmplan.envs.arm_reach",
     "wmplan.envs.pusht_policy": "wmplan.envs.pusht",
     "wmplan.evaluation.charts": "wmplan.report.charts",

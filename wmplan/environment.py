@@ -5,7 +5,7 @@ Everything else is an ability, asked for by its name: `has(env, "state")`, or `r
 oracle")`, which says in one line what cannot be done without it. `wmplan check-env ID` tries all of them.
 
 An environment is used as gymnasium.make(id).unwrapped; what it leaves out of `Environment` below is filled in by
-wmplan.environment_adapter. Angles are in radians, lengths in metres, times in seconds.
+wmplan.gym.adapter. Angles are in radians, lengths in metres, times in seconds.
 """
 
 from __future__ import annotations
@@ -237,9 +237,17 @@ def has(env: object, *abilities: str) -> bool:
 def why_not(env: object, abilities: tuple[str, ...]) -> str | None:
     """Which abilities the environment lacks, as "has no simulate() (ability simulator)"; None where it has all."""
     lacks = [
-        f"no {', '.join(missing(env, one))} (ability {one.replace('_', ' ')})" for one in abilities if missing(env, one)
+        f"no {', '.join(missing(env, one))} (ability {one.replace('_', ' ')}{because(env, one)})"
+        for one in abilities
+        if missing(env, one)
     ]
     return f"the environment has {' and '.join(lacks)}" if lacks else None
+
+
+def because(env: object, ability: str) -> str:
+    """Why an ability is missing, as ": its frames are observations"; empty where nothing is known of it."""
+    reason = getattr(env, "absent", {}).get(ability)
+    return f": {reason}" if reason else ""
 
 
 def require(env: object, what: str, *abilities: str) -> None:

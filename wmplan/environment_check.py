@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wmplan.data.registered import make_environment
-from wmplan.environment import ABILITIES, has, missing
-from wmplan.environment_adapter import check_actions, check_frame
+from wmplan.environment import ABILITIES, because, has, missing
 from wmplan.errors import UserError
+from wmplan.gym.adapter import check_actions, check_frame
 from wmplan.registry import TASKS
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
+MOST_NAMES = 8  # listed in a line
 MISSING, OK, FAULTY = "missing", "ok", "FAULTY"
 
 
@@ -88,7 +89,7 @@ def trials(env: Any, seed: int, steps: int) -> Iterator[Line]:
         yield line
     for name, ability in ABILITIES.items():
         if missing(env, name):
-            yield Line(name, MISSING, f"no {', '.join(missing(env, name))}: {ability.without}")
+            yield Line(name, MISSING, f"no {', '.join(missing(env, name))}{because(env, name)}: {ability.without}")
         elif held:
             yield tried(name, ABILITY_TRIALS.get(name, lambda env, seed, steps: ""), env, seed, steps)
     if held:
@@ -124,7 +125,7 @@ def try_actions(env: Any, seed: int, steps: int) -> str:
     expect(low.shape == high.shape == (len(task.action_names),), "action_low, action_high and action_names differ")
     expect(bool(np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()), "bounds must be finite")
     bounds = zip(task.action_names, low, high, strict=True)
-    return ", ".join(f"{name} {one:g} to {other:g}" for name, one, other in bounds)
+    return listed([f"{name} {one:g} to {other:g}" for name, one, other in bounds])
 
 
 def try_reset(env: Any, seed: int, steps: int) -> str:
@@ -173,7 +174,7 @@ def try_proprioception(env: Any, seed: int, steps: int) -> str:
     proprio, names = np.asarray(env.observe()["proprio"]), env.task.proprio_names
     expect(proprio.shape == (len(names),), f"{len(names)} names for numbers of shape {proprio.shape}")
     expect(bool(np.isfinite(proprio).all()), "it is not finite")
-    return ", ".join(names)
+    return listed(names)
 
 
 def try_state(env: Any, seed: int, steps: int) -> str:
@@ -198,7 +199,7 @@ def try_task_state(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed)
     state, names = np.asarray(env.task_state()), env.task.state_names
     expect(state.shape == (len(names),), f"{len(names)} names for numbers of shape {state.shape}")
-    return ", ".join(names)
+    return listed(names)
 
 
 def try_rules(env: Any, seed: int, steps: int) -> str:
@@ -230,6 +231,8 @@ def try_goals(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed)
     again = env.goal_observation()["pixels"]
     expect(np.array_equal(goal, again), f"two resets with seed={seed} give different goals")
+    if not getattr(env, "sets_goals", True):
+        return "any state that is made one (instances=policy or data); its resets set none"
     return f"the same goal twice from seed={seed}"
 
 
@@ -322,6 +325,12 @@ ABILITY_TRIALS: dict[str, Trial] = {
 
 
 # ------------------------------------------------------------------ helpers
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names with commas; of many the first and the last."""
+    few = list(names) if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 2], "...", names[-1]]
+    return ", ".join(few)
 
 
 def actions(env: Any, seed: int, steps: int) -> np.ndarray:

@@ -137,7 +137,7 @@ def test_what_gives_no_instance_is_named(env: Any, data: Path, tmp_path: Path) -
     shutil.copytree(data, tmp_path / "data")
     plain = make_environment("plain_point:wmplan_tests/PlainPoint-v0", {})
     for source in ("policy", str(data)):
-        with pytest.raises(UserError, match=r"cannot be had: .*get_state, set_state \(ability state\)"):
+        with pytest.raises(UserError, match=r"cannot be had: .*get_state, set_state \(ability state: a replay"):
             instance_source(source).instances(plain, PROTOCOL, 1, 0)
 
 

@@ -10,30 +10,33 @@ from typing import Any, cast
 
 import gymnasium
 
+import wmplan.gl_backend  # noqa: F401  before an environment imports mujoco
 from wmplan.environment import PlanningEnvironment
-from wmplan.environment_adapter import adapt, is_complete
 from wmplan.errors import UserError
 from wmplan.failures import user_message
+from wmplan.gym.adapter import adapt, is_complete
+from wmplan.gym.options import split_options
 
 
 def make_environment(task: str, options: Mapping[str, Any]) -> PlanningEnvironment:
-    """The environment of a Gymnasium id, without Gymnasium's wrappers, which draws to arrays.
+    """The environment of a Gymnasium id, which draws to arrays.
 
-    What a plain Gymnasium environment lacks is filled in. Which abilities it has, wmplan.environment.has() tells; the
-    type says all of them, for those who have asked.
+    What a plain Gymnasium environment lacks is filled in; it keeps its wrappers, its time limit among them. Which
+    abilities it has, wmplan.environment.has() tells; the type says all of them, for those who have asked.
 
     Raises:
         UserError: if there is no such task, or it cannot be made with these options, acted in or drawn.
     """
+    own, rest = split_options(options)
     try:
-        env, image_size = _make(task, dict(options))
+        env, image_size = _make(task, rest)
     except gymnasium.error.UnregisteredEnv as error:
         advice = "" if ":" in task else f"; write MODULE:{task}, with the module that registers it"
         raise UserError(f"task {task!r} cannot be made: {error}{advice}") from error
     except Exception as error:  # whatever the environment's own code raises
         raise UserError(f"task {task!r} cannot be made: {_said(error)}") from error
     try:
-        return cast(PlanningEnvironment, adapt(env, image_size))
+        return cast(PlanningEnvironment, adapt(env, image_size, own))
     except Exception as error:
         env.close()
         raise UserError(f"task {task!r} cannot be planned in: {_said(error)}") from error
@@ -43,16 +46,20 @@ def _make(task: str, options: dict[str, Any]) -> tuple[gymnasium.Env[Any, Any], 
     """The environment, and the size its frames are still to be brought to."""
     image_size = None
     try:
-        env = gymnasium.make(task, disable_env_checker=True, **options).unwrapped
+        env = gymnasium.make(task, disable_env_checker=True, **options)
     except TypeError as error:
         if "image_size" not in options or "'image_size'" not in str(error):
             raise
         size = options.pop("image_size")  # a plain environment does not know it
         image_size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        env = gymnasium.make(task, disable_env_checker=True, **options).unwrapped
-    if env.render_mode is None and not is_complete(env) and "rgb_array" in env.metadata.get("render_modes", ()):
+        env = gymnasium.make(task, disable_env_checker=True, **options)
+    if (
+        env.render_mode is None
+        and not is_complete(env.unwrapped)
+        and "rgb_array" in env.metadata.get("render_modes", ())
+    ):
         env.close()
-        env = gymnasium.make(task, disable_env_checker=True, render_mode="rgb_array", **options).unwrapped
+        env = gymnasium.make(task, disable_env_checker=True, render_mode="rgb_array", **options)
     return env, image_size
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
 from wmplan.environment import PlanningEnvironment, has, require
-from wmplan.environment_adapter import resized
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import FACTOR, Instance
 from wmplan.evaluation.policies import Row
 from wmplan.evaluation.success import judge_states
+from wmplan.gym.adapter import resized
 
 Arrays = dict[str, NDArray[Any]]
 NAMES = "names"
