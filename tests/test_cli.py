@@ -371,7 +371,7 @@ def test_defaults_are_those_of_the_code() -> None:
     """What a file says to be the default is what Python users get too."""
     import inspect
 
-    from wmplan.data.collect import CollectConfig
+    from wmplan.data.collection import CollectConfig
     from wmplan.diagnosis.diagnose import DiagnoseConfig
     from wmplan.evaluation.evaluate import evaluate
     from wmplan.evaluation.protocol import Protocol

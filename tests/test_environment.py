@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmplan.data.collect import CollectConfig, collect
+from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.registered import make_environment
 from wmplan.environment import ABILITIES, has, missing, require, why_not
 from wmplan.errors import UserError

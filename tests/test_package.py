@@ -39,16 +39,30 @@ def test_public_names_are_there() -> None:
         wmplan.lod  # noqa: B018
 
 
-def test_types_of_public_names_are_those_at_run_time() -> None:
-    """The imports for type checkers and the table for run time name the same objects."""
-    tree = ast.parse(Path(str(wmplan.__file__)).read_text())
+@pytest.mark.parametrize("name", ["", ".client", ".control", ".data", ".models", ".models.released"])
+def test_types_of_public_names_are_those_at_run_time(name: str) -> None:
+    """The imports for type checkers and the table for run time name the same objects, whatever was imported before."""
+    package = importlib.import_module(f"wmplan{name}")
+    tree = ast.parse(Path(str(package.__file__)).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
+    named = {"__version__"} & set(package.__all__)
     for node in block.body:
         assert isinstance(node, ast.ImportFrom) and node.module
+        home = importlib.import_module(f"{package.__name__}.{node.module}" if node.level else node.module)
         for alias in node.names:
-            home = importlib.import_module(node.module)
             expected = getattr(home, alias.name, None) or importlib.import_module(f"{node.module}.{alias.name}")
-            assert getattr(wmplan, alias.name) is expected
+            assert getattr(package, alias.name) is expected
+            named.add(alias.name)
+    assert named == set(package.__all__) <= set(dir(package))
+
+
+def test_a_public_name_is_not_hidden_by_a_module_of_the_same_name() -> None:
+    sys.modules.pop("wmplan.data.collect", None)
+    with pytest.warns(DeprecationWarning, match="wmplan.data.collect is now wmplan.data.collection"):
+        module = importlib.import_module("wmplan.data.collect")
+    from wmplan.data import collect
+
+    assert collect is module.collect and callable(collect)
 
 
 def test_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:

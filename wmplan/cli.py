@@ -65,7 +65,7 @@ def evaluate(settings: Settings) -> None:
     print(f"report: {write_report(settings['out'])}")
 
 
-@command("collect", target="wmplan.data.collect:CollectConfig", resumes=True)
+@command("collect", target="wmplan.data.collection:CollectConfig", resumes=True)
 def collect(settings: Settings) -> None:
     """Collect episodes of a task with its scripted exploration policy, as training data.
 
@@ -75,8 +75,8 @@ def collect(settings: Settings) -> None:
       wmplan collect task=pusht episodes=500 seed=0 out=data/pusht
       wmplan collect task=arm_reach episodes=2000 processes=2 out=data/arm
     """
-    from wmplan.data.collect import CollectConfig
-    from wmplan.data.collect import collect as run
+    from wmplan.data.collection import CollectConfig
+    from wmplan.data.collection import collect as run
     from wmplan.settings.build import build
 
     if settings["task"]["id"] is None:

@@ -38,6 +38,7 @@ MOVED: dict[str, str] = {
     "wmplan.control.timeline": "wmplan.control.realtime.timeline",
     "wmplan.control.wire": "wmplan.serving.wire",
     "wmplan.control.workspace": "wmplan.control.safety.workspace",
+    "wmplan.data.collect": "wmplan.data.collection",
     "wmplan.data.environment": "wmplan.environment",
     "wmplan.durable": "wmplan.atomic_io",
     "wmplan.environment_adapter": "wmplan.gym.adapter",

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from wmplan.data.collect import CollectConfig, _describe, collect, run_episode
+from wmplan.data.collection import CollectConfig, _describe, collect, run_episode
 from wmplan.data.episode import episode_rng
 from wmplan.data.meta import DataError
 from wmplan.data.store import EpisodeStore
@@ -124,9 +124,9 @@ def test_variation_is_recorded_and_can_be_restored(tmp_path: Path) -> None:
 
 SCRIPT = f"""
 import sys
-import wmplan.data.collect
-from wmplan.data.collect import CollectConfig, collect
-out, processes, steps, per_shard, wmplan.data.collect.SAVE_SECONDS = map(eval, sys.argv[1:])
+import wmplan.data.collection
+from wmplan.data.collection import CollectConfig, collect
+out, processes, steps, per_shard, wmplan.data.collection.SAVE_SECONDS = map(eval, sys.argv[1:])
 if __name__ == "__main__":
     try:
         collect(CollectConfig(
@@ -284,7 +284,7 @@ def test_only_what_is_not_saved_is_collected(
         collected.append(episode)
         return episode_rng(seed, episode)
 
-    monkeypatch.setattr("wmplan.data.collect.episode_rng", counted)
+    monkeypatch.setattr("wmplan.data.collection.episode_rng", counted)
     for episodes in (3, 4, EPISODES):
         store = collect(small(tmp_path / "data", episodes=episodes, episodes_per_shard=EPISODES))
         assert len(store) == episodes
@@ -296,7 +296,7 @@ def test_only_what_is_not_saved_is_collected(
 def test_saving_by_time_leaves_the_same_file(
     in_one_shard: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmplan.data.collect.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("wmplan.data.collection.SAVE_SECONDS", 0.0)
     store = collect(small(tmp_path / "data", episodes_per_shard=EPISODES))
     assert store.paths[0].read_bytes() == in_one_shard.paths[0].read_bytes()
 
@@ -356,7 +356,7 @@ def test_a_full_disk_gets_one_line_and_loses_no_finished_shard(reference: Episod
 def test_a_disk_that_is_full_when_work_is_saved_by_time_loses_no_saved_episode(
     in_one_shard: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmplan.data.collect.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("wmplan.data.collection.SAVE_SECONDS", 0.0)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = in_one_shard.paths[0].stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size * 3 // 4, limit[1]))

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import pytest
 
-from wmplan.data.collect import CollectConfig, collect
+from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.registered import Registration, make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmplan.data.collect import CollectConfig, collect
+from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate, load_episode

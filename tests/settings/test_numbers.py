@@ -18,7 +18,7 @@ from wmplan.bench import BenchConfig
 from wmplan.control import Limits, RealtimeConfig
 from wmplan.control.safety.workspace import Workspace
 from wmplan.control.schedule import Schedule
-from wmplan.data.collect import CollectConfig
+from wmplan.data.collection import CollectConfig
 from wmplan.diagnosis.diagnose import DiagnoseConfig
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol

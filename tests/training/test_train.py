@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from wmplan.data import EpisodeStore, StoreMeta
-from wmplan.data.collect import CollectConfig, collect
+from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.models import JEPA, load, save

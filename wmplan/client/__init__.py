@@ -11,37 +11,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client import PolicyClient, PolicyError, PolicyRefused, PolicyUnavailable
-    from .plan_request import Goal, PlanReply, PlanRequest
-    from .wire import WireError, pack, unpack
+    from .client import PolicyClient as PolicyClient
+    from .client import PolicyError as PolicyError
+    from .client import PolicyRefused as PolicyRefused
+    from .client import PolicyUnavailable as PolicyUnavailable
+    from .plan_request import Goal as Goal
+    from .plan_request import PlanReply as PlanReply
+    from .plan_request import PlanRequest as PlanRequest
+    from .wire import WireError as WireError
+    from .wire import pack as pack
+    from .wire import unpack as unpack
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Goal": "plan_request",
-    "PlanReply": "plan_request",
-    "PlanRequest": "plan_request",
-    "PolicyClient": "client",
-    "PolicyError": "client",
-    "PolicyRefused": "client",
-    "PolicyUnavailable": "client",
-    "WireError": "wire",
-    "pack": "wire",
-    "unpack": "wire",
+_NAMES = {
+    "client": "PolicyClient PolicyError PolicyRefused PolicyUnavailable",
+    "plan_request": "Goal PlanReply PlanRequest",
+    "wire": "WireError pack unpack",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "Goal",
-    "PlanReply",
-    "PlanRequest",
-    "PolicyClient",
-    "PolicyError",
-    "PolicyRefused",
-    "PolicyUnavailable",
-    "WireError",
-    "pack",
-    "unpack",
-]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,77 +3,52 @@
 What needs torch is loaded when it is first asked for, so that a robot's process can do without it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wmplan.lazy import export
 
 if TYPE_CHECKING:
-    from wmplan.control.backend import Backend, PlanReply, PlanRequest
-    from wmplan.control.controller import Controller
-    from wmplan.control.histories import Observation, read_observation
-    from wmplan.control.make import make_controller, planning_settings
-    from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan
-    from wmplan.control.realtime.config import RealtimeConfig
-    from wmplan.control.realtime.controller import RealtimeController
-    from wmplan.control.realtime.telemetry import Statistics
-    from wmplan.control.safety.limits import Limits
-    from wmplan.control.safety.safety_filter import LimitsGate, NonFiniteActionError
-    from wmplan.control.safety.workspace import Workspace
-    from wmplan.control.schedule import Schedule
-    from wmplan.control.search_core import SearchCore
-    from wmplan.control.session import PlanningSession, plan_batch
+    from wmplan.control.backend import Backend as Backend
+    from wmplan.control.backend import PlanReply as PlanReply
+    from wmplan.control.backend import PlanRequest as PlanRequest
+    from wmplan.control.controller import Controller as Controller
+    from wmplan.control.histories import Observation as Observation
+    from wmplan.control.histories import read_observation as read_observation
+    from wmplan.control.make import make_controller as make_controller
+    from wmplan.control.make import planning_settings as planning_settings
+    from wmplan.control.planning_core import PlanningCore as PlanningCore
+    from wmplan.control.planning_core import PlanningQuery as PlanningQuery
+    from wmplan.control.planning_core import RobotPlan as RobotPlan
+    from wmplan.control.realtime.config import RealtimeConfig as RealtimeConfig
+    from wmplan.control.realtime.controller import RealtimeController as RealtimeController
+    from wmplan.control.realtime.telemetry import Statistics as Statistics
+    from wmplan.control.safety.limits import Limits as Limits
+    from wmplan.control.safety.safety_filter import LimitsGate as LimitsGate
+    from wmplan.control.safety.safety_filter import NonFiniteActionError as NonFiniteActionError
+    from wmplan.control.safety.workspace import Workspace as Workspace
+    from wmplan.control.schedule import Schedule as Schedule
+    from wmplan.control.search_core import SearchCore as SearchCore
+    from wmplan.control.session import PlanningSession as PlanningSession
+    from wmplan.control.session import plan_batch as plan_batch
 
-_HOME = {
-    "Backend": "backend",
-    "Controller": "controller",
-    "Limits": "safety.limits",
-    "LimitsGate": "safety.safety_filter",
-    "NonFiniteActionError": "safety.safety_filter",
-    "Observation": "histories",
-    "PlanReply": "backend",
-    "PlanRequest": "backend",
-    "PlanningCore": "planning_core",
-    "PlanningQuery": "planning_core",
-    "PlanningSession": "session",
-    "RealtimeConfig": "realtime.config",
-    "RealtimeController": "realtime.controller",
-    "RobotPlan": "planning_core",
-    "Schedule": "schedule",
-    "SearchCore": "search_core",
-    "Statistics": "realtime.telemetry",
-    "Workspace": "safety.workspace",
-    "make_controller": "make",
-    "plan_batch": "session",
-    "planning_settings": "make",
-    "read_observation": "histories",
-}
-
-__all__ = [
-    "Backend",
-    "Controller",
-    "Limits",
-    "LimitsGate",
-    "NonFiniteActionError",
-    "Observation",
-    "PlanReply",
-    "PlanRequest",
-    "PlanningCore",
-    "PlanningQuery",
-    "PlanningSession",
-    "RealtimeConfig",
-    "RealtimeController",
-    "RobotPlan",
-    "Schedule",
-    "SearchCore",
-    "Statistics",
-    "Workspace",
-    "make_controller",
-    "plan_batch",
-    "planning_settings",
-    "read_observation",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wmplan.control' has no attribute {name!r}")
-    return getattr(import_module(f"wmplan.control.{_HOME[name]}"), name)
+__all__ = export(
+    __name__,
+    {
+        ".backend": "Backend PlanReply PlanRequest",
+        ".controller": "Controller",
+        ".histories": "Observation read_observation",
+        ".make": "make_controller planning_settings",
+        ".planning_core": "PlanningCore PlanningQuery RobotPlan",
+        ".realtime.config": "RealtimeConfig",
+        ".realtime.controller": "RealtimeController",
+        ".realtime.telemetry": "Statistics",
+        ".safety.limits": "Limits",
+        ".safety.safety_filter": "LimitsGate NonFiniteActionError",
+        ".safety.workspace": "Workspace",
+        ".schedule": "Schedule",
+        ".search_core": "SearchCore",
+        ".session": "PlanningSession plan_batch",
+    },
+)

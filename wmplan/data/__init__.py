@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wmplan.lazy import export
 
 if TYPE_CHECKING:
-    from wmplan.data.collect import CollectConfig, collect
-    from wmplan.data.episode import episode_rng, run_episode
-    from wmplan.data.meta import DataError, StoreMeta
-    from wmplan.data.reader import Reader, open_data
-    from wmplan.data.sampler import WindowSampler, split_episodes
-    from wmplan.data.store import EpisodeStore
-    from wmplan.environment import PlanningEnvironment
+    from wmplan.data.collection import CollectConfig as CollectConfig
+    from wmplan.data.collection import collect as collect
+    from wmplan.data.episode import episode_rng as episode_rng
+    from wmplan.data.episode import run_episode as run_episode
+    from wmplan.data.meta import DataError as DataError
+    from wmplan.data.meta import StoreMeta as StoreMeta
+    from wmplan.data.reader import Reader as Reader
+    from wmplan.data.reader import open_data as open_data
+    from wmplan.data.sampler import WindowSampler as WindowSampler
+    from wmplan.data.sampler import split_episodes as split_episodes
+    from wmplan.data.store import EpisodeStore as EpisodeStore
+    from wmplan.environment import PlanningEnvironment as PlanningEnvironment
 
-_HOME = {
-    "CollectConfig": "collect",
-    "DataError": "meta",
-    "EpisodeStore": "store",
-    "PlanningEnvironment": "wmplan.environment",
-    "Reader": "reader",
-    "StoreMeta": "meta",
-    "WindowSampler": "sampler",
-    "collect": "collect",
-    "episode_rng": "episode",
-    "open_data": "reader",
-    "run_episode": "episode",
-    "split_episodes": "sampler",
-}
-
-__all__ = [
-    "CollectConfig",
-    "DataError",
-    "EpisodeStore",
-    "PlanningEnvironment",
-    "Reader",
-    "StoreMeta",
-    "WindowSampler",
-    "collect",
-    "episode_rng",
-    "open_data",
-    "run_episode",
-    "split_episodes",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """The names above, imported when they are first used: collecting needs no torch, reading no simulator."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'wmplan.data' has no attribute {name!r}")
-    home = _HOME[name]
-    return getattr(importlib.import_module(home if "." in home else f"wmplan.data.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__ = export(
+    __name__,
+    {
+        ".collection": "CollectConfig collect",
+        ".episode": "episode_rng run_episode",
+        ".meta": "DataError StoreMeta",
+        ".reader": "Reader open_data",
+        ".sampler": "WindowSampler split_episodes",
+        ".store": "EpisodeStore",
+        "wmplan.environment": "PlanningEnvironment",
+    },
+)

@@ -6,25 +6,21 @@ configuration in it. Both are loaded when they are first asked for: files are ch
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wmplan.lazy import export
 
 if TYPE_CHECKING:
-    from wmplan.models.released.families import FAMILIES, build
-    from wmplan.models.released.importer import import_checkpoint
-    from wmplan.models.released.recognition import recognise
+    from wmplan.models.released.families import FAMILIES as FAMILIES
+    from wmplan.models.released.families import build as build
+    from wmplan.models.released.importer import import_checkpoint as import_checkpoint
+    from wmplan.models.released.recognition import recognise as recognise
 
-_HOME = {
-    "FAMILIES": "families",
-    "build": "families",
-    "import_checkpoint": "importer",
-    "recognise": "recognition",
-}
-
-__all__ = ["FAMILIES", "build", "import_checkpoint", "recognise"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wmplan.models.released' has no attribute {name!r}")
-    return getattr(import_module(f"wmplan.models.released.{_HOME[name]}"), name)
+__all__ = export(
+    __name__,
+    {
+        ".families": "FAMILIES build",
+        ".importer": "import_checkpoint",
+        ".recognition": "recognise",
+    },
+)
