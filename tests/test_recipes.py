@@ -228,6 +228,19 @@ def test_an_encoder_and_an_objective_of_ones_own(monkeypatch: pytest.MonkeyPatch
     assert chosen(predicted, goal, torch.zeros(1, 2, 3, 2)).tolist() == [[9.0, 9.0]]
 
 
+def test_a_predictor_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from wmplan.registry import PREDICTORS
+
+    monkeypatch.setattr(PREDICTORS, "_entries", dict(PREDICTORS.items()))
+    names = run(recipe("class Coasting"))
+    assert names["predicted"].shape == (1, 8, 5, 32)
+    context = torch.tensor([[0.0, 1.0, 2.0]]).unsqueeze(-1).expand(1, 3, 32)
+    still = names["predictor"].rollout(context, names["past"], torch.zeros(1, 1, 2, 2))
+    np.testing.assert_allclose(still[0, 0, :, 0].detach(), [2.5, 2.5 + 0.5 * (2.5 - 1) / 2])
+
+
 def test_every_recipe_is_run_by_a_test_here() -> None:
     """A recipe that no test names is one that may be wrong."""
     text = Path(__file__).read_text()

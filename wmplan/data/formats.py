@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
-
-if TYPE_CHECKING:
-    from wmplan.data.reader import Reader
+from wmplan.data.reader import Reader
 
 
 def public_files(path: Path) -> list[Path]:
