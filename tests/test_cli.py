@@ -340,8 +340,7 @@ def test_help_of_a_model_without_a_card_shows_the_planners_defaults(capsys: pyte
     ],
 )
 def test_examples_are_accepted(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
-    cli.read_settings(name, arguments)
+    cli.read_settings(*cli.split_name(shlex.split(line)[1:]))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

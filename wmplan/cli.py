@@ -131,6 +131,60 @@ def train(settings: Settings) -> None:
     print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
 
 
+@command("data describe", target="wmplan.data.description:describe_data", positional="data")
+def data_describe(settings: Settings) -> None:
+    """Say what recorded data holds: format, episodes, rate, columns with their ranges, cameras.
+
+    Examples:
+      wmplan data describe data/pusht
+      wmplan data describe lerobot:recordings camera=observation.images.top
+    """
+    from wmplan.data.description import describe_data
+    from wmplan.settings.build import build
+
+    print(build(describe_data, settings))
+
+
+@command("data check", target="wmplan.data.checking.run:check_data", positional="data")
+def data_check(settings: Settings) -> int:
+    """Look for what would spoil training: dead cameras, lost rows, actions that stand in the wrong row, and more.
+
+    Every finding names its episode and row. Exit status 1 where one of them is serious, 0 otherwise.
+
+    Examples:
+      wmplan data check data/pusht
+      wmplan data check recordings camera=observation.images.top latency=1
+    """
+    from wmplan.data.checking.run import check_data
+    from wmplan.settings.build import build
+
+    return build(check_data, settings)
+
+
+@command(
+    "data convert",
+    target="wmplan.data.conversion:convert_data",
+    hidden=("source",),
+    positional="in",
+    text=("in",),
+    resumes=True,
+)
+def data_convert(settings: Settings) -> None:
+    """Write recorded data of any format as our own shards, or in LeRobot's format v3.0.
+
+    Frames of videos are decoded once, here: training reads shards many times faster. Formats that are read: shards,
+    HDF5 of stable-worldmodel and robomimic, LeRobot v3.0, zarr replay buffers, folders of videos with tables.
+
+    Examples:
+      wmplan data convert recordings out=data/mine camera=observation.images.top image_size=[96,96]
+      wmplan data convert in=data/pusht out=lerobot/pusht format=lerobot
+    """
+    from wmplan.data.conversion import convert_data
+    from wmplan.settings.build import build
+
+    print(build(convert_data, {"source": settings.pop("in"), **settings}))
+
+
 @command("diagnose", target="wmplan.diagnosis.diagnose:DiagnoseConfig", positional="dir", text=("dir",))
 def diagnose(settings: Settings) -> None:
     """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
@@ -311,10 +365,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     standard_streams.prepare()
     os.environ["MPLBACKEND"] = "agg"  # figures go into files; matplotlib does not load with a backend it does not know
     arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments else "--help"
+    name, arguments = split_name(arguments or ["--help"])
     where = f"wmplan {name}" if name in COMMANDS else "wmplan"
     try:
-        status = run(name, arguments[1:])
+        status = run(name, arguments)
         standard_streams.finish()  # a closed pipe and a full disk are noticed here, not at exit
         return status
     except KeyboardInterrupt as stop:
@@ -335,6 +389,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             standard_streams.finish()
 
 
+def split_name(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command that the arguments begin with, which may be of two words, and the arguments after it."""
+    pair = " ".join(arguments[:2])
+    words = 2 if pair in COMMANDS else 1
+    return " ".join(arguments[:words]), list(arguments[words:])
+
+
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run the command `name`, or print the help that is asked for, and return the exit status.
 
@@ -342,13 +403,19 @@ def run(name: str, arguments: Sequence[str]) -> int:
         UserError: at an unknown command or setting; and whatever the command raises.
     """
     if name == "help" and arguments:  # wmplan help eval
-        name, arguments = arguments[0], [*arguments[1:], "--help"]
+        name, arguments = split_name([*arguments, "--help"])
     if name in ("--help", "-h", "help"):
         print(overview())
         return 0
     if name in ("--version", "-V"):
         print(f"wmplan {wmplan.__version__}")
         return 0
+    inner = [one for one in COMMANDS if one.startswith(f"{name} ")]
+    if inner and not [one for one in arguments if not one.startswith("-")]:  # wmplan data, wmplan data --help
+        print(overview(name))
+        return 0
+    if inner:
+        name = f"{name} {arguments[0]}"
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)} (see wmplan --help)")
     arguments = _load_named_plugins(arguments)
@@ -396,11 +463,21 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     return settings
 
 
-def overview() -> str:
-    """The text of `wmplan --help`."""
-    lines = [(wmplan.__doc__ or "").splitlines()[0], "", "Usage: wmplan COMMAND [key=value ...]", "", "Commands:"]
-    lines += [f"  {name:10}{one.purpose}" for name, one in COMMANDS.items()]
-    return "\n".join([*lines, "", "wmplan COMMAND --help shows the keys of a command. Begin with: wmplan demo"])
+def overview(group: str = "") -> str:
+    """The text of `wmplan --help`, or of `wmplan GROUP --help` for commands of two words."""
+    about = (wmplan.__doc__ or "").splitlines()[0]
+    lines = [
+        about,
+        "",
+        f"Usage: wmplan {group or 'COMMAND'} {'COMMAND ' if group else ''}[key=value ...]",
+        "",
+        "Commands:",
+    ]
+    lines += [f"  {name:15}{one.purpose}" for name, one in COMMANDS.items() if name.startswith(f"{group} ".lstrip())]
+    begin = f"wmplan {group} COMMAND --help" if group else "wmplan COMMAND --help"
+    return "\n".join(
+        [*lines, "", f"{begin} shows the keys of a command." + ("" if group else " Begin with: wmplan demo")]
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.reader import Reader
 
@@ -30,17 +29,12 @@ def public_files(path: Path) -> list[Path]:
 def describe(store: Reader, task: str | None) -> StoreMeta:
     """What the files tell: sizes, and as bounds of the actions the smallest and largest of any episode.
 
-    They do not say what task they are of: `task` is taken on trust.
+    They do not say what task they are of: `task` is taken on trust. Actions that are not finite count for nothing.
 
     Raises:
-        DataError: where an action is not finite, or no episode has one.
+        DataError: where no episode has an action.
     """
     actions = store.column("action")
-    for episode, step in first_not_finite("action", actions, store.lengths):
-        raise DataError(
-            f"{store.path_of(episode)}: column 'action' of episode {episode} at step {step} is not finite; remove that "
-            "episode or mend it"
-        )
     actions = actions[np.isfinite(actions).all(axis=1)]
     if not len(actions):
         raise DataError(f"{store.name}: column 'action' has no action in any of its {len(store)} episodes")

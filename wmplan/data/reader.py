@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.registry import READERS
 
@@ -57,10 +58,11 @@ class Reader(ABC):
         """Whether a file or folder is in this format; it is only looked at."""
 
     @classmethod
-    def open(cls, path: str | Path, *, task: str | None = None, **options: Any) -> Reader:
+    def open(cls, path: str | Path, *, task: str | None = None, allow_nan: bool = False, **options: Any) -> Reader:
         """Open a data set; `task` is the Gymnasium id that it has to be of, where it says, or is taken to be of.
 
         Args:
+            allow_nan: take actions that are not finite, to look at them.
             options: keyword arguments of the constructor: camera="top".
 
         Raises:
@@ -69,7 +71,10 @@ class Reader(ABC):
         unknown = options.keys() - inspect.signature(cls.__init__).parameters.keys()
         if unknown:
             raise DataError(f"{path}: the reader {cls.__name__} does not take {', '.join(sorted(unknown))}")
-        return cls(Path(path), task, **options)  # type: ignore[call-arg]  # a subclass's constructor
+        store = cls(Path(path), task, **options)  # type: ignore[call-arg]  # a subclass's constructor
+        if not allow_nan:
+            store.require_finite_actions()
+        return store
 
     @abstractmethod
     def read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
@@ -115,6 +120,14 @@ class Reader(ABC):
         if (problem := self.column_problem(name)) is not None:
             raise DataError(problem)
 
+    def require_finite_actions(self) -> None:
+        """Raise a DataError that names the episode and step of the first action that is not finite."""
+        for episode, step in first_not_finite("action", self.column("action"), self.lengths):
+            raise DataError(
+                f"{self.path_of(episode)}: column 'action' of episode {episode} at step {step} is not finite; remove "
+                "that episode or mend it"
+            )
+
     def episode(
         self, index: int, columns: Iterable[str] | None = None, start: int = 0, stop: int | None = None
     ) -> dict[str, NDArray[Any]]:
@@ -154,12 +167,13 @@ OWN = ("shards", "lerobot", "robomimic", "zarr", "videos")
 """wmplan's own readers: they are asked before any plug-in is loaded."""
 
 
-def open_data(path: str | Path, *, task: str | None = None, **options: Any) -> Reader:
+def open_data(path: str | Path, *, task: str | None = None, allow_nan: bool = False, **options: Any) -> Reader:
     """Open a data set in the format that recognises it, or that is named: FORMAT:PATH.
 
     Args:
         path: a folder or file; lerobot:PATH is read by the reader registered as "lerobot".
         task: Gymnasium id that the data has to be of, or is taken to be of where it does not say.
+        allow_nan: take actions that are not finite, to look at them.
         options: of the format's reader, for all but our own shards: camera="top" of several.
 
     Raises:
@@ -167,10 +181,10 @@ def open_data(path: str | Path, *, task: str | None = None, **options: Any) -> R
     """
     named, colon, rest = str(path).partition(":")
     if colon and not Path(path).exists() and named in READERS:
-        return READERS[named].open(rest, task=task, **options)  # type: ignore[no-any-return]
+        return READERS[named].open(rest, task=task, allow_nan=allow_nan, **options)  # type: ignore[no-any-return]
     kind = READERS["shards"]  # which says what it looks for, where nobody recognises anything
     if Path(path).exists():
         own = (READERS[name] for name in OWN)
         others = (READERS[name] for name in READERS if name not in OWN)
         kind = next((one for one in chain(own, others) if one.recognises(Path(path))), kind)
-    return kind.open(path, task=task, **options)  # type: ignore[no-any-return]
+    return kind.open(path, task=task, allow_nan=allow_nan, **options)  # type: ignore[no-any-return]

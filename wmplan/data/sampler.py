@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -113,6 +114,12 @@ class WindowSampler:
         size = sum(self._row_bytes(name) for name in self.columns) * int(store.lengths[self.episodes].sum())
         self.memory = size < MEMORY_BYTES if memory is None else memory
         self.group = len(self.episodes) if self.memory else group
+        if store.decodes and not self.memory and "pixels" in self.columns:
+            warnings.warn(
+                f"{store.name}: frames are decoded anew in every epoch, for they take {size / 1e9:.0f} GB in memory; "
+                "decode them once with wmplan data convert",
+                stacklevel=2,
+            )
         self._epoch, self._batch = 0, 0
         self._reader = ThreadPoolExecutor(1, "windows")
         self._whole: dict[str, NDArray[Any]] | None = None

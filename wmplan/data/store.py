@@ -7,6 +7,7 @@ file that stable-worldmodel's loader takes: stable_worldmodel.data.HDF5Dataset(p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,13 @@ class EpisodeStore(Reader):
 
     @classmethod
     def open(  # type: ignore[override]  # one frame column: there is no camera to choose
-        cls, path: str | Path, *, task: str | None = None, partial: bool = False
+        cls,
+        path: str | Path,
+        *,
+        task: str | None = None,
+        partial: bool = False,
+        allow_nan: bool = False,
+        camera: str | None = None,
     ) -> EpisodeStore:
         """Open a data set.
 
@@ -104,13 +111,20 @@ class EpisodeStore(Reader):
                 layout, or a folder of such files, read as one in the order of their names.
             task: Gymnasium id that the data has to be of. A public file does not say what it is of.
             partial: take the episodes that are there, though the collection is not finished.
+            allow_nan: take actions of public data that are not finite, to look at them.
+            camera: has to be left out: the frames are in one column.
 
         Raises:
             DataError: where there is no data set, or it is unfinished, damaged or of another task.
         """
         folder = Path(path)
+        if camera is not None:
+            raise DataError(f"{path} has its frames in one column, 'pixels': there is no camera to choose")
         if not (folder / "meta.json").is_file():
-            return cls(public_files(folder), task=task)
+            public = cls(public_files(folder), task=task)
+            if not allow_nan:
+                public.require_finite_actions()
+            return public
         meta = StoreMeta.read(folder)
         wanted = {shard_path(folder, shard): meta.shard_episodes(shard) for shard in range(meta.num_shards)}
         present = [path for path in wanted if path.is_file()]
@@ -122,7 +136,9 @@ class EpisodeStore(Reader):
                 f"{folder} is unfinished: it has {whole} of {len(wanted)} shards; run the same collect command again "
                 "to go on"
             )
-        if task is not None:
+        if task is not None and meta.task is None:  # data of others, converted
+            store.meta = replace(meta, task=task)
+        elif task is not None:
             store.require_task(task)
         return store
 

@@ -20,7 +20,7 @@ from wmplan.deprecated import SETTINGS
 from wmplan.errors import UserError
 from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
-from wmplan.settings.groups import choice_settings, group_options, read_text, read_yaml
+from wmplan.settings.groups import choice_settings, config_file, group_options, read_text, read_yaml
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
@@ -29,7 +29,7 @@ __all__ = ["chosen", "compose", "group_options", "has_config", "keys"]
 
 def has_config(command: str) -> bool:
     """Whether the command has settings."""
-    return find_command(command).target is not None or bool(read_text(f"{command}.yaml"))
+    return find_command(command).target is not None or bool(read_text(config_file(command)))
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     defaults = {group: choice_settings(group, choice) for group, choice in choices.items()}
     target = one.load_target()
     own = {} if target is None else default_settings(target, one.hidden)
-    file = {key: value for key, value in read_yaml(f"{command}.yaml").items() if key != "defaults"}
+    file = {key: value for key, value in read_yaml(config_file(command)).items() if key != "defaults"}
     defaults |= {key: value for key, value in {**own, **file}.items() if key not in defaults}
 
     known = keys(defaults)
@@ -71,7 +71,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def chosen(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     """The choice of each configuration group of the command: that of the overrides, else that of its defaults list."""
-    entries = read_yaml(f"{command}.yaml").get("defaults", [])
+    entries = read_yaml(config_file(command)).get("defaults", [])
     choices = {str(group): str(choice) for entry in entries for group, choice in entry.items()}
     choices |= {_key(one): one.split("=", 1)[1] for one in overrides if _key(one) in choices}
     for group, choice in choices.items():

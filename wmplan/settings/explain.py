@@ -13,7 +13,7 @@ from wmplan.registry import OBJECTIVES, PLANNERS, TaskEntry
 from wmplan.settings.command import find_command
 from wmplan.settings.compose import chosen, compose
 from wmplan.settings.describe import defaults, meanings
-from wmplan.settings.groups import group_options, read_text
+from wmplan.settings.groups import config_file, group_options, read_text
 
 WIDTH, TOTAL = 30, 118
 SAID = ("name", "kind")  # keys of a choice that only repeat what was chosen
@@ -24,7 +24,7 @@ def explain(command: str, overrides: Sequence[str] = ()) -> str:
     settings, choices = compose(command, overrides), chosen(command, overrides)
     target, free = find_command(command).load_target(), find_command(command).free
     texts = {} if target is None else meanings(target)
-    texts |= comments(read_text(f"{command}.yaml"))
+    texts |= comments(read_text(config_file(command)))
     lines = []
     for key, value in settings.items():
         if key not in choices:

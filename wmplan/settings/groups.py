@@ -58,6 +58,11 @@ def read_yaml(name: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 
 
+def config_file(command: str) -> str:
+    """The name of a command's file: data-convert.yaml for `wmplan data convert`."""
+    return f"{command.replace(' ', '-')}.yaml"
+
+
 def read_text(name: str) -> str:
     """The text of a file of wmplan.configs; empty where there is none."""
     file = importlib.resources.files(CONFIGS) / name

@@ -191,3 +191,14 @@ def test_a_reader_travels_to_another_process(write_lerobot: Write, episodes: Epi
     found.episode(0)
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.episode(2)["pixels"], episodes[2]["pixels"])
+
+
+def test_frames_that_would_be_decoded_in_every_epoch_are_told(write_lerobot: Write, episodes: Episodes) -> None:
+    from wmplan.data.sampler import WindowSampler
+
+    found = open_data(write_lerobot(episodes))
+    with pytest.warns(UserWarning, match="decoded anew in every epoch.*wmplan data convert"):
+        windows = WindowSampler(found, 2, 1, 4, memory=False, group=2)
+    whole = WindowSampler(found, 2, 1, 4, memory=True)
+    assert windows.num_windows == whole.num_windows == 26
+    assert sum(len(batch["pixels"]) for batch in windows.once()) == 26

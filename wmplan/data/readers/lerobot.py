@@ -57,6 +57,7 @@ class LeRobotFolder(Reader):
                 control_rate=self.info.rate,
                 action_names=self._names("action"),
                 proprio_names=self._names("observation.state"),
+                state_names=self._names("observation.environment_state"),
             )
         except BaseException:
             self.close()
