@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably, write_json
@@ -30,12 +29,11 @@ from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
 from wmplan.models.state_probe import state_errors
 from wmplan.output_folder import check_folder, make_folder
-from wmplan.planning.cost import LatentCost
 from wmplan.planning.planner import Plan
-from wmplan.registry import TASKS
+from wmplan.registry import task_id
 from wmplan.report.charts import card
 from wmplan.report.page import command_card, facts_list, page, task_name, video
-from wmplan.report.plan_picture import PlanView, image_tag, plan_picture
+from wmplan.report.plan_picture import PlanView, image_tag, imagined_frames, plan_picture
 from wmplan.report.plots import Line, line_chart
 from wmplan.report.videos import episode_film, film_frame, write_mp4
 from wmplan.settings.difference import difference
@@ -153,7 +151,7 @@ def task_of(model: WorldModel, name: str) -> str:
     task = model.card.get("task")
     if not isinstance(task, str):
         raise UserError(f"model {name} does not say which task it is for: give task_id=ID, a Gymnasium id")
-    return TASKS[task].id if task in TASKS else task
+    return task_id(task)
 
 
 def introduce(model: WorldModel, name: str, env: PlanningEnvironment, budget: int, say: Callable[[str], None]) -> None:
@@ -208,7 +206,8 @@ def play_aloud(
         if not over and controller.planned:
             cost, plan = recorder.searches[-1]
             views.append(PlanView(step, env.get_state(), cost, plan))
-            ending = imagined_end(model, cost, plan)
+            imagined = imagined_frames(model, views[-1])
+            ending = None if imagined is None else imagined[-1]
             story.plan_step.append(step)
             story.plan_ms.append(controller.plan_ms)
             story.plan_cost.append(float(plan.cost[0]))
@@ -234,20 +233,6 @@ def tell(step: int, story: Story, plan: Plan, say: Callable[[str], None]) -> Non
         f"step {step:2}: distance {story.distance[-1]:5.2f}; imagined {futures} futures of {plan.actions.shape[1]} "
         f"predictions in {story.plan_ms[-1]:.0f} ms, cost {first:.3g} -> {float(plan.cost[0]):.3g}"
     )
-
-
-@torch.inference_mode()
-def imagined_end(model: WorldModel, cost: LatentCost, plan: Plan) -> Picture | None:
-    """The last frame of a plan as the model imagines it, None for a model without a decoder."""
-    if model.decoder is None:
-        return None
-    latents = model.rollout(cost.context, plan.actions[:, None], cost.past_actions)[0, 0, -1:]
-    return to_pictures(model.decoder(latents))[0]
-
-
-def to_pictures(decoded: torch.Tensor) -> Picture:
-    """uint8 pictures of decoded ones, from 0 to 1."""
-    return (decoded * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def write_still(path: Path, env: PlanningEnvironment, instance: Instance, story: Story) -> None:
@@ -300,7 +285,7 @@ def demo_page(
         ("reached" if reached is not None else "not reached", "the goal image"),
         (
             f"{reached / rate:.1f} s" if reached is not None else f"{min(story.distance):.2f}",
-            "of robot time" if reached else "closest",
+            "of robot time" if reached is not None else "closest",
         ),
         (f"{np.median(story.plan_ms):.0f} ms", f"for one plan (median), from frame to action{busy}"),
         (f"{len(story.plan_step)}", "plans"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
-from wmplan.machine import CoreWait
+from wmplan.machine import CoreWait, cores
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
 SPARSE_BUG = "4.0.0"
@@ -131,11 +131,11 @@ def look_at_video() -> Iterator[Finding]:
 def look_at_compute() -> Iterator[Finding]:
     import torch
 
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    here, threads = cores(), torch.get_num_threads()
     quota = _quota()
-    usable = min(cores, quota) if quota else cores
-    limited = f", of which {quota:g} may be used" if quota and quota < cores else ""
-    text = f"{threads} of torch on {cores} cores{limited}"
+    usable = min(here, quota) if quota else here
+    limited = f", of which {quota:g} may be used" if quota and quota < here else ""
+    text = f"{threads} of torch on {here} cores{limited}"
     yield Finding("threads", text, threads <= usable + 0.5, f"export OMP_NUM_THREADS={max(1, round(usable))}")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

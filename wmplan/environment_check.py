@@ -13,7 +13,7 @@ from wmplan.data.registered import make_environment
 from wmplan.environment import ABILITIES, because, has, missing
 from wmplan.errors import UserError
 from wmplan.gym.adapter import check_actions, check_frame
-from wmplan.registry import TASKS
+from wmplan.registry import task_id
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 MOST_NAMES = 8  # listed in a line
@@ -62,7 +62,7 @@ def check_environment(
         UserError: if the required part does not hold; after all that could be tried was told.
     """
     seed, steps = whole_number(seed, "seed", 0, MAX_SEED), whole_number(steps, "steps", 1)
-    env: Any = make_environment(environment_id(id), options or {})
+    env: Any = make_environment(task_id(id), options or {})
     lines = []
     try:
         for line in trials(env, seed, steps):
@@ -73,11 +73,6 @@ def check_environment(
     if broken := [line for line in lines if line.required and line.status != OK]:
         raise UserError(f"{id} cannot be used: " + "; ".join(f"{line.name}: {line.said}" for line in broken))
     return lines
-
-
-def environment_id(name: str) -> str:
-    """The Gymnasium id of a task, or what was given where it is no task's name."""
-    return TASKS[name].id if name in TASKS else name
 
 
 def trials(env: Any, seed: int, steps: int) -> Iterator[Line]:
@@ -293,10 +288,7 @@ def try_perturbation(env: Any, seed: int, steps: int) -> str:
     calm = played(env, seed, steps)
     env.reset(seed=seed)
     env.perturb(0.8, np.random.default_rng(seed))
-    frames = [env.render()]
-    for action in actions(env, seed, steps):
-        env.step_physics(action)
-        frames.append(env.render())
+    frames = frames_from_here(env, seed, steps)
     expect(any((one != other).any() for one, other in zip(calm, frames, strict=False)), "a knock changes no frame")
     return "a knock moves something"
 
@@ -342,6 +334,11 @@ def actions(env: Any, seed: int, steps: int) -> np.ndarray:
 def played(env: Any, seed: int, steps: int) -> list[np.ndarray]:
     """The frames of an episode of random actions, until its end."""
     env.reset(seed=seed)
+    return frames_from_here(env, seed, steps)
+
+
+def frames_from_here(env: Any, seed: int, steps: int) -> list[np.ndarray]:
+    """The present frame, and those that random actions lead to."""
     frames = [env.render()]
     for action in actions(env, seed, steps):
         env.step_physics(action)

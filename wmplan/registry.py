@@ -211,3 +211,8 @@ def register_task(
         return target
 
     return decorate
+
+
+def task_id(name: str) -> str:
+    """The Gymnasium id of a task, or what was given where it is no task's name."""
+    return TASKS[name].id if name in TASKS else name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -26,7 +25,7 @@ from wmplan.data.workers import run_jobs
 from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
-from wmplan.machine import MOST_THREADS
+from wmplan.machine import MOST_THREADS, cores
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
 
@@ -121,7 +120,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         link.unlink(missing_ok=True)  # it would show the episodes of before
         meta.write(folder)
     registration = Registration.of(config.task)
-    processes = registration.processes(min(config.processes or available_cores(), max(len(missing), 1)))
+    processes = registration.processes(min(config.processes or cores(), max(len(missing), 1)))
     shown = progress and sys.stderr.isatty()
     try:
         with (
@@ -141,11 +140,6 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     if not link.is_file():
         link_shards(link, store.paths)
     return store
-
-
-def available_cores() -> int:
-    """Cores this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Collector:

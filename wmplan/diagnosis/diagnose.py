@@ -23,7 +23,7 @@ from wmplan.diagnosis.attribution import regret_by_part, verdict
 from wmplan.diagnosis.plan_distance import ProbeDistance, steps_of
 from wmplan.diagnosis.probe_data import collect_probe_data
 from wmplan.diagnosis.replan_analysis import Effort, Recorder, Replan, ReplanExaminer
-from wmplan.diagnosis.summary import print_table, summarise
+from wmplan.diagnosis.summary import summarise, table
 from wmplan.environment import PlanningEnvironment, require
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, load_instances
@@ -103,7 +103,7 @@ def diagnose(
     finally:
         worker.close()
     write_json(folder / "diagnosis.json", diagnosis, indent=1)
-    print_table(diagnosis)
+    print(table(diagnosis))
     return diagnosis
 
 

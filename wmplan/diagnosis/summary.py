@@ -141,45 +141,22 @@ def finite(value: float) -> float | None:
 # ------------------------------------------------------------------ the table
 
 
-def print_table(diagnosis: Mapping[str, Any]) -> None:
-    """Print what was found."""
-    print(table(diagnosis))
-
-
 def table(diagnosis: Mapping[str, Any]) -> str:
     """The episodes, one a line, and the figures over all of them."""
-    head = (
-        "instance",
-        "start",
-        "closest",
-        "encoder",
-        "predictor",
-        "rank first",
-        "last",
-        "regret",
-        "probe",
-        "oracle",
-        "",
-    )
-    rows = [head] + [
-        (
-            str(one["instance"]) + (f".{one['planner_seed']}" if one["planner_seed"] else ""),
-            number(one["start_distance"]),
-            number(one["min_distance"]),
-            number(one["encoder_error"]),
-            number(one["predictor_error"]),
-            number(one["rank_first"]),
-            number(one["rank_last"]),
-            number(one["regret"]),
-            outcome(one["with_probe"]),
-            outcome(one["with_oracle"]),
-            one["verdict"] or "(succeeded)",
-        )
-        for one in diagnosis["episodes"]
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    names = ("instance", "start", "closest", "encoder", "predictor", "rank first", "last", "regret", "probe", "oracle")
+    rows = [(*names, "")]
+    rows += [(*figures(one), one["verdict"] or "(succeeded)") for one in diagnosis["episodes"]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([*lines, "", *summary(diagnosis)])
+
+
+def figures(episode: Mapping[str, Any]) -> list[str]:
+    """Instance, distances, errors, rank correlations, regret and outcomes of an episode, as they are shown."""
+    stream = f".{episode['planner_seed']}" if episode["planner_seed"] else ""
+    names = ("start_distance", "min_distance", "encoder_error", "predictor_error", "rank_first", "rank_last", "regret")
+    outcomes = (outcome(episode[name]) for name in ("with_probe", "with_oracle"))
+    return [f"{episode['instance']}{stream}", *(number(episode[name]) for name in names), *outcomes]
 
 
 def summary(diagnosis: Mapping[str, Any]) -> list[str]:

@@ -95,10 +95,8 @@ def evaluate(
     """
     chosen = _rows(rows, model)
     episodes, planner_seeds = whole_number(episodes, "episodes", 1), whole_number(planner_seeds, "planner_seeds", 1)
-    oracle_seeds, action_block = (
-        whole_number(oracle_seeds, "oracle_seeds", 1),
-        whole_number(action_block, "action_block", 1),
-    )
+    oracle_seeds = whole_number(oracle_seeds, "oracle_seeds", 1)
+    action_block = whole_number(action_block, "action_block", 1)
     seed = whole_number(seed, "seed", 0, MAX_SEED)
     workers = None if workers is None else whole_number(workers, "workers", 1, MOST_THREADS)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])

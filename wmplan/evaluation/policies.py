@@ -33,9 +33,6 @@ class Row(ABC):
     """
 
     name: ClassVar[str]
-    seeded: ClassVar[bool] = False
-    """Whether it draws random numbers, so that playing an instance again means something."""
-
     new_plan: Plan | None = None
     plan_ms: float = 0.0
 
@@ -63,7 +60,7 @@ class NoopRow(Row):
 class RandomRow(Row):
     """A fresh uniform action at every robot step."""
 
-    name, seeded = "random", True
+    name = "random"
 
     def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
         super().begin(env, instance, seed)
@@ -91,7 +88,7 @@ class PlannerRow(Row):
         protocol: what it gets to see of the robot's state, now and at the goal.
     """
 
-    name, seeded = "planner", True
+    name = "planner"
 
     def __init__(self, controller: Controller, protocol: Protocol) -> None:
         self.controller, self.protocol = controller, protocol
@@ -113,7 +110,7 @@ class PlannerRow(Row):
 class OracleRow(Row):
     """The same search at the same times, over the true simulator with the task's own distance as cost."""
 
-    name, seeded = "oracle", True
+    name = "oracle"
 
     def __init__(self, planner: Planner, schedule: Schedule, action_block: int) -> None:
         schedule.check(planner.config.horizon, action_block)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from wmplan.errors import UserError
 from wmplan.registry import Registry
 from wmplan.settings.build import convert_options
+from wmplan.settings.describe import defaults
 
 T = TypeVar("T")
 
@@ -32,9 +33,8 @@ def with_defaults(target: Callable[..., Any], options: Mapping[str, Any]) -> dic
 
     A checkpoint stores these, so that it loads after a default has changed.
     """
-    parameters = inspect.signature(target).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    return {**defaults, **options}
+    own = {name: value for name, value in defaults(target).items() if value is not inspect.Parameter.empty}
+    return {**own, **options}
 
 
 def require_positive(part: str, **values: int) -> None:

@@ -27,8 +27,10 @@ def chart_cards(folder: Path, results: Json) -> str:
         reached = [bool(one["success"]) for one in records if (folder / one["file"]).exists()]
         times = results["rows"]["planner"]["plan_ms"]
         marks = [(times[name], f"{name} {times[name]:.1f} ms") for name in ("p50", "p95", "p99") if times[name]]
+        if records[0]["start_distance"] is not None:
+            shown["Success by distance of the start"] = by_start_distance(records)
+            shown["Distance to the goal"] = distance_curves(episodes, reached)
         shown |= {
-            **(by_distance(records, episodes, reached) if records[0]["start_distance"] is not None else {}),
             "Cost of the chosen plan": cost_curves(episodes, reached),
             "Time for one plan": histogram(
                 "Time for one plan", [t for o in records for t in o["plan_ms"]], "ms", marks
@@ -36,14 +38,6 @@ def chart_cards(folder: Path, results: Json) -> str:
             "When the goal is reached": arrival_curves(results),
         }
     return "".join(card(title, chart) for title, chart in shown.items() if chart)
-
-
-def by_distance(records: Sequence[Json], episodes: Sequence[Arrays], reached: Sequence[bool]) -> dict[str, str]:
-    """The charts that need a distance to the goal."""
-    return {
-        "Success by distance of the start": by_start_distance(records),
-        "Distance to the goal": distance_curves(episodes, reached),
-    }
 
 
 def card(title: str, body: str, note: str = "") -> str:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from wmplan.diagnosis.attribution import PARTS
-from wmplan.diagnosis.summary import KINDS, STATES, number, outcome, readable
+from wmplan.diagnosis.summary import KINDS, STATES, figures, readable
 from wmplan.report.charts import card
 from wmplan.report.plots import INK, Bar, Line, bar_chart, chart, draw_lines, line_chart
 
@@ -176,19 +176,7 @@ def episode_table(diagnosis: Json) -> str:
     heads = ["instance", "start", "closest", "encoder<br>error", "predictor<br>error", "rank<br>first", "rank<br>last"]
     heads += ["regret", "with the<br>probe", "with the<br>oracle", "verdict"]
     lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
-    figures = (
-        "start_distance",
-        "min_distance",
-        "encoder_error",
-        "predictor_error",
-        "rank_first",
-        "rank_last",
-        "regret",
-    )
     for one in diagnosis["episodes"]:
-        stream = f".{one['planner_seed']}" if one["planner_seed"] else ""
-        cells = [f"{one['instance']}{stream}", *(number(one[name]) for name in figures)]
-        cells += [outcome(one["with_probe"]), outcome(one["with_oracle"])]
         said = "(succeeded)" if one["verdict"] is None else f"<b>{one['verdict']}</b>"
-        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in [*cells, said]) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in [*figures(one), said]) + "</tr>")
     return f"<table>{''.join(lines)}</table>"

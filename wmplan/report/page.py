@@ -142,13 +142,10 @@ def success_table(results: Json) -> str:
             f"<td>{distance(row['min_distance'])}</td><td>{distance(row['final_distance'])}</td>"
             f"<td>{spent}</td><td>{row['env_steps']}</td><td>{row['effective_n']:g}</td></tr>"
         )
-    lines += [stream_line(name, one, len(rules)) for name, row in results["rows"].items() for one in streams(row)]
+    for name, row in results["rows"].items():
+        if len(row["streams"]) > 1:
+            lines += [stream_line(name, one, len(rules)) for one in row["streams"]]
     return f"<table>{''.join(lines)}</table>"
-
-
-def streams(row: Json) -> Sequence[Json]:
-    """The random streams of a row, where there are several."""
-    return row["streams"] if len(row["streams"]) > 1 else []
 
 
 def stream_line(name: str, stream: Json, rules: int) -> str:

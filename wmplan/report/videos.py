@@ -20,6 +20,11 @@ BAR_PX = 28
 INK, PAPER, FAINT, GREEN = (235, 238, 242), (24, 27, 33), (140, 147, 158), (64, 200, 120)
 
 
+def enlargement(height: int) -> int:
+    """The factor by which a frame of that height is enlarged."""
+    return max(1, -(-PANEL_PX // height))
+
+
 def film_frame(panels: Mapping[str, Image], caption: str = "", *, reached: bool = False) -> Image:
     """One picture of a film: titled panels side by side on a dark ground, a caption below.
 
@@ -42,7 +47,7 @@ def film_frame(panels: Mapping[str, Image], caption: str = "", *, reached: bool 
     for title, picture in panels.items():
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.shape != shape:
             raise UserError(f"panel {title!r} must be uint8 {shape[:2]} RGB, got {picture.dtype} {picture.shape}")
-    factor = max(1, -(-PANEL_PX // shape[0]))
+    factor = enlargement(shape[0])
     height, width = shape[0] * factor, shape[1] * factor
     total_width = MARGIN_PX + len(pictures) * (width + MARGIN_PX)
     total_height = BAR_PX + height + BAR_PX

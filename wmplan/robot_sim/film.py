@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.report.videos import FAINT, GREEN, INK, MARGIN_PX, PAPER, Image, film_frame
+from wmplan.report.videos import FAINT, GREEN, INK, MARGIN_PX, PAPER, Image, enlargement, film_frame
 
 LINE_PX = 19
 AMBER, RED = (235, 180, 70), (235, 90, 80)
@@ -78,7 +78,7 @@ def draw_shot(shot: Shot, world: Image, goal: Image, caption: str) -> Image:
     return np.asarray(canvas)
 
 
-def world_size(seen: Image, least: int = 256) -> tuple[int, int]:
-    """The size to draw the scene at: the frame's times the smallest whole factor that gives `least` pixels."""
-    factor = max(1, -(-least // seen.shape[0]))
+def world_size(seen: Image) -> tuple[int, int]:
+    """The size to draw the scene at: that of the frame in a panel."""
+    factor = enlargement(seen.shape[0])
     return seen.shape[0] * factor, seen.shape[1] * factor

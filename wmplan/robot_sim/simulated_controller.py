@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wmplan.control.backend import Backend, Goal
 from wmplan.control.realtime.config import RealtimeConfig
+from wmplan.control.realtime.controller import LoopStatus
 from wmplan.control.realtime.state_machine import Command, ControlLoop, PlanJob
-from wmplan.control.realtime.telemetry import Statistics
 from wmplan.control.safety.limits import Limits
 from wmplan.robot_sim.simulated_clock import SimulatedClock
 
@@ -32,7 +32,7 @@ class CallTime:
             self.elapsed += seconds
 
 
-class SimulatedController:
+class SimulatedController(LoopStatus):
     """RealtimeController's calls over a SimulatedClock; the planner's answer comes after the time that its call took.
 
     Args:
@@ -52,21 +52,6 @@ class SimulatedController:
         self.backend = make_backend(self.call)
         self.loop = ControlLoop(limits, control_rate, step_rate, config)
         self._ends = 0.0  # when the planner ends what it is at
-
-    @property
-    def state(self) -> str:
-        """FOLLOW, HOLD or SAFE_STOP."""
-        return self.loop.state
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is not FOLLOW."""
-        return self.loop.reason
-
-    @property
-    def statistics(self) -> Statistics:
-        """What was counted and measured so far."""
-        return self.loop.statistics
 
     def reset(self, goal: Goal, seed: int = 0, *, at_rest: bool = False) -> None:
         """Begin again, once the planner has ended what it is at."""

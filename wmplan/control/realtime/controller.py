@@ -30,7 +30,31 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT = 5.0  # seconds
 
 
-class RealtimeController:
+class LoopStatus:
+    """What a controller tells of its loop."""
+
+    loop: ControlLoop
+
+    @property
+    def state(self) -> State:
+        """FOLLOW, HOLD or SAFE_STOP."""
+        return self.loop.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not FOLLOW, in words: what is wrong with observations, the goal, the planner or the clock.
+
+        In FOLLOW it is None, or says that act() is called at another rate than was told.
+        """
+        return self.loop.reason
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was counted and measured so far."""
+        return self.loop.statistics
+
+
+class RealtimeController(LoopStatus):
     """Drives one robot to goals given as images, planning in the background.
 
     Call reset(goal), then act(observation) at `control_rate`. What it does when planning is late, observations are
@@ -100,24 +124,6 @@ class RealtimeController:
         return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock)
 
     # ------------------------------------------------------------------ the robot's side
-
-    @property
-    def state(self) -> State:
-        """FOLLOW, HOLD or SAFE_STOP."""
-        return self.loop.state
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is not FOLLOW, in words: what is wrong with observations, the goal, the planner or the clock.
-
-        In FOLLOW it is None, or says that act() is called at another rate than was told.
-        """
-        return self.loop.reason
-
-    @property
-    def statistics(self) -> Statistics:
-        """What was counted and measured so far."""
-        return self.loop.statistics
 
     def reset(self, goal: Goal, seed: int = 0, *, at_rest: bool = False) -> None:
         """Begin anew towards `goal`, from the motion that the robot is in; ends a SAFE_STOP. Returns at once.

@@ -25,10 +25,7 @@ class Objective(Protocol):
 class SummedSquaredError:
     """LeWM: the squared distance between the final and the goal embedding, summed over channels, not averaged."""
 
-    @property
-    def last_only(self) -> bool:
-        """Only the last predicted latent is read."""
-        return True
+    last_only = True
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor | None = None) -> Tensor:
         return (predicted[:, :, -1] - goal.unsqueeze(1)).square().flatten(2).sum(2)
@@ -87,11 +84,7 @@ class TokenMeanAbsoluteError:
     """
 
     token_numbers: int
-
-    @property
-    def last_only(self) -> bool:
-        """Only the last predicted latent is read."""
-        return True
+    last_only = True
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor | None = None) -> Tensor:
         tokens = slice(0, self.token_numbers)
