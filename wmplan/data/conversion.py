@@ -56,7 +56,7 @@ def convert_data(
         raise UserError(f"image_size must be [height, width] from 1 to {LARGEST_SIDE}, got {list(image_size)}")
     if control_rate is not None and not 0 < control_rate < 1e6:
         raise UserError(f"control_rate must be above 0 rows a second, got {control_rate}")
-    data = open_data(source, **({} if camera is None else {"camera": camera}))
+    data = open_data(source, camera=camera)
     view = Converted(data, image_size, shift)
     if not len(view):
         raise UserError(f"{source}: no episode has more than {abs(shift)} rows, shift={shift} leaves nothing")
@@ -122,7 +122,7 @@ def _describe(view: Converted, rate: float | None) -> StoreMeta:
         steps=max(lengths) - 1 if len(lengths) == 1 else None,
         episodes_per_shard=int(np.clip(SHARD_BYTES // (row_bytes * int(view.lengths.max())), 1, 500)),
         control_rate=rate,
-        image_size=columns["pixels"][0][:2] if "pixels" in columns else None,
+        image_size=(columns["pixels"][0][0], columns["pixels"][0][1]) if "pixels" in columns else None,
         versions={name: version(name) for name in ("wmplan", "numpy")},
     )
 

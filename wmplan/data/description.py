@@ -23,7 +23,7 @@ def describe_data(data: str, camera: str | None = None, frames: int = 100) -> st
     """
     if frames < 0:
         raise UserError(f"frames must be at least 0, got {frames}")
-    opened = open_data(data, allow_nan=True, **({} if camera is None else {"camera": camera}))
+    opened = open_data(data, allow_nan=True, camera=camera)
     lines = [f"{data}: {type(opened).__name__}", *_sizes(opened), "columns:"]
     lines += [f"  {name:22}{text}" for name, text in _columns(opened, frames)]
     lines += [f"  {name:22}not read: it {why}" for name, why in opened.unusable.items()]

@@ -213,7 +213,8 @@ class _Writer:
             picture.pts, picture.time_base = self._frames, 1 / self._fraction
             self._film.mux(self._stream.encode(picture))
             self._frames += 1
-        where = {f"videos/{CAMERA}/chunk_index": self.films.chunk, f"videos/{CAMERA}/file_index": self.films.file}
+        where: dict[str, Any] = {f"videos/{CAMERA}/chunk_index": self.films.chunk}
+        where |= {f"videos/{CAMERA}/file_index": self.films.file}
         where |= {
             f"videos/{CAMERA}/from_timestamp": begin / self.rate,
             f"videos/{CAMERA}/to_timestamp": self._frames / self.rate,

@@ -174,11 +174,12 @@ def open_data(path: str | Path, *, task: str | None = None, allow_nan: bool = Fa
         path: a folder or file; lerobot:PATH is read by the reader registered as "lerobot".
         task: Gymnasium id that the data has to be of, or is taken to be of where it does not say.
         allow_nan: take actions that are not finite, to look at them.
-        options: of the format's reader, for all but our own shards: camera="top" of several.
+        options: of the format's reader: camera="top" of several. None stands for what is left out.
 
     Raises:
         DataError: where there is no data set, or it is damaged or of another task.
     """
+    options = {name: value for name, value in options.items() if value is not None}
     named, colon, rest = str(path).partition(":")
     if colon and not Path(path).exists() and named in READERS:
         return READERS[named].open(rest, task=task, allow_nan=allow_nan, **options)  # type: ignore[no-any-return]

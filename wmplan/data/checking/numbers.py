@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ def check_numbers(data: Reader) -> Iterator[Finding]:
 def _check_finite(data: Reader) -> Iterator[Finding]:
     for name in [name for name in QUANTITIES if name in data.columns]:
         for episode, values in _episodes(data, name):
-            bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            bad: NDArray[np.bool_] = np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
             if name == "action":
                 bad = bad[:-1]  # the last row has none
             if bad.any():
@@ -140,5 +141,5 @@ def _episodes(data: Reader, name: str) -> Iterator[tuple[int, NDArray[np.float64
             yield episode, data.episode(episode, [name])[name]
 
 
-def _listed(values: NDArray[np.float64]) -> str:
+def _listed(values: NDArray[Any]) -> str:
     return ", ".join(f"{value:g}" for value in values.tolist())

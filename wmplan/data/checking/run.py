@@ -38,7 +38,7 @@ def check_data(data: str, camera: str | None = None, latency: int = 0) -> int:
     if not 0 <= latency <= MOST:
         raise UserError(f"latency must be from 0 to {MOST} rows, got {latency}")
     try:
-        opened = open_data(data, allow_nan=True, **({} if camera is None else {"camera": camera}))
+        opened = open_data(data, allow_nan=True, camera=camera)
     except DataError as error:
         if not _is_there(data):
             raise

@@ -184,11 +184,12 @@ class LeRobotFolder(Reader):
 
     def _file(self, kind: Any, path: Path) -> Any:
         key = (kind.__name__, path)
-        self._open[key] = self._open.pop(key, None) or kind(path)  # most recently used last
+        held = self._open.pop(key) if key in self._open else kind(path)
+        self._open[key] = held  # most recently used last
         same = [other for other in self._open if other[0] == key[0]]
         if len(same) > OPEN_FILES:
             self._open.pop(same[0]).close()
-        return self._open[key]
+        return held
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""

@@ -48,8 +48,9 @@ class VideoFile:
             raise DataError(f"{path} holds no frames")
         if (np.diff(self._stamps) == 0).any():
             raise DataError(f"{path} has two frames with the same time stamp; write it anew with ffmpeg")
-        self.times: NDArray[np.float64] = self._stamps * float(self._stream.time_base)
-        self._next, self._frames = -1, iter(())
+        self.times: NDArray[np.float64] = (self._stamps * float(self._stream.time_base)).astype(np.float64)
+        self._next = -1
+        self._frames: Iterator[Any] = iter(())
 
     def _open(self) -> None:
         options = {"protocol_whitelist": "file"}

@@ -156,7 +156,8 @@ def _describe(folder: Path) -> dict[str, Any]:
         told = None
     if not isinstance(told, dict) or told.get("zarr_format") != 2:
         raise DataError(f"{path} must be the description of a zarr array of version 2")
-    shape, chunks = told.get("shape"), told.get("chunks")
+    shape: Any = told.get("shape")
+    chunks: Any = told.get("chunks")
     if not _sizes(shape) or not _sizes(chunks) or len(shape) != len(chunks):
         raise DataError(f"{path}: shape and chunks must be lists of sizes, of one length")
     codecs = [told.get("compressor"), *(told.get("filters") or [])]
@@ -165,7 +166,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         if codec is not None and name not in CODECS:
             raise DataError(f"{path}: {str(name)[:40]!r} is no way to store numbers that is read: {', '.join(CODECS)}")
     try:
-        dtype = np.dtype(told.get("dtype"))
+        dtype: np.dtype[Any] = np.dtype(told.get("dtype"))
     except (TypeError, ValueError):
         dtype = np.dtype(object)
     if dtype.kind not in "fiub":
