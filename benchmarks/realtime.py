@@ -28,11 +28,11 @@ from typing import Any
 
 from wmplan.control.realtime.config import RealtimeConfig
 from wmplan.evaluation.evaluate import evaluate
-from wmplan.listing import table
 from wmplan.robot_sim.camera import CameraConfig
 from wmplan.robot_sim.config import RobotConfig
 from wmplan.robot_sim.run import run_robot, settings_of
 from wmplan.settings.compose import compose
+from wmplan.text_table import table
 
 MISSED = 0.01  # of the deadlines, at most
 LATENCIES = (0, 100, 200)  # ms

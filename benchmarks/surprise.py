@@ -24,8 +24,8 @@ from wmplan.evaluation.disturbances import DISTURBANCES, Disturbance
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.surprise import Watched, false_alarms, threshold, true_alarms, watch
-from wmplan.listing import table
 from wmplan.models.loading import load
+from wmplan.text_table import table
 
 
 def measure(model_name: str, episodes: int, seed: int, part: float) -> dict[str, Any]:

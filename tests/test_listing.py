@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from wmplan.listing import list_tasks, results_table, table
-
-
-def test_columns_are_aligned() -> None:
-    assert table(["a", "bb"], [["long", "1"], ["b", "23"]]) == "a     bb\nlong   1\nb     23"
+from wmplan.listing import list_tasks, results_table
 
 
 def test_results() -> None:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wmplan.evaluation.instance_sources import instances_said
 from wmplan.registry import TASKS
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their heads, the first aligned to the left and the others to the right."""
-    lines = [list(head), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-
-    def aligned(line: Sequence[str]) -> str:
-        first, *others = line
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join(map(aligned, lines))
+from wmplan.text_table import table
 
 
 def results_table(result: Mapping[str, Any]) -> str:

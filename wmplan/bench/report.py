@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wmplan import text_table
 from wmplan.atomic_io import write_durably, write_json
 
 Json = dict[str, Any]
@@ -27,10 +28,7 @@ COLUMNS = (
 
 def table(results: Json) -> str:
     """The results as text, a line a case."""
-    lines = [COLUMNS, *map(_cells, results["rows"])]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    text = ["  ".join(cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width)
-            in enumerate(zip(line, widths, strict=True))).rstrip() for line in lines]  # fmt: skip
+    text = text_table.table(COLUMNS, [_cells(row) for row in results["rows"]], left=3)
     where, peaks, settings = results["machine"], results["peak_gflops"], results["settings"]
     head = (
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads; matrix products reach "
@@ -40,7 +38,7 @@ def table(results: Json) -> str:
     own = ", ".join(f"{one['planner']} {one['ms']['p50']:.2f}" for one in results["overhead"])
     samples = results["overhead"][0]["samples"]
     foot = f"the planner itself, {samples} samples, ms an iteration: {own}"
-    return "\n".join([head, "", *text, "", foot])
+    return "\n".join([head, "", text, "", foot])
 
 
 def _cells(row: Json) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from wmplan.models.base import WorldModel
 from wmplan.models.state_probe import StateProbe, state_errors
 from wmplan.random_streams import Stream
 
+STEPS, STRIDE = 100, 2
+"""Robot steps of an episode, and from one frame that is encoded to the next."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProbeData:
@@ -49,17 +52,15 @@ def collect_probe_data(
     seed: int,
     *,
     proprio: bool,
-    stride: int = 2,
-    steps: int = 100,
 ) -> ProbeData:
-    """Encode every stride-th frame of fresh episodes of the collection policy; one episode in six is held back.
+    """Encode every STRIDE-th frame of fresh episodes of the collection policy; one episode in six is held back.
 
     Their seeds are of a stream that neither collection nor evaluation draws from.
     """
     latents, states = [], []
     for episode in tqdm(range(episodes), desc="fresh episodes", unit="episode", disable=None):
-        columns = run_episode(env, episode_rng(seed, episode, Stream.PROBE), steps, pixels=False)
-        kept = range(0, steps + 1, stride)
+        columns = run_episode(env, episode_rng(seed, episode, Stream.PROBE), STEPS, pixels=False)
+        kept = range(0, STEPS + 1, STRIDE)
         frames = []
         for step in kept:
             env.set_state(columns["physics_state"][step])

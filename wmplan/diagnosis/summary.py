@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wmplan import text_table
 from wmplan.diagnosis.attribution import PARTS, regret_by_part
 from wmplan.diagnosis.replan_analysis import Replan
 
@@ -144,11 +145,8 @@ def finite(value: float) -> float | None:
 def table(diagnosis: Mapping[str, Any]) -> str:
     """The episodes, one a line, and the figures over all of them."""
     names = ("instance", "start", "closest", "encoder", "predictor", "rank first", "last", "regret", "probe", "oracle")
-    rows = [(*names, "")]
-    rows += [(*figures(one), one["verdict"] or "(succeeded)") for one in diagnosis["episodes"]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, "", *summary(diagnosis)])
+    rows = [(*figures(one), one["verdict"] or "(succeeded)") for one in diagnosis["episodes"]]
+    return "\n".join([text_table.table((*names, ""), rows, left=0), "", *summary(diagnosis)])
 
 
 def figures(episode: Mapping[str, Any]) -> list[str]:

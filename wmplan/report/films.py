@@ -15,25 +15,20 @@ from wmplan.report.videos import episode_film, write_mp4
 Record = Mapping[str, Any]
 
 
-def choose_films(records: Sequence[Record], count: int, row: str = "planner") -> list[Record]:
-    """Up to `count` episodes of a row: failures before successes, but a third for the successes where there are any."""
-    own = [one for one in records if one["row"] == row]
+def choose_films(records: Sequence[Record], count: int) -> list[Record]:
+    """Up to `count` episodes of the planner: failures first, but a third for the successes where there are any."""
+    own = [one for one in records if one["row"] == "planner"]
     failed = [one for one in own if not one["success"]]
     succeeded = [one for one in own if one["success"]]
     failures = min(len(failed), max(count - len(succeeded), count - count // 3))
     return [*failed[:failures], *succeeded[: count - failures]]
 
 
-def film_path(record: Record) -> str:
-    """Where an episode's film is, relative to the result folder."""
-    return str(Path(record["file"]).with_suffix(".mp4").as_posix())
-
-
 def make_films(folder: Path, results: Mapping[str, Any], records: Sequence[Record]) -> list[Path]:
     """The films of episodes; those that are newer than their episode are not made again."""
     settings, paths, missing = results["settings"], [], []
     for record in records:
-        paths.append(folder / film_path(record))
+        paths.append((folder / record["file"]).with_suffix(".mp4"))
         kept = paths[-1].exists() and paths[-1].stat().st_mtime >= (folder / record["file"]).stat().st_mtime
         if not kept:
             missing.append((record, paths[-1]))

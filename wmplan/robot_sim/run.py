@@ -26,7 +26,6 @@ from wmplan.evaluation.machine import machine, versions
 from wmplan.evaluation.rollout import distances
 from wmplan.evaluation.success import judge_states, rule_names
 from wmplan.evaluation.worker import Unit, unit_seed
-from wmplan.listing import table
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.random_streams import Stream, stream_rng
 from wmplan.report.videos import write_mp4
@@ -38,6 +37,7 @@ from wmplan.robot_sim.faults import KINDS, Fault, FaultSchedule, random_faults
 from wmplan.robot_sim.film import draw_shot, world_size
 from wmplan.robot_sim.planner_link import PlannerLink, check_rate, check_served, connect, local, served, simulated
 from wmplan.settings.difference import difference
+from wmplan.text_table import table
 
 ABILITIES = ("state", "task_state", "rules", "goals", "goal_state", "physics_steps")
 NEEDS = {"knock": "perturbation", "camera_bumped": "variation"}  # abilities that faults need

@@ -67,9 +67,4 @@ def _counts(name: str, meaning: str, label: str, counts: Counter[str]) -> Iterat
 
 def _series(name: str, meaning: str, series: Series) -> Iterator[str]:
     yield from _metric(name, "summary", meaning)
-    for q in PERCENTILES:
-        value = series.percentile(q)
-        if value is not None:
-            yield f'wmplan_server_{name}{{quantile="{q / 100:g}"}} {value:.9g}'
-    yield f"wmplan_server_{name}_sum {series.total:.9g}"
-    yield f"wmplan_server_{name}_count {series.count}"
+    yield from series.exposed(f"wmplan_server_{name}", {})

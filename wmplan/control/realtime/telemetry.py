@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class Series:
     def percentile(self, q: float) -> float | None:
         """Of the newest values, linearly interpolated; None where there are none."""
         return float(np.percentile(np.array(self.recent), q)) if self.recent else None
+
+    def exposed(self, name: str, labels: Mapping[str, str]) -> Iterator[str]:
+        """The lines of a summary in Prometheus' text format."""
+        for q in PERCENTILES:
+            if (value := self.percentile(q)) is not None:
+                yield f"{name}{_labels({**labels, 'quantile': f'{q / 100:g}'})} {value:.9g}"
+        yield f"{name}_sum{_labels(labels)} {self.total:.9g}"
+        yield f"{name}_count{_labels(labels)} {self.count}"
 
 
 class Statistics:
@@ -183,13 +191,7 @@ class Statistics:
                     lines.append(f"{prefix}_{name}_total{_labels(own)} {value}")
             for name, series in self._series.items():
                 lines.append(f"# TYPE {prefix}_{name} summary")
-                for q in PERCENTILES:
-                    value_at = series.percentile(q)
-                    if value_at is not None:
-                        own = {**common, "quantile": f"{q / 100:g}"}
-                        lines.append(f"{prefix}_{name}{_labels(own)} {value_at:.9g}")
-                lines.append(f"{prefix}_{name}_sum{_labels(common)} {series.total:.9g}")
-                lines.append(f"{prefix}_{name}_count{_labels(common)} {series.count}")
+                lines += series.exposed(f"{prefix}_{name}", common)
             lines.append(f"# TYPE {prefix}_rate_hz gauge")
             lines.append(f"{prefix}_rate_hz{_labels(common)} {'NaN' if rate is None else f'{rate:.9g}'}")
             lines.append(f"# TYPE {prefix}_state gauge")
