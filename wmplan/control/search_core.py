@@ -160,21 +160,11 @@ class SearchCore(PlanningCore):
 @register_core("search")
 def make_search(model: WorldModel, settings: Mapping[str, Mapping[str, Any]]) -> SearchCore:
     """The planner, objective and schedule of planning_settings()."""
-    return SearchCore(
-        model,
-        planner_from(settings["planner"], model),
-        make_objective(settings["objective"], model),
-        build(Schedule, settings["schedule"], "schedule"),
-    )
-
-
-def planner_from(settings: Mapping[str, Any], model: WorldModel) -> Planner:
-    """The planner of {"name": ..., setting: value} within the model's action bounds."""
     low, high = model.spec.block_bounds()
-    options = {key: value for key, value in settings.items() if key != "name"}
-    return make_planner(
-        settings["name"], low, high, action_block=model.spec.action_block, device=model.device, **options
-    )
+    block = model.spec.action_block
+    planner = make_planner(low=low, high=high, action_block=block, device=model.device, **settings["planner"])
+    objective = make_objective(settings["objective"], model)
+    return SearchCore(model, planner, objective, build(Schedule, settings["schedule"], "schedule"))
 
 
 def stacked(queries: Sequence[PlanningQuery]) -> tuple[Tensor, Tensor | None, Tensor]:

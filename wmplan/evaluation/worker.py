@@ -112,9 +112,8 @@ class Worker:
             return PlannerRow(controller, setup.protocol)
         if name == "oracle":
             task, block = self.env.task, setup.action_block
-            low, high = np.tile(task.action_low, block), np.tile(task.action_high, block)
-            options = {key: value for key, value in setup.planner.items() if key != "name"}
-            planner = make_planner(setup.planner["name"], low.tolist(), high.tolist(), action_block=block, **options)
+            low, high = (np.tile(bound, block).tolist() for bound in (task.action_low, task.action_high))
+            planner = make_planner(low=low, high=high, action_block=block, **setup.planner)
             schedule = build(Schedule, with_new_keys(setup.schedule), "schedule")
             return OracleRow(planner, schedule, block)
         return {"noop": NoopRow, "random": RandomRow, "replay": ReplayRow}[name]()

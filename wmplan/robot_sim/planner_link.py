@@ -131,10 +131,6 @@ def check_served(metadata: dict[str, Any], env: RobotEnvironment) -> None:
         raise UserError(
             f"the served model has actions of {metadata['action_dim']} numbers, the task's have {action_dim}"
         )
-    check_rate(metadata["control_rate"], env)
-
-
-def check_rate(rate: float, env: RobotEnvironment) -> None:
-    """See to it that a model's robot steps are the task's."""
+    rate = metadata["control_rate"]
     if abs(rate - env.control_rate) > 1e-6 * env.control_rate:
         raise UserError(f"the model has {rate:g} robot steps a second, the task {env.control_rate:g}")

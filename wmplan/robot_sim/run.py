@@ -35,7 +35,7 @@ from wmplan.robot_sim.config import RobotConfig
 from wmplan.robot_sim.episode import Episode, run_episode
 from wmplan.robot_sim.faults import KINDS, Fault, FaultSchedule, random_faults
 from wmplan.robot_sim.film import draw_shot, world_size
-from wmplan.robot_sim.planner_link import PlannerLink, check_rate, check_served, connect, local, served, simulated
+from wmplan.robot_sim.planner_link import PlannerLink, check_served, connect, local, served, simulated
 from wmplan.settings.difference import difference
 from wmplan.text_table import table
 
@@ -98,7 +98,6 @@ def open_robot(config: RobotConfig) -> tuple[RobotEnvironment, PlannerLink]:
     model = load(config.model, config.device)
     env = make_robot_environment(config.task, {"image_size": list(model.spec.image_size)})
     require_fit(model, config.model, env, config.task)
-    check_rate(model.spec.control_rate, env)
     session = PlanningSession(model, config.planner or None, config.objective or None, config.schedule or None)
     make = simulated if config.clock == "simulated" else local
     return env, make(config, session, config.model, limits_of(config, env), env.control_rate)
