@@ -114,11 +114,11 @@ def drop_action(info: Any, table: Any, rows: Any) -> None:
         (put("info", data_path="/etc/{chunk_index}"), "outside the data set's folder"),
         (put("info", data_path="{chunk_index:099999999d}"), "is no path like"),
         (put("info", data_path="{chunk_index.__class__}"), "is no path like"),
-        (put("table", length=10**13), "lengths together at most"),
+        (put("table", length=10**13), "numbers must be from 0 to"),
         (put("table", length=8), r"has 9 rows of episode 0, meta/episodes says 8"),
         (put("table", episode_index=1), "episode 1 is there twice"),
         (put("table", **{"data/file_index": 7}), "file-007.parquet is missing"),
-        (put("table", **{"data/file_index": -1}), "must be at least 0"),
+        (put("table", **{"data/file_index": -1}), "numbers must be from 0 to"),
         (put("table", **{"videos/observation.images.top/file_index": 7}), "file-007.mp4 is missing"),
         (put("row", episode_index=77), "has 8 rows of episode 0"),
         (put("row", action=[1.0]), "column 'action' .*lists of different lengths"),
@@ -202,3 +202,82 @@ def test_frames_that_would_be_decoded_in_every_epoch_are_told(write_lerobot: Wri
     whole = WindowSampler(found, 2, 1, 4, memory=True)
     assert windows.num_windows == whole.num_windows == 26
     assert sum(len(batch["pixels"]) for batch in windows.once()) == 26
+
+
+def test_two_threads_may_read(write_lerobot: Write, episodes: Episodes) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    found = open_data(write_lerobot(episodes))
+    numbers = np.random.default_rng(0).integers(0, 4, 60).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        for number, rows in zip(numbers, pool.map(found.episode, numbers), strict=True):
+            np.testing.assert_array_equal(rows["pixels"], episodes[number]["pixels"])
+
+
+def test_files_that_grow_when_they_are_read_are_refused(
+    write_lerobot: Write, episodes: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of one value takes no room in the file; a picture says its size before it is decoded."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    folder = write_lerobot(episodes)
+    (data,) = (folder / "data").rglob("file-000.parquet")
+    rows = parquet.read_table(data)
+    from wmplan.data.readers import parquet_file
+
+    many = pa.table({"episode_index": pa.array(np.zeros(parquet_file.MOST_ROWS + 1, np.int8))})
+    parquet.write_table(many, data)
+    assert data.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match="claims 33554433 rows"):
+        open_data(folder)
+    wide = pa.array([[0.0] * 100_000] * len(rows))
+    parquet.write_table(rows.set_column(rows.column_names.index("action"), "action", wide), data)
+    monkeypatch.setattr(parquet_file, "MOST_BYTES", 1 << 20)
+    with pytest.raises(DataError, match="column 'action' takes 0.0 GB in row group 0, at most"):
+        open_data(folder)
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded(write_lerobot: Write, episodes: Episodes) -> None:
+    import struct
+    import zlib
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+    def edit(row: int) -> Any:
+        return lambda info, table, rows: rows[row].update({"observation.images.top": {"bytes": bomb, "path": None}})
+
+    with pytest.raises(DataError, match="row 0 is 60000 x 60000, it must be at most|no PNG or JPEG"):
+        open_data(write_lerobot(episodes, "first", kind="image", edit=edit(0)))
+    with pytest.raises(DataError, match="frame 3 is 60000 x 60000, it must be 32 x 48|frame 3 is no PNG"):
+        open_data(write_lerobot(episodes, "fourth", kind="image", edit=edit(3))).episode(0)
+
+
+def test_odd_layouts_are_read_or_refused(write_lerobot: Write, episodes: Episodes) -> None:
+    """Whole numbers as actions, no robot state, text, a column of lists, one number that is no list."""
+
+    def edit(info: Any, table: Any, rows: Any) -> None:
+        for row in rows:
+            row["action"] = [int(value) for value in row["action"]]
+            del row["observation.state"]
+            row["note"], row["force"], row["grip"] = "hm", [[0.5, 1.0], [2.0, 3.0]], row["frame_index"] / 2
+
+    found = open_data(write_lerobot(episodes, edit=edit))
+    assert "proprio" not in found.columns and found.columns["action"] == ((2,), np.dtype(np.float64))
+    np.testing.assert_array_equal(found.episode(2)["action"], episodes[2]["action"])
+    assert found.columns["force"][0] == (2, 2) and found.columns["grip"][0] == ()
+    assert found.episode(0, ["force"])["force"].shape == (9, 2, 2)
+    assert "holds text or bytes" in str(found.column_problem("note"))
+
+    def one_number(info: Any, table: Any, rows: Any) -> None:
+        for row in rows:
+            row["action"] = float(row["frame_index"])
+
+    assert open_data(write_lerobot(episodes, "single", edit=one_number)).episode(2)["action"].shape == (14, 1)
+
+    def text(info: Any, table: Any, rows: Any) -> None:
+        for row in rows:
+            row["action"] = "left"
+
+    with pytest.raises(DataError, match="column 'action' holds text or bytes, it has to hold numbers"):
+        open_data(write_lerobot(episodes, "text", edit=text))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.checking.finding import Finding
+from wmplan.data.converted import resized
 from wmplan.data.meta import DataError
 from wmplan.data.reader import Reader
 
@@ -97,7 +98,8 @@ def locate_colours(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     A thing that moves has a colour, and these numbers change in proportion to its way.
     """
     height, width = frames.shape[1:3]
-    small = frames[:, :: -(-height // SIDE), :: -(-width // SIDE)]
+    scale = max(height, width, SIDE) / SIDE
+    small = resized(frames, max(round(height / scale), 1), max(round(width / scale), 1)) if scale > 1 else frames
     rows, height, width, _ = small.shape
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     places = np.stack([np.ones(height * width), x.ravel(), y.ravel()]).astype(np.float32) / (height * width)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
 from wmplan.errors import UserError
+
+ONE_READER = threading.RLock()
+"""Held while videos and tables that are open are read: a sampler's thread reads ahead, and a decoder has one place in
+its file. HDF5 has such a lock of its own."""
 
 
 def load(library: str, what: str) -> Any:

@@ -19,6 +19,7 @@ from wmplan.data.columns import KNOWN, Column, Unusable, as_column, without_last
 from wmplan.data.formats import describe
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.reader import Reader
+from wmplan.data.readers.extra import ONE_READER
 from wmplan.data.readers.lerobot_meta import EpisodeTable, LeRobotInfo
 from wmplan.data.readers.parquet_file import ParquetFile
 from wmplan.data.readers.picture import decode_picture
@@ -74,6 +75,10 @@ class LeRobotFolder(Reader):
 
     def read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows start to stop of a column of one episode."""
+        with ONE_READER:
+            return self._read(episode, name, start, stop)
+
+    def _read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
         if name == "pixels" and self.info.is_video(self.camera):
             return self._video_frames(episode, start, stop)
         file, first = self._data(episode), int(self._first_row[episode])
@@ -127,6 +132,8 @@ class LeRobotFolder(Reader):
             name = RENAMED.get(feature, feature)
             try:
                 first = file.values(feature, 0, 1)
+                if first.dtype.kind not in "fiub":
+                    raise Unusable("holds text or bytes, it has to hold numbers")
                 if first.ndim == 2 and first.shape[1] == 1 and name not in KNOWN:
                     first = first[:, 0]
                 column = as_column(name, first, first.dtype)
@@ -193,9 +200,10 @@ class LeRobotFolder(Reader):
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+        with ONE_READER:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from wmplan.data.columns import Unusable
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.readers.camera import choose_camera
-from wmplan.data.readers.parquet_file import MOST_ROWS, ParquetFile
+from wmplan.data.readers.parquet_file import ParquetFile
 
 INFO_BYTES = 1 << 24
+MOST_ROWS = 1 << 30  # of a data set
 PATTERN = re.compile(r"(?:[\w./-]|\{(?:chunk_index|file_index)(?::0?\d{1,2}d)?\}|\{video_key\})+")
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -167,8 +168,12 @@ class EpisodeTable:
             raise DataError(f"{files[0]} has no episodes")
         if len(twice := identities[1:][identities[1:] == identities[:-1]]):
             raise DataError(f"{files[0]}: episode {twice[0]} is there twice")
-        if min(values.min() for values in stored.values()) < 0 or lengths.sum() > MOST_ROWS:
-            raise DataError(f"{files[0]}: numbers must be at least 0, and lengths together at most {MOST_ROWS}")
+        low, high = min(values.min() for values in stored.values()), max(values.max() for values in stored.values())
+        if low < 0 or high > MOST_ROWS or lengths.sum() > MOST_ROWS:
+            raise DataError(
+                f"{files[0]}: numbers must be from 0 to {MOST_ROWS}, got {low} to {high}, and so must the sum "
+                "of the lengths"
+            )
         data = zip(stored["data/chunk_index"].tolist(), stored["data/file_index"].tolist(), strict=True)
         videos: list[Path | None] = [None] * len(identities)
         seconds = np.zeros(len(identities))

@@ -12,7 +12,7 @@ from wmplan.data.columns import Unusable
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.readers.extra import load
 
-MOST_ROWS = 1 << 28  # of a file
+MOST_ROWS = 1 << 25  # of a file
 MOST_BYTES = 1 << 31  # of one column of a row group: what is held at once
 
 

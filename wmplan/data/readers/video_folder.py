@@ -21,7 +21,7 @@ from wmplan.data.columns import QUANTITIES, Unusable, as_column, without_last
 from wmplan.data.formats import describe
 from wmplan.data.meta import DataError
 from wmplan.data.reader import Reader
-from wmplan.data.readers.extra import load
+from wmplan.data.readers.extra import ONE_READER, load
 from wmplan.data.readers.parquet_file import ParquetFile
 from wmplan.data.readers.video_file import FORMATS, VideoFile
 from wmplan.registry import register_reader
@@ -83,10 +83,11 @@ class VideoFolder(Reader):
         """Rows start to stop of a column of one episode."""
         if name != "pixels":
             return self._rows[episode][name][start:stop].copy()
-        if self._open is None or self._open.path != self.videos[episode]:
-            self.close()
-            self._open = VideoFile(self.videos[episode])
-        return self._open.read(start, stop)
+        with ONE_READER:
+            if self._open is None or self._open.path != self.videos[episode]:
+                self.close()
+                self._open = VideoFile(self.videos[episode])
+            return self._open.read(start, stop)
 
     def _require_same(self, video: Path, sizes: list[tuple[int, int]]) -> None:
         """Raise unless an episode has the columns and the frames of the first."""
@@ -100,9 +101,10 @@ class VideoFolder(Reader):
 
     def close(self) -> None:
         """Close the video that is open."""
-        if self._open is not None:
-            self._open.close()
-        self._open = None
+        with ONE_READER:
+            if self._open is not None:
+                self._open.close()
+            self._open = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
