@@ -53,6 +53,34 @@ class PlainPoint(gymnasium.Env[Any, Any]):
         return self.picture(self.point) if self.render_mode == "rgb_array" else None
 
 
+class OpenPoint(PlainPoint):
+    """The same with its point as an attribute, and more that a replay needs: a lag, a count, what may be None."""
+
+    def __init__(self, render_mode: str | None = "rgb_array") -> None:
+        super().__init__(render_mode)
+        self.where = np.zeros(2)
+        self.velocity, self.count, self.last, self.moved = np.zeros(2, np.float32), 0, None, False
+
+    @property
+    def point(self) -> Any:
+        return self.where
+
+    @point.setter
+    def point(self, point: Any) -> None:
+        self.where = point
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.velocity, self.count, self.last, self.moved = np.zeros(2, np.float32), 0, None, False
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        push = action if self.last is None else (action + self.last) / 2
+        self.velocity = (self.velocity * np.float32(0.7) + 0.3 * push).astype(np.float32)
+        self.count, self.last, self.moved = self.count + 1, np.array(action), True
+        seen, _, _, _, info = super().step(np.clip(self.velocity, [-1, -0.5], [1, 0.5]).astype(np.float32))
+        return seen, 0.0, False, self.count >= 40, info
+
+
 class GoalPoint(PlainPoint):
     """The same with its goal's picture."""
 
@@ -74,5 +102,6 @@ class ShakyPoint(PlainPoint):
 
 if TASK not in gymnasium.registry:
     gymnasium.register(TASK, entry_point=PlainPoint)
+    gymnasium.register("wmplan_tests/OpenPoint-v0", entry_point=OpenPoint, max_episode_steps=40)
     gymnasium.register("wmplan_tests/GoalPoint-v0", entry_point=GoalPoint)
     gymnasium.register("wmplan_tests/ShakyPoint-v0", entry_point=ShakyPoint)

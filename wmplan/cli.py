@@ -40,7 +40,7 @@ def demo(settings: Settings) -> None:
     "eval",
     target="wmplan.evaluation.evaluate:evaluate",
     hidden=("environment", "action_block"),
-    free=("planner", "objective"),
+    free=("planner", "objective", "env"),
     resumes=True,
 )
 def evaluate(settings: Settings) -> None:
@@ -59,21 +59,24 @@ def evaluate(settings: Settings) -> None:
     from wmplan.listing import results_table
     from wmplan.settings.build import build
 
-    print(results_table(build(run, {**settings, "task": settings["task"]["id"]})))
+    environment = settings.pop("env")
+    print(results_table(build(run, {**settings, "task": settings["task"]["id"], "environment": environment})))
     from wmplan.report.page import write_report  # loads the plotting
 
     print(f"report: {write_report(settings['out'])}")
 
 
-@command("collect", target="wmplan.data.collection:CollectConfig", resumes=True)
+@command("collect", target="wmplan.data.collection:CollectConfig", free=("env",), resumes=True)
 def collect(settings: Settings) -> None:
-    """Collect episodes of a task with its scripted exploration policy, as training data.
+    """Collect episodes of a task with its scripted exploration policy, noise, or a policy of yours, as training data.
 
     Run again after an interruption, it goes on; with more episodes, it adds to what is there.
 
     Examples:
       wmplan collect task=pusht episodes=500 seed=0 out=data/pusht
       wmplan collect task=arm_reach episodes=2000 processes=2 out=data/arm
+      wmplan collect task=Reacher-v5 policy=noise noise.scale=0.2 env.success=mine:near out=data/reacher
+      wmplan collect task=Reacher-v5 policy=runs/reacher/model goals=data/reacher out=data/play
     """
     from wmplan.data.collection import CollectConfig
     from wmplan.data.collection import collect as run
@@ -322,7 +325,13 @@ def tasks(settings: Settings) -> None:
     print(list_tasks())
 
 
-@command("check-env", target="wmplan.environment_check:check_environment", free=("options",), positional="id")
+@command(
+    "check-env",
+    target="wmplan.environment_check:check_environment",
+    hidden=("options",),
+    free=("env",),
+    positional="id",
+)
 def check_env(settings: Settings) -> None:
     """Try an environment: what it has, what each missing ability costs, and whether what it has works.
 
@@ -331,12 +340,14 @@ def check_env(settings: Settings) -> None:
 
     Examples:
       wmplan check-env pusht
-      wmplan check-env mine.envs:mine/Stack-v0 options.image_size=[96,96]
+      wmplan check-env mine.envs:mine/Stack-v0 env.image_size=[96,96]
+      wmplan check-env Reacher-v5 env.success=mine:near env.max_episode_steps=100
     """
     from wmplan.environment_check import check_environment
     from wmplan.settings.build import build
 
-    build(check_environment, settings)
+    options = settings.pop("env")
+    build(check_environment, {**settings, "options": options})
 
 
 @command("doctor")

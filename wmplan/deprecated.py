@@ -82,7 +82,11 @@ SCHEDULE: dict[str, str] = {"arrive_in": "arrival_step", "receding_horizon": "re
 """From an old key of a schedule to its new name."""
 STAGES: dict[str, str] = {"temporal": "critic", "pictures": "decoder"}
 """The same, of the stages of a TrainConfig."""
-SETTINGS: dict[str, str] = {**{f"schedule.{old}": f"schedule.{new}" for old, new in SCHEDULE.items()}, **STAGES}
+SETTINGS: dict[str, str] = {
+    **{f"schedule.{old}": f"schedule.{new}" for old, new in SCHEDULE.items()},
+    **STAGES,
+    "options": "env",
+}
 """The same, of all configuration keys; what lies below a key moves with it."""
 
 ENVIRONMENT: dict[str, str] = {

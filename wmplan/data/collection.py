@@ -1,4 +1,4 @@
-"""Collects a data set with the task's exploration policy, on several processes, going on where it stopped."""
+"""Collects a data set with a policy, on several processes, going on where it stopped."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import signal
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from wmplan.atomic_io import remove_leftovers
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
+from wmplan.data.policies import EXPLORATION, CollectionPolicy, Noise
 from wmplan.data.registered import Registration, make_environment
 from wmplan.data.shard import Shard
 from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
@@ -49,6 +51,12 @@ class CollectConfig:
         variation: give each episode a look and physics of its own.
         processes: how many work at once; None for one a core. It does not change the data.
         episodes_per_shard: episodes in a file.
+        policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "held",
+            random actions held for a while; "noise", coloured; a user's, MODULE:NAME; or a model, which plans to random
+            frames of `goals`.
+        noise: of policy=noise.
+        goals: data whose frames a model plans to.
+        env: options of the environment: env.pixels, env.success, ... (docs/your-environment.md), and those of its own.
     """
 
     task: str
@@ -60,6 +68,10 @@ class CollectConfig:
     variation: bool = False
     processes: int | None = None
     episodes_per_shard: int = 50
+    policy: str = EXPLORATION
+    noise: Noise = field(default_factory=Noise)
+    goals: str | None = None
+    env: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -79,11 +91,21 @@ class CollectConfig:
             raise DataError(f"image_size must be (height, width) in pixels, got {self.image_size}")
         if not self.out:
             raise DataError("out is empty, it has to name the folder of the data set")
+        if self.collection_policy.is_play and self.goals is None:
+            raise DataError(
+                "policy must be exploration, held, noise, MODULE:NAME or, with goals=DATA, a model, got "
+                f"{self.policy!r}"
+            )
+
+    @property
+    def collection_policy(self) -> CollectionPolicy:
+        """What chooses the actions."""
+        return CollectionPolicy(self.policy, self.noise, self.goals)
 
     def make_environment(self) -> PlanningEnvironment:
         """The task's environment, without Gymnasium's wrappers."""
         try:
-            return make_environment(self.task, {"image_size": self.image_size})
+            return make_environment(self.task, {"image_size": self.image_size, **self.env})
         except UserError as error:
             raise DataError(str(error)) from error
 
@@ -157,7 +179,9 @@ class _Collector:
         saved = time.monotonic()
         for episode in episodes[len(writer.lengths) :]:
             rng = episode_rng(config.seed, episode)
-            writer.add(episode, run_episode(self.env, rng, config.steps, variation=config.variation))
+            policy = config.collection_policy
+            columns = run_episode(self.env, rng, config.steps, variation=config.variation, policy=policy)
+            writer.add(episode, columns)
             if time.monotonic() - saved >= SAVE_SECONDS:
                 writer.save()
                 saved = time.monotonic()
@@ -194,13 +218,16 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         steps=config.steps,
         episodes_per_shard=config.episodes_per_shard,
         control_rate=float(env.control_rate),
-        image_size=(config.image_size[0], config.image_size[1]),
+        image_size=(env.image_size[0], env.image_size[1]),
         action_low=tuple(map(float, env.task.action_low)),
         action_high=tuple(map(float, env.task.action_high)),
         action_names=tuple(env.task.action_names),
         state_names=tuple(env.task.state_names),
         proprio_names=tuple(env.task.proprio_names),
         variation=config.variation,
+        policy=config.policy,
+        policy_options=config.collection_policy.as_dict(),
+        environment=dict(config.env),
         versions={name: version(name) for name in ("wmplan", "mujoco", "numpy")},
     )
 

@@ -39,6 +39,8 @@ class StoreMeta:
         action_names, state_names, proprio_names: names of the entries, with the unit as suffix.
         variation: whether each episode has a look and physics of its own.
         policy: what chose the actions.
+        policy_options: of it, as CollectionPolicy.as_dict() tells them; empty of the environment's own policy.
+        environment: options of the environment.
         versions: of the packages that made it.
     """
 
@@ -56,6 +58,8 @@ class StoreMeta:
     proprio_names: tuple[str, ...] = ()
     variation: bool = False
     policy: str = "exploration"
+    policy_options: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def shard_episodes(self, shard: int) -> range:

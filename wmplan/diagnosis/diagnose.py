@@ -30,7 +30,7 @@ from wmplan.evaluation.instances import Instance, digest, load_instances
 from wmplan.evaluation.policies import PlannerRow
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import load_results
-from wmplan.evaluation.rollout import Arrays, draw_frames, judge, load_episode, play, restore
+from wmplan.evaluation.rollout import Arrays, judge, load_episode, observations, play, restore
 from wmplan.evaluation.success import rule_names
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
 from wmplan.models.base import WorldModel
@@ -270,12 +270,10 @@ class Diagnostician:
     @torch.inference_mode()
     def encoder_errors(self, episode: Arrays) -> tuple[list[float], NDArray[np.float64]]:
         """Task's distances between true states and those read off their frames; and the goal as read off its latent."""
-        frames = draw_frames(self.env, episode, self.model.spec.image_size)
+        seen = {name: torch.from_numpy(rows)[None] for name, rows in observations(self.env, episode).items()}
         device = self.model.device
-        own = torch.from_numpy(self.env.task.proprio(episode["states"])).float()[None] if self.proprio else None
-        latents = self.model.encode(torch.from_numpy(frames)[None].to(device), None if own is None else own.to(device))[
-            0
-        ]
+        own = seen["proprio"].to(device) if self.proprio else None
+        latents = self.model.encode(seen["pixels"].to(device), own)[0]
         goal = self.recorder.searches[-1][0].goal
         read = self.measure.probe(torch.cat([latents, goal])).double().cpu().numpy()
         return np.asarray(self.env.task.distance(read[:-1], episode["states"])).tolist(), read[-1]

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wmplan.data.episode import episode_rng, run_episode
+from wmplan.data.policies import policy_of
 from wmplan.environment import PlanningEnvironment, PlanningTask
 from wmplan.models.base import WorldModel
 from wmplan.models.state_probe import StateProbe, state_errors
@@ -59,8 +60,9 @@ def collect_probe_data(
     """
     latents, states = [], []
     for episode in tqdm(range(episodes), desc="fresh episodes", unit="episode", disable=None):
-        columns = run_episode(env, episode_rng(seed, episode, Stream.PROBE), STEPS, pixels=False)
-        kept = range(0, STEPS + 1, STRIDE)
+        rng = episode_rng(seed, episode, Stream.PROBE)
+        columns = run_episode(env, rng, STEPS, pixels=False, policy=policy_of(model.card))
+        kept = range(0, len(columns["action"]), STRIDE)
         frames = []
         for step in kept:
             env.set_state(columns["physics_state"][step])

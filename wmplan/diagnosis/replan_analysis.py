@@ -199,7 +199,7 @@ class ReplanExaminer:
 
     def outcomes(self, cost: LatentCost, candidates: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
         """What is really seen after each model step of candidates (S, H, A): latents (S, H, *latent), true states."""
-        env, size, dim = self.env, cost.model.spec.image_size, cost.model.spec.action_dim
+        env, dim = self.env, cost.model.spec.action_dim
         start, (samples, horizon, _) = env.get_state(), candidates.shape
         frames, proprio, states = [], [], []
         for plan in candidates.double().cpu().numpy():
@@ -207,9 +207,10 @@ class ReplanExaminer:
             for block in plan:
                 for action in block.reshape(-1, dim):
                     env.step_physics(action)
-                frames.append(env.render(size))
+                seen = env.observe()
+                frames.append(seen["pixels"])
+                proprio.append(seen["proprio"])
                 states.append(env.task_state())
-                proprio.append(env.task.proprio(states[-1]))
         env.set_state(start)
         device = cost.context.device
         pictures = torch.from_numpy(np.stack(frames))[None].to(device)  # (1, S H, ...)

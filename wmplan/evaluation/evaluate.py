@@ -15,6 +15,7 @@ from tqdm import tqdm
 from wmplan.control.make import planning_settings
 from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
+from wmplan.data.policies import policy_of
 from wmplan.data.registered import make_environment
 from wmplan.environment import require
 from wmplan.errors import UserError
@@ -80,7 +81,7 @@ def evaluate(
             not allow are left out, with the reason.
         instances: where they come from: "policy", fresh episodes of the collection policy; "goals", the environment's
             own starts and goals; or a path to an instances.json or a data set.
-        environment: options of the environment, in place of those the model asks for.
+        environment: options of the environment, over those that the model's data was collected with.
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
         workers: processes; None for one a core.
         device: for the model; None for what the machine has.
@@ -113,7 +114,7 @@ def evaluate(
         require(env, "the row planner", "goals")
     rules = rule_names(env)
     decided_by = protocol.decided_by(rules)
-    source = instance_source(instances)
+    source = instance_source(instances, None if loaded is None else policy_of(loaded.card))
     given = source.instances(env, protocol, episodes, seed)
     absent = {row: reason for row, reason in absent_rows(env, given).items() if row in chosen}
     chosen = [row for row in chosen if row not in absent]
@@ -187,7 +188,7 @@ def _setup(
     options, action_block = dict(environment or {}), bare.action_block
     if model is not None:
         make_core(model, planning)
-        options = {"image_size": list(model.spec.image_size), **options}
+        options = {"image_size": list(model.spec.image_size), **model.card.get("environment", {}), **options}
         action_block = model.spec.action_block
     return replace(
         bare,

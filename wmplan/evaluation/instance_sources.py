@@ -12,6 +12,7 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 from tqdm import tqdm
 
+from wmplan.data.policies import CollectionPolicy
 from wmplan.data.reader import Reader, open_data
 from wmplan.environment import PlanningEnvironment, require
 from wmplan.errors import UserError
@@ -46,13 +47,15 @@ class InstanceSource(TypingProtocol):
         """
 
 
+@dataclass(frozen=True)
 class PolicyEpisodes:
     """A start and a goal on fresh episodes of the collection policy, whose seeds no training uses."""
 
+    policy: CollectionPolicy | None = None
     held_out: bool | None = True
 
     def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
-        return generate_instances(env, protocol, count, seed)
+        return generate_instances(env, protocol, count, seed, self.policy)
 
 
 class OwnGoals:
@@ -61,6 +64,11 @@ class OwnGoals:
     held_out: bool | None = None
 
     def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+        if not getattr(env, "sets_goals", True):
+            raise UserError(
+                "instances=goals: the environment sets no goals of its own; instances=policy takes them from held-out "
+                "episodes"
+            )
         return [self._instance(env, number, seed) for number in range(count)]
 
     def _instance(self, env: PlanningEnvironment, number: int, seed: int) -> Instance:
@@ -131,15 +139,16 @@ class InstanceFile:
         return read[:count]
 
 
-def instance_source(name: str) -> InstanceSource:
+def instance_source(name: str, policy: CollectionPolicy | None = None) -> InstanceSource:
     """The source of a setting `instances`.
 
     Args:
         name: "policy" or "goals"; or a path, to an instances.json or the folder of results that holds one, or to a data
             set.
+        policy: of "policy"; None for the environment's own.
     """
     if name in (POLICY, GOALS):
-        return PolicyEpisodes() if name == POLICY else OwnGoals()
+        return PolicyEpisodes(policy) if name == POLICY else OwnGoals()
     path = Path(name)
     if path.suffix == ".json":
         return InstanceFile(path)

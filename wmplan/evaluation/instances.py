@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
 from wmplan.data.episode import episode_rng, run_episode
+from wmplan.data.policies import CollectionPolicy
 from wmplan.environment import Array, PlanningEnvironment, has, require
 from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
@@ -72,13 +73,18 @@ class Instance:
         return cls(**{**content, **arrays, "actions": np.array(content["actions"], np.float32)})
 
 
-def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
+def generate_instances(
+    env: PlanningEnvironment, protocol: Protocol, count: int, seed: int, policy: CollectionPolicy | None = None
+) -> list[Instance]:
     """`count` instances from `seed`; a longer list begins with the shorter one.
 
     Each comes from an episode of its own, drawn from a stream of seeds that collection cannot reach, and needs the
     planner to do something: it is refused where a rule of the task holds at the start or at any time of doing nothing
-    within the budget, or where the task sees no progress between start and goal. Nothing is drawn, so that hundreds
-    take seconds.
+    within the budget, or where the task sees no progress between start and goal; and where the episode ends before the
+    goal. Nothing is drawn, so that hundreds take seconds.
+
+    Args:
+        policy: that the episodes are of; None for the environment's own.
 
     Raises:
         UserError: if no episode gives an instance, or the environment cannot be put into recorded states.
@@ -88,26 +94,34 @@ def generate_instances(env: PlanningEnvironment, protocol: Protocol, count: int,
     episode = refused = 0
     bar = tqdm(total=count, desc="held-out instances", disable=None, leave=False)
     while len(found) < count:
-        candidate = _candidate(env, protocol, seed, episode, len(found))
+        candidate = _candidate(env, protocol, seed, episode, len(found), policy)
         episode += 1
-        if not is_solved_without_doing_anything(env, protocol, candidate):
+        if candidate is not None and not is_solved_without_doing_anything(env, protocol, candidate):
             found.append(candidate)
             bar.update()
             refused = 0
         elif (refused := refused + 1) >= REFUSED_IN_A_ROW:
             raise UserError(
                 f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and "
-                f"budget={protocol.budget} all are solved at the start or by doing nothing"
+                f"budget={protocol.budget} all are solved at the start or by doing nothing, or end before the goal"
             )
     bar.close()
     return found
 
 
-def _candidate(env: PlanningEnvironment, protocol: Protocol, seed: int, episode: int, number: int) -> Instance:
+def _candidate(
+    env: PlanningEnvironment, protocol: Protocol, seed: int, episode: int, number: int, policy: CollectionPolicy | None
+) -> Instance | None:
+    """The instance of an episode; None where it ends before the goal."""
     rng = episode_rng(seed, episode, Stream.EVALUATION)
-    step = int(rng.integers(protocol.episode_steps - protocol.offset + 1))
+    steps = min(protocol.episode_steps, getattr(env, "most_steps", None) or protocol.episode_steps)
+    if steps < protocol.offset:
+        raise UserError(f"protocol.offset must be at most {steps}, the environment's time limit, got {protocol.offset}")
+    step = int(rng.integers(steps - protocol.offset + 1))
     goal = step + protocol.offset
-    columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False)
+    columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False, policy=policy)
+    if len(columns["action"]) <= goal:
+        return None
     return instance_between(env, columns, step, goal, number, episode)
 
 

@@ -168,6 +168,16 @@ def draw_frames(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]
     return np.stack(frames)
 
 
+def observations(env: PlanningEnvironment, episode: Arrays) -> Arrays:
+    """What camera and robot reported in the T + 1 states of the episode: `pixels` and `proprio`, (T + 1, ...)."""
+    restore(env, episode)
+    seen = []
+    for state in episode["physics"]:
+        env.set_state(state)
+        seen.append(env.observe())
+    return {name: np.stack([one[name] for one in seen]) for name in seen[0]}
+
+
 def draw_goal(env: PlanningEnvironment, episode: Arrays, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The goal image of the episode, uint8 (H, W, 3), at any size (H, W)."""
     if "goal_frame" in episode:

@@ -26,7 +26,7 @@ def rule_names(env: PlanningEnvironment) -> list[str]:
     if not names:
         raise UserError(
             "success cannot be judged: the environment has no rules and tells no success (abilities rules and success; "
-            "wmplan.environment describes them)"
+            "wmplan.environment describes them); say env.success=MODULE:NAME, a rule of yours"
         )
     return names
 

@@ -19,7 +19,7 @@ from wmplan.environment import Array, Observation, renders_any_size, require
 from wmplan.errors import UserError
 from wmplan.gym.frames import RENDER, check_frame, drawing, frame_source, picture, resized
 from wmplan.gym.options import AdapterOptions, load_function
-from wmplan.gym.state import LARGEST, FoundState, find_state, middle, restart_time_limit
+from wmplan.gym.state import LARGEST, FoundState, find_state, middle, restart_time_limit, time_limit
 from wmplan.gym.task import BoxTask, JudgedTask, entries, entry, narrowed, reader
 
 __all__ = ["AdaptedEnvironment", "adapt", "check_frame", "is_complete", "resized"]
@@ -91,6 +91,7 @@ class AdaptedEnvironment:
     Attributes:
         ended: whether the newest step ended the episode, by its time limit too.
         absent: why an ability is not there, by its name.
+        most_steps: the time limit of its episodes, in robot steps; None for none.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class AdaptedEnvironment:
         self.action_space, self.observation_space = env.action_space, env.observation_space
         self.metadata, self.spec = env.metadata, env.spec
         self.absent = {"state": reason} if reason else {}
+        self.most_steps = time_limit(env)
         self.ended = False
         self._success: bool | None = None
         self._observation: Any = None
@@ -222,6 +224,9 @@ class AdaptedEnvironment:
             return known
         if not names:
             raise UserError("env.success is about numbers, and the observation has none: say env.state=MODULE:NAME")
+        if not isinstance(self, GoalSettingEnvironment) and not hasattr(self.env.unwrapped, "goal"):
+            why = self.absent.get("state", "it sets its own, and does not tell them as numbers")
+            raise UserError(f"env.success={rule} compares states with a goal, and there is none: {why}")
         judge = load_function(rule, "env.success")
         return JudgedTask(**vars(known), rule=rule.rpartition(":")[2], judge=judge)
 

@@ -47,7 +47,7 @@ def _is_picture(space: object) -> bool:
 def picture(observation: NDArray[np.uint8]) -> Frame:
     """An observed picture as a frame (H, W, 3): channels last, grey in all three."""
     frame = observation if observation.shape[2] in (1, 3) else np.moveaxis(observation, 0, -1)
-    return check_frame(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3))))
+    return check_frame(np.array(np.broadcast_to(frame, (*frame.shape[:2], 3))))
 
 
 def check_frame(frame: object) -> Frame:

@@ -142,6 +142,12 @@ def layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
     return chain
 
 
+def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """The most robot steps of an episode, by its wrappers."""
+    limits = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, gymnasium.wrappers.TimeLimit)]
+    return min(limits, default=None)
+
+
 def restart_time_limit(env: gymnasium.Env[Any, Any]) -> None:
     """Give the episode under way its whole time limit."""
     for layer in layers(env):

@@ -48,7 +48,14 @@ def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
     return {
         "name": config.name,
         "task": meta.task,
-        "data": {"seed": meta.seed, "episodes": meta.episodes, "steps": meta.steps, "policy": meta.policy},
+        "data": {
+            "seed": meta.seed,
+            "episodes": meta.episodes,
+            "steps": meta.steps,
+            "policy": meta.policy,
+            **({"policy_options": meta.policy_options} if meta.policy_options else {}),
+        },
+        **({"environment": meta.environment} if meta.environment else {}),
         "seed": config.seed,
         "commit": commit(),
         "command": shlex.join(["wmplan", *sys.argv[1:]]),
