@@ -17,6 +17,7 @@ from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
 from wmplan.settings.build import convert_fields, convert_options
+from wmplan.settings.numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,8 @@ class JEPAConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        if self.latent_dim < 1:
-            raise UserError(f"latent_dim must be at least 1, got {self.latent_dim}")
-        if self.robot_dim < 0:
-            raise UserError(f"robot_dim must be at least 0, got {self.robot_dim}")
-        if self.proprio_width < 0:
-            raise UserError(f"proprio_width must be at least 0, got {self.proprio_width}")
+        for name, least in (("latent_dim", 1), ("robot_dim", 0), ("proprio_width", 0)):
+            whole_number(getattr(self, name), name, least)
 
 
 class CameraEncoders(nn.ModuleList):

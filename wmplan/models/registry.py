@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from wmplan.errors import UserError
 from wmplan.registry import Registry
 from wmplan.settings.build import convert_options
 from wmplan.settings.describe import defaults
+from wmplan.settings.numbers import whole_number
 
 T = TypeVar("T")
 
@@ -40,5 +40,4 @@ def with_defaults(target: Callable[..., Any], options: Mapping[str, Any]) -> dic
 def require_positive(part: str, **values: int) -> None:
     """Raise a UserError that names the first of the options `values` that is below one."""
     for name, value in values.items():
-        if value < 1:
-            raise UserError(f"{part}: {name} must be at least 1, got {value}")
+        whole_number(value, f"{part}: {name}", 1)

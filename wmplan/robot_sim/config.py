@@ -117,8 +117,7 @@ class RobotConfig:
     def __post_init__(self) -> None:
         convert_fields(self)
         for name, least in (("episodes", 1), ("films", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            whole_number(getattr(self, name), name, least)
         whole_number(self.seed, "seed", 0, MAX_SEED)
         for name in ("rate", "timeout", "seconds"):
             value = getattr(self, name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import whole_number
 
 MIN_TOKEN = 16  # characters
 
@@ -45,8 +46,8 @@ class Bounds:
     def __post_init__(self) -> None:
         convert_fields(self, "bounds")
         for name in ("max_sessions", "max_sessions_per_address", "max_message_bytes", "max_batch"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"bounds.{name} must be at least 1, got {getattr(self, name)}")
+            if getattr(self, name) is not None:
+                whole_number(getattr(self, name), f"bounds.{name}", 1)
         for name in ("max_rate", "idle_seconds", "slow_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"bounds.{name} must be above 0 and finite, got {getattr(self, name)}")
