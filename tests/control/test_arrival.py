@@ -124,6 +124,43 @@ def test_who_is_late_sets_out_again_if_driven_off_or_under_way(way: Any, steps: 
         assert late(PointWorld(unit=unit), OBJECTIVES[name], list(way), goal, steps) == (0 if expected else LATE)
 
 
+def test_who_is_late_and_beside_the_goal_tries_once_more_in_half_the_time() -> None:
+    """Errors of a tenth of the reach: beside is more than two of them away, and less than the reach."""
+    schedule, aim = Schedule(arrival_step=10), (0.0, 0.0)
+
+    def tries(model: PointWorld, off: float) -> list[tuple[int, bool]]:
+        one, seen = Approach(), []
+        place = latent(model, (off, off), (off, off))[None]
+        for elapsed in (0, 10, LATE, LATE):
+            (one,) = continued(
+                model, LatentDistance(), schedule, place, STILL, latent(model, aim), [replace(one, elapsed=elapsed)]
+            )
+            seen.append((one.elapsed, one.is_second_try))
+        return seen
+
+    model = PointWorld()
+    model.error_scale = torch.full((2,), 0.1 * REACH)
+    assert tries(model, 0.25 * REACH) == [(0, False), (10, False), (5, True), (LATE, True)]  # and no third time
+    assert tries(model, 0.15 * REACH) == [(0, False), (10, False), (LATE, False), (LATE, False)]
+    assert tries(PointWorld(), 0.25 * REACH)[2:] == [(LATE, False)] * 2  # of errors that nobody knows
+
+
+def test_a_second_try_starts_its_search_from_nothing() -> None:
+    model = PointWorld()
+    model.error_scale = torch.full((2,), 1e-6)
+    planner = {**PLANNER, "cold_start_samples": 500}
+    session = PlanningSession(model, planner, OBJECTIVE, {"replan_every": BLOCK, "arrival_step": 10})
+    widths: list[int] = []
+    session.core.listener = lambda search: widths.append(  # type: ignore[attr-defined]
+        search.plan.diagnostics["candidates"][0].shape[1]
+    )
+    session.set_goal(observation(GOAL))
+    still = np.zeros((BLOCK, 2), np.float32)  # the robot that does not move is late at step 15
+    for _ in range(5):
+        session.plan(PlanRequest(observation((0.0, 0.0)), executed=still))
+    assert widths == [500, 64, 64, 500, 64]
+
+
 @settings(max_examples=60, deadline=None)
 @given(PLACES, PLACES, PLACES, st.sampled_from(sorted(OBJECTIVES)), st.sampled_from([1.0, 1e-3, 1e3]))
 def test_a_robot_was_moved_if_it_is_beyond_its_reach_of_where_it_should_be(

@@ -1,6 +1,6 @@
 import torch
 
-from wmplan.models import Decoder
+from wmplan.models import Decoder, SpriteDecoder
 
 
 def test_small_and_of_the_right_shape():
@@ -37,3 +37,45 @@ def test_learns_to_draw_where_the_latent_says():
     row = (weights.sum(2) * torch.arange(16)).sum(1) / 16
     column = (weights.sum(1) * torch.arange(24)).sum(1) / 24
     torch.testing.assert_close(torch.stack([row, column], 1), points, atol=0.06, rtol=0)
+
+
+def test_sprites_learn_where_a_bar_lies_and_how_it_is_turned():
+    torch.manual_seed(0)
+    decoder = SpriteDecoder(4, (24, 24), sprites=2, size=16, width=64)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=5e-3)
+    generator = torch.Generator().manual_seed(0)
+    ys, xs = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+
+    def scenes(count):
+        """Latents (N, 4), a bar's middle and direction, and pictures (N, 24, 24) of it, 12 x 4 pixels."""
+        middle = 8 + 8 * torch.rand(count, 2, generator=generator)
+        angle = torch.pi * torch.rand(count, generator=generator)
+        x, y = xs - middle[:, 0, None, None], ys - middle[:, 1, None, None]
+        cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+        along, across = x * cos + y * sin, y * cos - x * sin
+        picture = ((along.abs() < 6) & (across.abs() < 2)).float()
+        # Twice the angle: a bar turned by half a turn is the same.
+        return torch.cat([middle / 12 - 1, (2 * angle).cos()[:, None], (2 * angle).sin()[:, None]], 1), picture
+
+    decoder.start_from((255 * scenes(64)[1]).to(torch.uint8)[..., None].expand(-1, -1, -1, 3))
+    for _ in range(600):
+        latents, pictures = scenes(32)
+        loss = (decoder(latents) - pictures[..., None]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    latents, pictures = scenes(64)
+    with torch.no_grad():
+        drawn = decoder.eval()(latents).mean(-1)
+
+    def lie(pictures):
+        """Middle, in pixels, and axis as the cosine and sine of twice its angle, by moments of what is bright."""
+        weights = pictures / pictures.sum((1, 2), keepdim=True)
+        x, y = (weights * xs).sum((1, 2)), (weights * ys).sum((1, 2))
+        dx, dy = xs - x[:, None, None], ys - y[:, None, None]
+        axis = torch.stack([(weights * (dx**2 - dy**2)).sum((1, 2)), (2 * weights * dx * dy).sum((1, 2))], 1)
+        return torch.stack([x, y], 1), torch.nn.functional.normalize(axis, dim=1)
+
+    (middle, axis), (true_middle, true_axis) = lie(drawn.clamp(0, 1)), lie(pictures)
+    assert (middle - true_middle).norm(dim=1).median() < 1
+    assert (axis * true_axis).sum(1).median() > 0.95  # within 9 degrees

@@ -18,6 +18,32 @@ def test_the_population_decays_down_to_twice_the_elites() -> None:
     assert [planner.population(iteration) for iteration in range(9)] == [100, 66, 44, 29, 20, 20, 20, 20, 20]
 
 
+def test_a_search_that_starts_from_nothing_begins_wide_and_the_next_does_not() -> None:
+    config = ICEMConfig(num_samples=20, num_elites=5, num_iterations=5, cold_start_samples=100, final_mean=False)
+    planner = ICEM(config, [-1.0], [1.0])
+    planner.reset([0])
+    cold, warm = (planner.plan(towards, elapsed=elapsed, record=True).diagnostics for elapsed in (None, 1))
+    assert [one.shape[1] for one in cold["candidates"]] == [100, 50, 25, 12, 10]
+    assert [one.shape[1] for one in warm["candidates"]] == [20, 16, 12, 10, 10]
+
+
+def test_a_wide_start_finds_the_way_that_a_narrow_one_misses() -> None:
+    """A broad slope leads to -0.5, and the least cost is in a dent of a thousandth of the volume elsewhere."""
+
+    def trap(candidates: Tensor) -> Tensor:
+        flat = candidates.flatten(2)
+        dent = (flat - 0.6).square().sum(-1).div(0.1).neg().exp()
+        return (flat + 0.5).square().sum(-1) - 20 * dent
+
+    found = {}
+    for cold in (None, 2000):
+        config = ICEMConfig(num_samples=40, num_elites=5, num_iterations=8, horizon=4, cold_start_samples=cold)
+        planner = ICEM(config, [-1.0], [1.0])
+        planner.reset(list(range(20)))
+        found[cold] = int((planner.plan(trap).cost < -5).sum())
+    assert found[None] <= 5 and found[2000] >= 15
+
+
 def test_elites_stay_with_their_costs_and_come_shifted_into_the_next_plan() -> None:
     config = ICEMConfig(num_samples=30, num_elites=10, keep_fraction=0.3, num_iterations=2, horizon=3, final_mean=False)
     planner = ICEM(config, [-1.0] * 4, [1.0] * 4, action_block=2)

@@ -121,7 +121,7 @@ def spoilt(name: str) -> Callable[[Columns], np.ndarray]:
         (None, {"critic": StageConfig(2, 400, 1e-3)}, r"critic.batch_size must be at most 40,.*critic.steps=0"),
         (None, {"joint": StageConfig(2, 400, 1e-3)}, r"joint.batch_size must be at most 110, .*, got 400$"),
         (None, {"encoder": "vit", "encoder_options": {"patch": 5}}, "patch is 5, it has to divide"),
-        (None, {"decoder_options": {"cell": 3}}, "cell is 3, it has to divide"),
+        (None, {"decoder_options": {"kind": "broadcast", "cell": 3}}, "cell is 3, it has to divide"),
         (None, {"predictor": "lstm"}, "there is no predictor 'lstm'"),
         (None, {"joint_predictor": "lstm"}, "there is no predictor 'lstm'"),
         (None, {"predictor_options": {"width": 32, "depht": 1}}, "depht"),

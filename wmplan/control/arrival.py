@@ -2,10 +2,11 @@
 
 It counts from a reset or a new goal on, and anew once a robot is seen to have been put elsewhere, or is late and was
 driven off its goal or is still under way. So a robot that goes on, begins a new episode that nobody tells of, or is
-pushed is planned for as at first, and one that holds its goal is held.
+pushed is planned for as at first, and one that holds its goal is held. One that is late and beside its goal tries once
+more, in half the time: a plan that looks no further than the next step cannot take a pusher round a block.
 
 Distances are the objective's own, and are compared with how far the robot's strongest actions lead by the model's
-prediction: no threshold in the units of a latent or of a cost is needed.
+prediction, or with how exact that is: no threshold in the units of a latent or of a cost is needed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ SURPRISING = 4.0
 """Usual one-step errors, root mean square, that show the same: on Push-T 216 ordinary steps had at most 3.2, the median
 0.9, and scenes that were put elsewhere 6 to 23. Distances alone can miss it, since they saturate."""
 
+BESIDE = 2.0
+"""Usual one-step errors, root mean square, between a late robot's latent and its goal's that are worth another try: on
+Push-T, of 200 robots, those who held their goals had at most 1.8 (95 %), those who had missed them 1.5 to 12."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -53,28 +58,35 @@ class Approach:
         start: distance from the goal when it set out.
         nearest: the smallest since, at the frames that were planned from.
         reach: None before the first frame.
+        is_second_try: whether it set out again because it was late and beside its goal.
     """
 
     elapsed: int = 0
     start: float = math.inf
     nearest: float = math.inf
     reach: Reach | None = None
+    is_second_try: bool = False
 
     def later(self, steps: int) -> Approach:
         """The same so many robot steps later."""
         return replace(self, elapsed=self.elapsed + steps)
 
-    def seen(self, distance: float, reach: Reach, was_moved: bool, is_late: bool) -> Approach:
+    def seen(
+        self, distance: float, reach: Reach, was_moved: bool, is_late: bool, is_beside: bool, half_way: int
+    ) -> Approach:
         """With the distance from the goal that is seen now, which may show that the robot has to set out again.
 
         It has to where it was moved. Where it is late, it has to if it has been nearer by more than its reach, so that
         it was driven off; or if it is out of reach and came nearer by more than that, so that it is still under way.
-        What did not bring it nearer is not tried once more: some goals cannot be reached.
+        Where it is late and beside its goal, it tries a second time, as from `half_way`, and not a third: some goals
+        cannot be reached.
         """
         was_driven_off = distance > self.nearest + reach.plan
         is_under_way = distance > reach.plan and self.start > self.nearest + reach.plan
         if not self.elapsed or was_moved or (is_late and (was_driven_off or is_under_way)):
             return Approach(0, distance, distance, reach)
+        if is_late and is_beside and not self.is_second_try:
+            return Approach(half_way, distance, distance, reach, is_second_try=True)
         return replace(self, nearest=min(self.nearest, distance), reach=reach)
 
 
@@ -112,8 +124,11 @@ def continued(
         if bool(is_far.any()):  # a closer look, which costs a prediction
             moved = (is_far & was_moved(model, measure, before, past_actions[:, -1], here)).tolist()
     late = [schedule.is_late(one.elapsed, model.spec.action_block) for one in approaches]
-    rows = zip(approaches, left, reaches, moved, late, strict=True)
-    return [one.seen(*what) for one, *what in rows]
+    beside = [False] * len(left)
+    if model.error_scale is not None and any(late):
+        beside = (standardised_error(here - goal, model.error_scale) > BESIDE).tolist()
+    rows = zip(approaches, left, reaches, moved, late, beside, strict=True)
+    return [one.seen(*what, half_way=schedule.arrival_step // 2) for one, *what in rows]
 
 
 def reaches_around(model: WorldModel, measure: Objective, here: Tensor, shortest: int) -> list[Reach]:

@@ -53,6 +53,7 @@ class _Prepared:
     since: int  # robot steps since the frame of the last plan
     deadline_ms: float | None = None
     epoch: int = 0
+    sets_out: bool = False  # anew, so that the plan before is no start
 
     @property
     def inputs(self) -> Hashable:
@@ -83,7 +84,7 @@ class _Prepared:
             None if limits.max_change is None else tuple(limits.max_change),
             session.generator,
             None if self.deadline_ms is None else max(0.0, self.deadline_ms - spent_ms),
-            session.memory,
+            None if self.sets_out else session.memory,  # the old plan led astray
             self.since,
         )
 
@@ -309,7 +310,7 @@ def _continue_approaches(prepared: list[_Prepared]) -> None:
         objective = first.core.objective
         approaches = continued(first.model, objective, first.schedule, context, past, goal, so_far)
         for one, now in zip(group, approaches, strict=True):
-            one.approach = now
+            one.sets_out, one.approach = now.elapsed < one.approach.elapsed, now
 
 
 def _checked(one: _Prepared, plan: RobotPlan) -> NDArray[np.float32]:

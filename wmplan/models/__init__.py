@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wmplan.models.loading import sha256 as sha256
     from wmplan.models.loading import shipped_models as shipped_models
     from wmplan.models.predictors import make_predictor as make_predictor
+    from wmplan.models.sprite_decoder import SpriteDecoder as SpriteDecoder
 
 __all__ = export(
     __name__,
@@ -38,5 +39,6 @@ __all__ = export(
         ".jepa": "JEPA JEPAConfig",
         ".loading": "load resolve sha256 shipped_models",
         ".predictors": "make_predictor",
+        ".sprite_decoder": "SpriteDecoder",
     },
 )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmplan.errors import UserError
 from wmplan.models.encoders.pixels import require_divisible
-from wmplan.models.registry import require_positive
+from wmplan.models.registry import require_positive, with_defaults
+from wmplan.models.sprite_decoder import SpriteDecoder
+from wmplan.settings.build import convert_options
+from wmplan.settings.suggest import did_you_mean
 
 
 class Decoder(nn.Module):
@@ -50,3 +57,32 @@ class Decoder(nn.Module):
         hidden = F.silu(self.smooth(F.silu(hidden).permute(0, 3, 1, 2)))
         pictures = F.pixel_shuffle(0.5 + 0.25 * self.out(hidden), self.cell).permute(0, 2, 3, 1)  # (N, H, W, 3)
         return pictures if self.training else pictures.clamp(0.0, 1.0)
+
+
+DECODERS: dict[str, type[Decoder] | type[SpriteDecoder]] = {"broadcast": Decoder, "sprites": SpriteDecoder}
+"""By their kind, an option like the others; options without one, which older checkpoints have, are the first's."""
+
+
+def make_decoder(latent_dim: int, image_size: tuple[int, int], options: Mapping[str, Any]) -> Decoder | SpriteDecoder:
+    """The decoder of some options.
+
+    Raises:
+        UserError: if there is no such kind, it has no such option, or an option has a value of the wrong kind.
+    """
+    make, rest = _kind(options)
+    return make(latent_dim, image_size, **convert_options(make, rest, "decoder_options"))
+
+
+def decoder_with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with what the decoder's own defaults are where they say nothing; a checkpoint stores these."""
+    make, rest = _kind(options)
+    return {"kind": options.get("kind", "broadcast"), **with_defaults(make, rest)}
+
+
+def _kind(options: Mapping[str, Any]) -> tuple[type[Decoder] | type[SpriteDecoder], dict[str, Any]]:
+    """The decoder that is meant, and the options that it takes."""
+    rest = dict(options)
+    kind = rest.pop("kind", "broadcast")
+    if kind not in DECODERS:
+        raise UserError(f"decoder_options: there is no kind {kind!r}; {did_you_mean(str(kind), DECODERS)}")
+    return DECODERS[kind], rest

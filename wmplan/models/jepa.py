@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.critic import TemporalCritic
-from wmplan.models.decoder import Decoder
+from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
 from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
+from wmplan.models.sprite_decoder import SpriteDecoder
 from wmplan.settings.build import convert_fields, convert_options
 from wmplan.settings.numbers import whole_number
 
@@ -31,7 +32,8 @@ class JEPAConfig:
         predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
-        decoder: whether there is a Decoder; decoder_options are its keyword arguments.
+        decoder: whether there is a decoder; decoder_options are its kind, "broadcast" or "sprites", and its keyword
+            arguments.
     """
 
     encoder: str = "keypoint"
@@ -87,7 +89,7 @@ class JEPA(WorldModel):
     whitening: Tensor
     error_scale: Tensor
     critic: TemporalCritic | None
-    decoder: Decoder | None
+    decoder: Decoder | SpriteDecoder | None
     visual_mean: Tensor
     visual_std: Tensor
     action_mean: Tensor
@@ -125,8 +127,7 @@ class JEPA(WorldModel):
             options = convert_options(TemporalCritic, config.critic_options, "critic_options")
             self.critic = TemporalCritic(latent_dim, **options)
         if config.decoder:
-            options = convert_options(Decoder, config.decoder_options, "decoder_options")
-            self.decoder = Decoder(latent_dim, spec.image_size, **options)
+            self.decoder = make_decoder(latent_dim, spec.image_size, config.decoder_options)
         self.register_buffer("whitening", torch.eye(latent_dim))
         self.register_buffer("error_scale", torch.ones(latent_dim))
         self.register_buffer("visual_mean", torch.zeros(self.visual_dim))
@@ -145,7 +146,7 @@ class JEPA(WorldModel):
             "encoder_options": with_defaults(ENCODERS[config.encoder], config.encoder_options),
             "predictor_options": with_defaults(PREDICTORS[config.predictor], config.predictor_options),
             "critic_options": with_defaults(TemporalCritic, config.critic_options),
-            "decoder_options": with_defaults(Decoder, config.decoder_options),
+            "decoder_options": decoder_with_defaults(config.decoder_options),
         }
         return {"kind": "jepa", **asdict(config), **options}
 

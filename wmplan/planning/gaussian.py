@@ -43,6 +43,8 @@ class Sampler(Planner[Elites]):
     def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
         """Points (B, S, D): the mean, in the first iteration the best of the plan before, and draws."""
         samples = self.population(iteration)
+        if space.is_cold and self.config.cold_start_samples is not None:
+            samples = max(samples, self.config.cold_start_samples >> iteration)
         noise = space.noise(samples, self.config.noise_beta)
         points = torch.addcmul(state.mean[:, None], noise, state.std[:, None], out=noise)  # (B, S, D)
         points[:, 0] = state.mean

@@ -33,7 +33,10 @@ def require_memory(
     if getattr(config, "noise_beta", 0.0) > 0:
         shared += 2 * 8 * (knots * action_dim) ** 2  # what colours the noise
     candidate = 4 * (COPIES * steps * action_dim + 6)  # and its cost, its rank
-    needed = shared + batch * config.num_samples * candidate
+    name, samples = "num_samples", config.num_samples
+    if (first := getattr(config, "cold_start_samples", None) or 0) > samples:
+        name, samples = "cold_start_samples", first
+    needed = shared + batch * samples * candidate
     if needed < LARGE:
         return
     free = free_bytes(device)
@@ -41,8 +44,8 @@ def require_memory(
         return
     fitting = (free - shared) // (batch * candidate)
     robots = f" for {batch} robots" if batch > 1 else ""
-    asked = f"num_samples={config.num_samples} with horizon={horizon}" if fitting >= 1 else f"horizon={horizon}"
-    right = f"num_samples must be at most {fitting}" if fitting >= 1 else "it must be shorter"
+    asked = f"{name}={samples} with horizon={horizon}" if fitting >= 1 else f"horizon={horizon}"
+    right = f"{name} must be at most {fitting}" if fitting >= 1 else "it must be shorter"
     raise UserError(
         f"{asked} takes {needed / 2**30:.1f} GiB{robots}, {free / 2**30:.1f} GiB are free: {right} on this machine"
     )

@@ -65,10 +65,12 @@ class SearchSpace(Box):
     Attributes:
         generators: random numbers of each of the B environments, which depend on nothing else.
         first: points to try in the first iteration, the best of the plan before, (B, E, D); E may be 0.
+        is_cold: whether there is no plan before.
     """
 
     generators: Sequence[torch.Generator]
     first: Tensor
+    is_cold: bool
 
     def noise(self, samples: int, beta: float = 0.0) -> Tensor:
         """Gaussian noise of deviation 1 with spectrum 1 / f^beta along a plan, (B, samples, D)."""
@@ -117,5 +119,5 @@ def begin_search(
     first = mean[:, None][:, :0]  # (B, 0, D)
     if warm.elites is not None and len(warm.elites) == len(mean):
         first = box.points(fit_horizon(warm.elites, nominal.shape[1], box.parameterization.action_dim))
-    space = SearchSpace(box.parameterization, box.low, box.high, box.half, generators, first)
+    space = SearchSpace(box.parameterization, box.low, box.high, box.half, generators, first, warm.actions is None)
     return space, Distribution(mean, (init_std * box.half).expand_as(mean))

@@ -113,7 +113,8 @@ class TrainConfig:
             dynamics stage would train that.
         joint_predictor_options: of that one.
         critic_options: of the critic; see wmplan.models.critic.
-        decoder_options: of the decoder; see wmplan.models.decoder.
+        decoder_options: of the decoder: its kind, sprites where nothing is said or broadcast, and what that takes; see
+            wmplan.models.decoder.
         pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
@@ -161,7 +162,7 @@ class TrainConfig:
         default_factory=lambda: StageConfig(7500, 256, 3e-3, save_every=500, optimizer="muon")
     )
     critic: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
-    decoder: StageConfig = field(default_factory=lambda: StageConfig(1200, 64, 2e-3, save_every=400))
+    decoder: StageConfig = field(default_factory=lambda: StageConfig(4000, 32, 2e-3, save_every=500))
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)

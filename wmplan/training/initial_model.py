@@ -39,7 +39,7 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         critic=config.critic.steps > 0,
         critic_options=config.critic_options,
         decoder=config.decoder.steps > 0,
-        decoder_options=config.decoder_options,
+        decoder_options={"kind": "sprites", **config.decoder_options},
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))

@@ -21,6 +21,7 @@ from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
+from wmplan.models.sprite_decoder import SpriteDecoder
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.dense_dynamics import dense_dynamics_loss
 from wmplan.training.estimate import (
@@ -131,6 +132,8 @@ class Run:
                 self.estimate = self.estimate_from(name, stage.step)
                 self.estimate.say()
             stage.later_seconds = self.estimate.after(name)
+        if name == "decoder" and stage.step == 0 and isinstance(self.model.decoder, SpriteDecoder):
+            self.model.decoder.start_from(next(iter(stage.batches))["pixels"][:, 0])
         stage.run()
         stage.module.eval()
 
