@@ -30,12 +30,19 @@ REGIONS = {
     "block beyond 20 cm": {"entries": BLOCK, "above": 0.20},
 }
 PLANNING = {
-    "planner": {"name": "icem", "num_samples": 300, "num_iterations": 6, "num_elites": 20, "horizon": 5},
+    "planner": {
+        "name": "icem",
+        "num_samples": 300,
+        "num_iterations": 6,
+        "num_elites": 20,
+        "horizon": 5,
+        "cold_start_samples": 2400,  # decides from which side the block is pushed
+    },
     "objective": {
         "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
         "proprio": {"weight": 12.0, "steps": "last"},
     },
-    "schedule": {"replan_every": 5, "arrival_step": 26, "min_horizon": 1},
+    "schedule": {"replan_every": 2, "arrival_step": 25, "min_horizon": 1},
 }
 
 
