@@ -457,7 +457,7 @@ def test_without_a_past_to_compare_with_a_missed_goal_is_still_noticed() -> None
 def test_a_second_episode_of_pusht_towards_the_same_goal() -> None:
     planner = {"name": "icem", "num_samples": 20, "num_iterations": 1, "num_elites": 4}
     own, env = (
-        PlanningSession(wmplan.load("pusht"), planner, schedule={"arrival_step": 45}),
+        PlanningSession(wmplan.load("pusht"), planner, schedule={"arrival_step": 45, "replan_every": 5}),
         gymnasium.make("wmplan.envs:wmplan/PushT-v0"),
     )
     seen, _ = env.reset(seed=1)
@@ -478,7 +478,10 @@ def test_a_second_episode_of_pusht_towards_the_same_goal() -> None:
 def test_a_scene_that_is_put_elsewhere_is_noticed_by_the_shipped_model(seed: int) -> None:
     """Also where the pusher stays near: distances saturate, the prediction's error does not."""
     planner = {"name": "icem", "num_samples": 20, "num_iterations": 1, "num_elites": 4}
-    own, env = PlanningSession(wmplan.load("pusht"), planner), gymnasium.make("wmplan.envs:wmplan/PushT-v0")
+    own, env = (
+        PlanningSession(wmplan.load("pusht"), planner, schedule={"replan_every": 5}),
+        gymnasium.make("wmplan.envs:wmplan/PushT-v0"),
+    )
     seen, _ = env.reset(seed=1)
     own.set_goal(env.unwrapped.goal_observation()["pixels"])
     lengths = []

@@ -340,7 +340,9 @@ def make_store(lengths: np.ndarray) -> Any:
         def __len__(self) -> int:
             return len(lengths)
 
-    return Lengths(lengths=lengths, offsets=offsets, columns={}, num_rows=int(lengths.sum()), meta=meta, paths=["x"])
+    return Lengths(
+        lengths=lengths, offsets=offsets, columns={}, num_rows=int(lengths.sum()), meta=meta, paths=["x"], decodes=False
+    )
 
 
 @pytest.mark.parametrize(
