@@ -281,3 +281,56 @@ def test_odd_layouts_are_read_or_refused(write_lerobot: Write, episodes: Episode
 
     with pytest.raises(DataError, match="column 'action' holds text or bytes, it has to hold numbers"):
         open_data(write_lerobot(episodes, "text", edit=text))
+
+
+PROGRAM = """
+import sys, numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+picture = {"dtype": sys.argv[2], "shape": (64, 96, 3), "names": ["height", "width", "channels"]}
+numbers = {"dtype": "float32", "shape": (2,), "names": ["x", "y"]}
+features = {"action": numbers, "observation.state": numbers}
+features |= {f"observation.images.{name}": picture for name in ("top", "wrist")}
+options = {"root": sys.argv[1], "use_videos": sys.argv[2] == "video"}
+data = LeRobotDataset.create("wmplan/test", fps=30, features=features, **options)
+for episode, rows in enumerate((12, 1, 20, 7)):
+    for row in range(rows):
+        frame = {"action": np.array([episode, row], np.float32), "task": "push"}
+        frame["observation.state"] = np.array([row, -episode], np.float32)
+        for name, grey in (("top", 30), ("wrist", 70)):
+            image = np.full((64, 96, 3), grey, np.uint8)
+            image[10:30, 3 * row : 3 * row + 20] = (200, 10 * episode, 90)
+            frame[f"observation.images.{name}"] = image
+        data.add_frame(frame)
+    data.save_episode()
+data.finalize()
+read = LeRobotDataset("wmplan/test", root=sys.argv[1], video_backend="pyav")
+seen = {}
+for name in ("top", "wrist"):
+    frames = [read[index][f"observation.images.{name}"] for index in range(len(read))]
+    seen[name] = np.stack([(frame * 255).round().byte().numpy().transpose(1, 2, 0) for frame in frames])
+np.savez(sys.argv[3], **seen)
+"""
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_what_the_published_lerobot_writes(kind: str, tmp_path: Path) -> None:
+    """AV1 videos that it joins, and images: frames are those that it reads itself."""
+    import os
+    import subprocess
+
+    python = os.environ.get("WMPLAN_LEROBOT_PYTHON")
+    if not python:
+        pytest.skip("WMPLAN_LEROBOT_PYTHON names no Python with lerobot")
+    folder, own = tmp_path / "theirs", tmp_path / "own.npz"
+    home = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    command = [python, "-c", PROGRAM, str(folder), kind, str(own)]
+    done = subprocess.run(command, env=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("top", "wrist"):
+        found = open_data(folder, camera=f"observation.images.{name}")
+        assert found.lengths.tolist() == [12, 1, 20, 7] and found.meta.control_rate == 30
+        seen, expected = found.column("pixels"), np.load(own)[name]
+        assert np.abs(seen.astype(int) - expected).max() <= 2  # rounding of colours
+        for episode, rows in enumerate((12, 1, 20, 7)):
+            assert found.episode(episode)["action"][:-1, 1].tolist() == list(range(rows - 1))
+            assert found.episode(episode)["proprio"].tolist() == [[row, -episode] for row in range(rows)]

@@ -122,7 +122,8 @@ class LeRobotFolder(Reader):
     def _find_columns(self) -> None:
         """What each feature is read as, from the first file's first row."""
         self._feature = {}
-        self.columns, self.unusable = {}, {}
+        others = [name for name in self.info.cameras if name != self.camera]
+        self.columns, self.unusable = {}, {name: "is another camera than the one that is read" for name in others}
         file = self._file(ParquetFile, self._table.data_files[0])
         if self.camera is not None:
             self.columns["pixels"] = (self._frame_shape(file), np.dtype(np.uint8))
