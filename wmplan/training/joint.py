@@ -86,7 +86,7 @@ class Joint(nn.Module):
         short = torch.rand((), generator=generator) < 0.2  # a robot that has just been switched on has one frame
         context = 1 if short else model.spec.history
         with bfloat16_products(self.multiply_bfloat16):
-            predicted = model.predict_windows(latents, actions, context)  # (N, T - context, L)
+            predicted = model.predict_windows(latents, actions, context).float()  # (N, T - context, L)
         prediction = (predicted - targets[:, context:]).square().mean()
         total = weights.prediction * prediction
         figures = {"prediction": prediction.item()}
