@@ -99,3 +99,10 @@ def test_damaged_chunks_and_ends_are_one_line(write: Any) -> None:
         )
         with pytest.raises(DataError, match=says):
             open_data(path)
+
+
+def test_a_packed_one_has_to_be_unpacked(tmp_path: Path) -> None:
+    packed = tmp_path / "replay.zarr.zip"
+    packed.write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="is packed: unpack it first, unzip replay.zarr.zip -d replay.zarr"):
+        open_data(packed)

@@ -114,7 +114,8 @@ def _samples(
         parts.append(count + np.arange(len(rows)) // PART)
         count = int(parts[-1][-1]) + 1
     joined = {lag: np.concatenate(values).astype(np.float64) for lag, values in shifted.items()}
-    return *(np.concatenate(one) for one in (scenes, before, changes)), joined, np.concatenate(parts)
+    scene, change_before, change = (np.concatenate(one) for one in (scenes, before, changes))
+    return scene, change_before, change, joined, np.concatenate(parts)
 
 
 def _whitened(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:

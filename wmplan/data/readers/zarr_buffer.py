@@ -41,6 +41,8 @@ class ZarrBuffer(Reader):
 
     def __init__(self, path: Path, task: str | None = None, *, camera: str | None = None) -> None:
         self.path = path
+        if path.is_file():
+            raise DataError(f"{path} is packed: unpack it first, unzip {path.name} -d {path.stem}")
         folder = path / "data"
         names = sorted(one.parent.name for one in folder.glob("*/.zarray"))
         if "action" not in names:
@@ -57,8 +59,8 @@ class ZarrBuffer(Reader):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether it is a folder with meta/episode_ends."""
-        return (path / "meta" / "episode_ends").is_dir()
+        """Whether it is a folder with meta/episode_ends, or such a one packed."""
+        return (path / "meta" / "episode_ends").is_dir() or path.name.endswith(".zarr.zip")
 
     @property
     def name(self) -> str:
