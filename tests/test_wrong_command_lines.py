@@ -104,6 +104,8 @@ LINES = {
     "serve goal=~no_such_user/goal.png": "~no_such_user/goal.png",
     "serve goal=nothing.png": "nothing.png",
     "serve goal=notes.txt": "notes.txt",
+    "serve record=notes.txt": "record=notes.txt cannot be written into",
+    "serve record=data record_gb=0": "record_gb must be above 0 and finite, got 0.0",
     # files, folders and addresses
     f"{EVAL} out=": "out is empty",
     f"{EVAL} out=notes.txt": "out=notes.txt cannot be made",

@@ -241,6 +241,7 @@ def serve(settings: Settings) -> None:
     Examples:
       wmplan serve
       wmplan serve model=runs/pusht/model planner=realtime goal=goal.png
+      wmplan serve model=runs/pusht/model record=data/use
       WMPLAN_TOKEN=... wmplan serve host=0.0.0.0 certificate=server.pem key=server.key
     """
     from wmplan.serving.serve import serve as run

@@ -9,6 +9,7 @@ from point_robot import REACH, TASK, PointRobot
 from straight_planner import StraightPlanner
 
 from wmplan.control.realtime.config import RealtimeConfig
+from wmplan.data.store import EpisodeStore
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
@@ -222,3 +223,14 @@ def test_the_shipped_arm_gets_near_its_goals_while_it_plans(tmp_path):
     assert result["out_of_limits"] == 0 and result["loop"]["states"] == {"FOLLOW": 1.0}
     for record in result["per_episode"]:
         assert record["final_distance"] < 0.5 * record["start_distance"]
+
+
+def test_a_run_is_recorded_as_data_an_episode_each(tmp_path):
+    config = replace(CONFIG, out=tmp_path / "out", record=tmp_path / "data", episodes=2)
+    env = PointRobot()
+    link = link_of(config, env)
+    run_episodes(config, env, link)
+    link.close()
+    store = EpisodeStore.open(tmp_path / "data", task=TASK)
+    assert len(store) == 2 and store.meta.control_rate == env.control_rate and store.lengths.min() > 10
+    store.check_finite()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from wmplan.control.arrival import Approach
 from wmplan.control.backend import PlanReply
 from wmplan.control.histories import Observation, encode, read_observation
 from wmplan.control.planning_core import PlanningCore
+from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.control.schedule import FollowedPlan, Schedule
@@ -47,6 +49,8 @@ class Controller:
             which counts anew as wmplan.control.arrival says. None for the planner's own horizon all the time.
         min_horizon: model steps that the plan keeps looking ahead, however near or past the arrival.
         correction: part of the model's newest error that plans take off its predictions; see LatentCost.
+        record: folder of a data set that everything seen and done is added to, which `wmplan train` takes; or a
+            Recorder. close() saves what came last.
 
     Attributes:
         core: what plans; another one counts from the next reset() on.
@@ -67,6 +71,7 @@ class Controller:
         arrival_step: int | None = None,
         min_horizon: int = 1,
         correction: float = 0.0,
+        record: str | Path | Recorder | None = None,
     ) -> None:
         spec = model.spec
         limits = limits or Limits(spec.action_low, spec.action_high)
@@ -83,6 +88,11 @@ class Controller:
             self.core = SearchCore(self.model, planner, objective or LatentDistance(), self.schedule)
         self.schedule.check(self.core.horizon, spec.action_block)
         self.device = model.device
+        self.recorder: Recorder | None = None
+        self._owns_recorder = isinstance(record, str | Path)
+        if record is not None:
+            low, high, task = spec.action_low, spec.action_high, model.card.get("task")
+            self.recorder = open_recorder(record, spec.cameras, low, high, spec.control_rate, task)
         self.sessions: list[PlanningSession] = []
         self.last_plan: Plan | None = None
         self.planned, self.plan_ms = False, 0.0
@@ -146,9 +156,16 @@ class Controller:
         if len(numbers) != seen.batch:
             raise UserError(f"there are {len(numbers)} seeds for {seen.batch} goals")
         self.gate.reset(seen.batch, at_rest=at_rest)
+        for session in self.sessions:
+            session.end_recording()
         self.sessions = [
             PlanningSession(
-                self.model, schedule=self.schedule, limits=self.gate.limits, core=self.core, tells_surprise=False
+                self.model,
+                schedule=self.schedule,
+                limits=self.gate.limits,
+                core=self.core,
+                tells_surprise=False,
+                recording=self.recorder and self.recorder.stream(),
             )
             for _ in numbers
         ]
@@ -190,6 +207,13 @@ class Controller:
         actions = self.gate(np.stack([plan.next_action() for plan in self._followed]), proprio)
         self._sent = actions[:, None].copy()
         return actions if batched else actions[0]
+
+    def close(self) -> None:
+        """Save what was recorded last, and end the recording, if there is one; a Recorder that was given goes on."""
+        for session in self.sessions:
+            session.end_recording()
+        if self.recorder is not None and self._owns_recorder:
+            self.recorder.close()
 
     def _replan(self, due: Sequence[int]) -> None:
         """New plans for these robots, from here."""

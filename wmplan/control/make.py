@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wmplan.control.controller import Controller
@@ -22,6 +23,7 @@ def make_controller(
     objective: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    record: str | Path | None = None,
 ) -> Controller:
     """A controller for `model`.
 
@@ -29,6 +31,7 @@ def make_controller(
         planner: {"name": "icem", "num_samples": 100, ...}; see planning_settings() for what is left out.
         objective: as make_objective() takes it.
         schedule: fields of Schedule: replan_every, arrival_step, min_horizon, correction, core.
+        record: as Controller takes it.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -44,4 +47,5 @@ def make_controller(
         arrival_step=times.arrival_step,
         min_horizon=times.min_horizon,
         correction=times.correction,
+        record=record,
     )

@@ -28,6 +28,7 @@ from wmplan.control.histories import (
     read_observation,
 )
 from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan, make_core
+from wmplan.control.recording import Recording
 from wmplan.control.safety.limits import Limits
 from wmplan.control.schedule import Schedule
 from wmplan.control.search_core import grouped, stacked
@@ -48,6 +49,7 @@ class _Prepared:
     history: FrameHistory
     context: list[Moment]
     before: list[Moment]  # the context of one model step ago; empty where there is none
+    executed: NDArray[np.float32] | None  # (n, a), before a frame that came with the request
     committed: NDArray[np.float32]  # (k, a)
     approach: Approach
     since: int  # robot steps since the frame of the last plan
@@ -103,6 +105,7 @@ class PlanningSession:
         seed: for the random numbers until reset(seed).
         core: what plans, shared with other sessions, in place of what the settings say.
         tells_surprise: whether replies hold the surprise, which costs a prediction.
+        recording: where what is seen and done is written, of a Recorder; an episode ends at a reset or another goal.
 
     Attributes:
         approach: the robot's way to its goal up to the newest frame; None before it was first planned.
@@ -120,6 +123,7 @@ class PlanningSession:
         *,
         core: PlanningCore | None = None,
         tells_surprise: bool = True,
+        recording: Recording | None = None,
     ) -> None:
         spec = model.spec
         settings = planning_settings(model, planner, objective, None if isinstance(schedule, Schedule) else schedule)
@@ -133,6 +137,7 @@ class PlanningSession:
         same = json.dumps(settings, sort_keys=True, default=repr) if core is None else id(core)
         self.together: Hashable = (id(model), same)
         self.tells_surprise = tells_surprise and model.error_scale is not None
+        self.recording = recording
         self.lock = threading.RLock()
         self.goal: Tensor | None = None  # (1, *latent)
         self.memory: Any
@@ -159,6 +164,7 @@ class PlanningSession:
         """set_goal() with a latent, (1, *latent)."""
         with self.lock:
             self.goal, self.memory, self.approach = goal, None, None
+            self.end_recording()
 
     def reset(self, seed: int = 0, last_action: NDArray[np.float32] | None = None) -> None:
         """Forget what was seen and done; the goal stays, and is headed for as at first.
@@ -171,6 +177,12 @@ class PlanningSession:
             self._history = FrameHistory.empty(self.model.spec)
             self.memory, self.approach = None, None
             self._since, self._told, self._sent = 0, self._history.actions, last_action
+            self.end_recording()
+
+    def end_recording(self) -> None:
+        """What is seen from here on is another episode of the recording, if there is one."""
+        if self.recording is not None:
+            self.recording.end()
 
     def observe(self, observation: Observation | StepObservation, executed: NDArray[np.float32]) -> None:
         """Remember a frame, after `executed` (n, a) robot steps, without planning from it.
@@ -179,7 +191,9 @@ class PlanningSession:
             ValueError: as plan().
         """
         with self.lock:
-            history, done = self._extended(observation, self._actions("executed", executed))
+            actions = self._actions("executed", executed)
+            history, done = self._extended(observation, actions)
+            self._record(history, actions)
             self._history, self._since = history, self._since + done
             self.approach = None if self.approach is None else self.approach.later(done)
             self._told = self._told[done:]
@@ -199,7 +213,7 @@ class PlanningSession:
         """What the request comes to; changes nothing."""
         if self.goal is None:
             raise NotPossibleError("the session has no goal: call set_goal(goal) first")
-        history, done, committed = self._history, 0, self._told[:0]
+        history, done, committed, executed = self._history, 0, self._told[:0], None
         if request is not None:
             executed = self._told if request.executed is None else self._actions("executed", request.executed)
             committed = self._actions("committed", request.committed)
@@ -218,6 +232,7 @@ class PlanningSession:
             history=history,
             context=history.context(),
             before=before,
+            executed=executed,
             committed=committed,
             approach=Approach() if self.approach is None else self.approach.later(done),
             since=self._since + done,
@@ -227,6 +242,8 @@ class PlanningSession:
 
     def commit(self, done: _Prepared, plan: RobotPlan) -> None:
         """Remember what was planned for, and the plan."""
+        if done.executed is not None:
+            self._record(done.history, done.executed)
         self._history, self.approach, self._since = done.history, done.approach, 0
         self.memory = plan.memory
         self._told = plan.actions[: len(done.committed) + self.replan_every]
@@ -249,6 +266,14 @@ class PlanningSession:
                 raise UserError("the observation has a batch axis, a session is of one robot")
         done = len(executed) if self._history.frames else 0
         return self._history.extended(observation, executed), done
+
+    def _record(self, history: FrameHistory, executed: NDArray[np.float32]) -> None:
+        """The newest frame of a history, after `executed` (n, a)."""
+        if self.recording is None:
+            return
+        seen = history.frames[-1][1]
+        proprio = None if seen.proprio is None else seen.proprio[0, 0].cpu().numpy()
+        self.recording.see(seen.cameras[self.model.spec.cameras[0]][0, 0].cpu().numpy(), proprio, executed)
 
     def _actions(self, name: str, given: NDArray[np.float32] | None) -> NDArray[np.float32]:
         width = self.model.spec.action_dim

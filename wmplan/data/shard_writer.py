@@ -59,6 +59,18 @@ class EpisodeWriter:
             dataset[first:] = values
         self.lengths.append(rows)
 
+    def extend(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """More rows of the last episode, the first of them in place of its last, whose action was not known yet."""
+        first, rows = sum(self.lengths) - 1, len(columns["action"])
+        steps = np.arange(rows, dtype=np.int64) + self.lengths[-1] - 1
+        for name, values in {**columns, "step_idx": steps}.items():
+            self._file[name].resize(first + rows, axis=0)
+            self._file[name][first:] = values
+        index = self._file["episode_idx"]
+        index.resize(first + rows, axis=0)
+        index[first:] = index[first]
+        self.lengths[-1] += rows - 1
+
     def save(self) -> None:
         """Write the episodes so far to the path, as a whole shard; more can be added, and saved again.
 

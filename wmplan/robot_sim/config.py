@@ -86,6 +86,7 @@ class RobotConfig:
         clock: "wall", or "simulated" for as fast as it goes, always with the same outcome.
         plan_ms: how long a plan takes in simulated time.
         films: episodes that are filmed, from the first on.
+        record: folder of a data set that what the robot sees and does is added to; None for none.
         device: for the model.
     """
 
@@ -112,6 +113,7 @@ class RobotConfig:
     clock: Literal["wall", "simulated"] = "wall"
     plan_ms: float = 50.0
     films: int = 1
+    record: Path | None = None
     device: str | None = None
 
     def __post_init__(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wmplan.control.backend import Backend
 from wmplan.control.safety.limits import Limits
+from wmplan.data.recorder import Recorder
 from wmplan.environment import RobotEnvironment
 from wmplan.errors import UserError
 from wmplan.robot_sim.clock import Clock, WallClock
@@ -47,8 +50,10 @@ def served(config: RobotConfig, client: Any, wire: FaultyWire | None, limits: Li
     """Planning behind a connection."""
     from wmplan.control.realtime.controller import RealtimeController
 
-    clock = WallClock()
-    controller = RealtimeController(client, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock)
+    clock, recorder = WallClock(), recorder_of(config, limits, step_rate)
+    controller = RealtimeController(
+        client, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock, record=recorder
+    )
 
     def begin(faults: FaultSchedule, origin: float) -> None:
         if wire is not None:
@@ -59,7 +64,7 @@ def served(config: RobotConfig, client: Any, wire: FaultyWire | None, limits: Li
             wire.rest()
 
     def close() -> None:
-        controller.stop()
+        stop(controller, recorder)
         client.close()
         if wire is not None:
             wire.close()
@@ -73,12 +78,15 @@ def local(config: RobotConfig, backend: Backend, name: str, limits: Limits, step
     from wmplan.control.realtime.controller import RealtimeController
 
     clock, faulty = WallClock(), FaultyBackend(backend, time.sleep)
-    controller = RealtimeController(faulty, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock)
+    recorder = recorder_of(config, limits, step_rate)
+    controller = RealtimeController(
+        faulty, limits, config.rate, config.realtime, step_rate=step_rate, clock=clock, record=recorder
+    )
 
     def begin(faults: FaultSchedule, origin: float) -> None:
         faulty.begin(faults, lambda: clock() - origin)
 
-    return PlannerLink(controller, clock, name, begin, faulty.rest, controller.stop)
+    return PlannerLink(controller, clock, name, begin, faulty.rest, partial(stop, controller, recorder))
 
 
 def simulated(config: RobotConfig, backend: Backend, name: str, limits: Limits, step_rate: float) -> PlannerLink:
@@ -90,12 +98,30 @@ def simulated(config: RobotConfig, backend: Backend, name: str, limits: Limits, 
         return made[0]
 
     controller = SimulatedController(make_backend, limits, config.rate, config.realtime, clock, step_rate)
+    recorder = recorder_of(config, limits, step_rate)
+    controller.loop.recording = recorder and recorder.stream()
 
     def begin(faults: FaultSchedule, origin: float) -> None:
         made[0].begin(faults, lambda: controller.call() - origin)
         controller.start()
 
-    return PlannerLink(controller, clock, name, begin, made[0].rest, controller.stop)
+    return PlannerLink(controller, clock, name, begin, made[0].rest, partial(stop, controller, recorder))
+
+
+def recorder_of(config: RobotConfig, limits: Limits, step_rate: float) -> Recorder | None:
+    """What records the run, None for nothing."""
+    if config.record is None:
+        return None
+    low, high = limits.low, limits.high
+    return Recorder(config.record, action_low=low, action_high=high, control_rate=step_rate, task=config.task)
+
+
+def stop(controller: Any, recorder: Recorder | None) -> None:
+    """End a controller and its recording."""
+    controller.stop()
+    if recorder is not None:
+        recorder.close()
+        print(recorder.line(), file=sys.stderr)
 
 
 def connect(config: RobotConfig) -> tuple[Any, FaultyWire | None]:

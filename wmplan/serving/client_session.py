@@ -53,6 +53,7 @@ class Served:
         make_session: a planner for one more robot.
         planning: where it plans.
         goal: what sessions head for until they say otherwise, None for nothing.
+        end_session: is told of a session whose client has gone.
     """
 
     metadata: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Served:
     metrics: ServerMetrics
     config: ServerConfig
     goal: Goal | None = None
+    end_session: Callable[[Any], None] = lambda session: None
 
 
 class Conversation:
@@ -133,6 +135,8 @@ class Conversation:
                 self.served.metrics.ended[_reason(closed.sent.code)] += 1
         finally:
             self.busy = False
+            if self.session is not None:
+                self.served.end_session(self.session)
 
     async def _receive(self) -> bytes:
         try:

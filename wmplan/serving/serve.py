@@ -13,6 +13,7 @@ import torch
 
 from wmplan.control.backend import PlanRequest
 from wmplan.control.goal_image import read_goal_image
+from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.errors import UserError
 from wmplan.models import WorldModel, load
@@ -31,6 +32,8 @@ def serve(
     objective: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
     goal: Path | None = None,
+    record: Path | None = None,
+    record_gb: float = 20.0,
     seed: int = 0,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -48,6 +51,9 @@ def serve(
         objective: what a plan costs.
         schedule: when to plan and how far to look.
         goal: a picture of what the camera should see, for clients that set no goal of their own; None for no goal.
+        record: folder of a data set that what robots see and do is added to, which wmplan train takes; None for none.
+            An episode needs a frame every robot step: clients that send fewer record on the robot instead.
+        record_gb: size of that folder, in 10^9 bytes, at which the recording stops; nothing is deleted.
         seed: of every session's random numbers, until its client sets another.
         host: address to listen at; any but this machine's own (127.0.0.1, ::1, localhost) needs a token.
         port: TCP port; 0 lets the system choose a free one.
@@ -66,10 +72,19 @@ def serve(
     config.tls()  # before the model is loaded
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     world = load(model, device)
-    server = make_server(world, config, planner, objective, schedule, goal, seed)
+    recorder = None
+    if record is not None:
+        spec, task = world.spec, world.card.get("task")
+        low, high = spec.action_low, spec.action_high
+        recorder = open_recorder(record, spec.cameras, low, high, spec.control_rate, task, record_gb)
+    server = make_server(world, config, planner, objective, schedule, goal, seed, recorder)
     if config.token and not config.certificate and not is_loopback(host):
         log.warning("without a certificate, the token and the frames cross the network in the clear")
-    asyncio.run(server.run(lambda one: print(_banner(one, world), flush=True)))
+    try:
+        asyncio.run(server.run(lambda one: print(_banner(one, world), flush=True)))
+    finally:
+        if recorder is not None:
+            recorder.close()
 
 
 def make_server(
@@ -80,8 +95,12 @@ def make_server(
     schedule: Mapping[str, Any] | None = None,
     goal: Path | None = None,
     seed: int = 0,
+    recorder: Recorder | None = None,
 ) -> PolicyServer:
     """A server of `model`, with the settings of make_controller(). The model has been tried once when it returns.
+
+    Args:
+        recorder: that every session is recorded with.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -89,18 +108,21 @@ def make_server(
     spec, card = model.spec, model.card
 
     def make_session() -> PlanningSession:
-        return PlanningSession(model, planner, objective, schedule, seed=seed)
+        stream = recorder and recorder.stream()
+        return PlanningSession(model, planner, objective, schedule, seed=seed, recording=stream)
 
     frame = None
     if goal is not None:
         if len(spec.cameras) > 1:
             raise UserError(f"goal: the model sees {', '.join(spec.cameras)}: its clients have to set the goal")
         frame = read_goal_image(goal, spec.image_size)
-    session = make_session()
+    session = PlanningSession(model, planner, objective, schedule, seed=seed)  # what is tried is not recorded
     try_out(session)
     horizon = session.core.horizon
     metadata = make_metadata(spec, card, horizon, session.replan_every)
-    return PolicyServer(metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame)
+    return PolicyServer(
+        metadata, read_shapes(spec, horizon), make_session, plan_batch, config, frame, PlanningSession.end_recording
+    )
 
 
 def try_out(session: PlanningSession) -> None:

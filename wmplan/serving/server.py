@@ -45,6 +45,7 @@ class PolicyServer:
         plan_batch: plans requests of several of them at once.
         config: addresses, token and bounds.
         goal: what sessions head for until they say otherwise.
+        end_session: is told of a session whose client has gone.
 
     Attributes:
         metrics: what was counted so far.
@@ -59,6 +60,7 @@ class PolicyServer:
         plan_batch: PlanBatch,
         config: ServerConfig,
         goal: Goal | None = None,
+        end_session: Callable[[Any], None] = lambda session: None,
     ) -> None:
         needed = 2 * len(shapes.cameras) * 3 * shapes.image_size[0] * shapes.image_size[1] + 65536  # frames and goal
         if config.bounds.max_message_bytes < needed:
@@ -67,7 +69,7 @@ class PolicyServer:
             )
         self.config, self.metrics = config, ServerMetrics()
         self.planning = PlanningThread(plan_batch, config.bounds.gather_ms, config.bounds.max_batch)
-        self.served = Served(metadata, shapes, make_session, self.planning, self.metrics, config, goal)
+        self.served = Served(metadata, shapes, make_session, self.planning, self.metrics, config, goal, end_session)
         self.conversations: set[Conversation] = set()
         self.connections: set[Connection] = set()
         of_one = config.bounds.max_sessions + SPARE_HANDSHAKES

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from wmplan.control.realtime.config import RealtimeConfig
 from wmplan.control.realtime.jobs import Command
 from wmplan.control.realtime.state_machine import ControlLoop, State
 from wmplan.control.realtime.telemetry import Statistics, described
+from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.safety.limits import Limits
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.settings.numbers import MAX_SEED, whole_number
@@ -71,6 +73,8 @@ class RealtimeController(LoopStatus):
         step_rate: robot steps in a second, which the model was trained with; None for the control rate. Where the
             control rate is higher, an action is held.
         clock: seconds; captured_at is of the same clock. Where it fails or goes back the robot is stopped.
+        record: folder of a data set that everything seen and sent is added to until a SAFE_STOP, which `wmplan train`
+            takes; or a Recorder. It is written on a thread of its own; stop() saves what came last.
 
     Raises:
         ValueError: if the rates or the clock cannot be.
@@ -85,9 +89,17 @@ class RealtimeController(LoopStatus):
         *,
         step_rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        record: str | Path | Recorder | None = None,
     ) -> None:
         self.backend, self.config, self.clock = backend, config or RealtimeConfig(), CheckedClock(clock)
         self.loop = ControlLoop(limits, control_rate, control_rate if step_rate is None else step_rate, self.config)
+        self.recorder: Recorder | None = None
+        self._owns_recorder = isinstance(record, str | Path)
+        if record is not None:
+            told = known_of(backend)
+            low, high, rate = limits.low, limits.high, self.loop.step_rate
+            self.recorder = open_recorder(record, told["cameras"] or (), low, high, rate, told["task"])
+            self.loop.recording = self.recorder.stream()
         self._changed = threading.Condition(self.loop.lock)
         self._ending = False
         self._failures = 0
@@ -108,6 +120,7 @@ class RealtimeController(LoopStatus):
         *,
         control_rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        record: str | Path | Recorder | None = None,
     ) -> RealtimeController:
         """One that plans in this process, with settings as make_controller() takes them (this needs torch).
 
@@ -121,7 +134,7 @@ class RealtimeController(LoopStatus):
             raise UserError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         session = PlanningSession(model, planner, objective, schedule, limits)
         rate = spec.control_rate if control_rate is None else control_rate
-        return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock)
+        return cls(session, limits, rate, config, step_rate=spec.control_rate, clock=clock, record=record)
 
     # ------------------------------------------------------------------ the robot's side
 
@@ -203,6 +216,8 @@ class RealtimeController(LoopStatus):
             self._changed.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+        if self.recorder is not None and self._owns_recorder:
+            self.recorder.close()
         broken, self._broken = self._broken, None
         if broken is not None:
             raise broken
@@ -236,6 +251,8 @@ class RealtimeController(LoopStatus):
         if self.config.log_seconds is not None and now - self._logged_at >= self.config.log_seconds:
             self._logged_at = now
             log.info("%s", self.statistics.line())
+            if self.recorder is not None:
+                log.info("%s", self.recorder.line())
 
     # ------------------------------------------------------------------ the planner's side
 
@@ -282,6 +299,15 @@ class RealtimeController(LoopStatus):
             self._failures += failure is not None
             self._changed.notify_all()
         return True
+
+
+def known_of(backend: Backend) -> Mapping[str, Any]:
+    """`cameras` and `task` of what a backend plans with, None where it does not say."""
+    model = getattr(backend, "model", None)
+    if model is not None:
+        return {"cameras": model.spec.cameras, "task": model.card.get("task")}
+    told = getattr(backend, "metadata", {})
+    return {name: told.get(name) for name in ("cameras", "task")}
 
 
 def _copied(goal: Goal) -> Goal:

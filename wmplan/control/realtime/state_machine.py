@@ -23,6 +23,7 @@ from wmplan.control.realtime.reason import Reason
 from wmplan.control.realtime.telemetry import Statistics, described
 from wmplan.control.realtime.tick_clock import TickClock
 from wmplan.control.realtime.timeline import KEPT, Action, Timeline, following
+from wmplan.control.recording import Recording
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.deprecated import renamed_methods
@@ -88,6 +89,7 @@ class ControlLoop:
         self.state: State = "HOLD"
         self.reason: str | None = None
         self.has_goal = False
+        self.recording: Recording | None = None  # where what is seen and sent is written
         self._work_began: float | None = None  # when the planner began the job that it is at
         self._why = Reason("there is no goal yet")
         self._moving = np.maximum(MOVING * self.gate.span / 2, self.gate.slack)
@@ -129,11 +131,13 @@ class ControlLoop:
         if seed is None and untold:
             seed = untold[-1]
         self._commands = deque([Command(self.epoch, seed, goal)])
+        self._end_recording()
         self._retry_at, self._mailbox, self._calm, self._replan_now = -math.inf, None, True, True
         self._why.goal = self._why.plan = None
 
     def _clear(self) -> None:
         self._life += 1
+        self._recorded: int | None = None  # robot step of the newest frame in the recording
         self.ticks.reset()
         self._steps = 0.0  # robot steps, in fractions, begun since reset
         self._is_due = self._is_new_step = False
@@ -167,7 +171,21 @@ class ControlLoop:
             step = max(0, round(self._steps - age))
             if seen.proprio is not None:
                 self._measured = seen.proprio.astype(np.float64)[None], step
+            self._record(seen, step)
             self._offer(seen, step if self.config.compensation else self.timeline.next - 1)
+
+    def _record(self, seen: Observed, step: int) -> None:
+        """A frame of the beginning of robot step `step`, after what was sent since the one before."""
+        if self.recording is None or self.state == "SAFE_STOP" or step < (self._recorded or 0):
+            return
+        executed = self.timeline.executed(step if self._recorded is None else self._recorded, step)
+        self.recording.see(next(iter(seen.frames.values())), seen.proprio, executed)
+        self._recorded = step
+
+    def _end_recording(self) -> None:
+        self._recorded = None
+        if self.recording is not None:
+            self.recording.end()
 
     def _refuse(self, refusal: ObservationRefusedError, now: float) -> None:
         self.statistics.count("rejected", refusal.fault)
@@ -286,6 +304,7 @@ class ControlLoop:
         """SAFE_STOP until reset(), counted under `label`."""
         with self.lock:
             if self.state != "SAFE_STOP":
+                self._end_recording()
                 self.statistics.count("stops", label)
                 self._enter("SAFE_STOP", label if cause is None else f"{label}: {cause}", now)
                 self.timeline.cut(0)
