@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,48 @@ def test_a_predictor_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     context = torch.tensor([[0.0, 1.0, 2.0]]).unsqueeze(-1).expand(1, 3, 32)
     still = names["predictor"].rollout(context, names["past"], torch.zeros(1, 1, 2, 2))
     np.testing.assert_allclose(still[0, 0, :, 0].detach(), [2.5, 2.5 + 0.5 * (2.5 - 1) / 2])
+
+
+SMALL = {
+    "check-env": "steps=5",
+    "collect": "episodes=8 steps=45 processes=1",
+    "train": "joint.steps=2 joint.batch_size=8 dynamics.steps=2 dynamics.batch_size=8 critic.steps=0 decoder.steps=0",
+    "eval": "episodes=1 workers=1 planner=cem planner.num_samples=8 planner.num_iterations=1 planner.num_elites=2",
+}
+"""What makes the commands of a page small; the others are not run, having tests of their own."""
+
+
+def walk(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, within: str) -> None:
+    """Run every command of a page that holds `within`, in small, with the reader's file beside it."""
+    import shlex
+
+    from wmplan.cli import main
+
+    page = (ROOT / "docs" / "your-environment.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in page.splitlines() if line.startswith("    wmplan ") and within in line]
+    assert len(commands) >= 3
+    (folder / f"{module}.py").write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    for command in commands:
+        _, name, *settings = shlex.split(command)
+        small = "episodes=1 steps=3 processes=1" if "goals=" in command else SMALL.get(name)
+        if small is not None:
+            assert main([name, *settings, *small.split()]) == 0, command
+
+
+def test_from_a_gymnasium_id_to_an_evaluated_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk(tmp_path, monkeypatch, "reacher", recipe("def near(state, goal)"), "eacher")
+    result = json.loads((tmp_path / "results" / "reacher" / "results.json").read_text())
+    assert result["per_episode"][-1]["row"] == "replay" and result["per_episode"][-1]["success"]
+    assert "FAULTY" not in capsys.readouterr().out and (tmp_path / "data" / "play" / "meta.json").exists()
+
+
+@pytest.mark.skipif(find_spec("pygame") is None, reason="Gymnasium draws Pendulum with pygame")
+def test_pendulum_to_an_evaluated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk(tmp_path, monkeypatch, "pendulum", recipe("def there(state, goal)"), "endulum")
 
 
 def test_every_recipe_is_run_by_a_test_here() -> None:
