@@ -67,7 +67,7 @@ class SpriteDecoder(nn.Module):
         In training mode they are not clamped to that range: the gradient of a saturated pixel would be lost.
         """
         layers = self.layers(latents)  # (N, sprites, 4, H, W)
-        pictures = self.background  # (3, H, W)
+        pictures: Tensor = self.background  # (3, H, W)
         for layer in layers.unbind(1):
             opacity, colour = layer[:, :1], layer[:, 1:]
             pictures = pictures + opacity * (colour - pictures)
