@@ -33,6 +33,7 @@ class ArmReach(Task):
 
     xml = Path(__file__).parent / "arm_reach.xml"
     camera = "front"
+    distractor_area = ((-0.35, 0.35), (-0.2, 0.4))
     substeps = 10
     state_names = (*(f"{joint}_rad" for joint in JOINTS), "hand_x_m", "hand_y_m", "hand_z_m")
     proprio_names = tuple(f"{joint}_rad" for joint in JOINTS)

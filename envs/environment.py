@@ -46,7 +46,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         self.task = task
         with_new_methods(task, {"knock": "perturb"})
         self.physics = Physics(task.xml)
-        self.variation = Variation(self.physics.model)
+        self.variation = Variation(self.physics.model, task.distractor_area)
         self.rollouts = Rollouts(self.physics)
         self.control_rate = 1.0 / (task.substeps * self.physics.model.opt.timestep)
         self.action_space = box(task.action_low, task.action_high)
@@ -87,7 +87,12 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
 
     def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
         """The task's camera picture, uint8 (H, W, 3), of image_size or of another size (H, W)."""
-        return self.physics.render(self.task.camera, *(size or self.image_size))
+        size, varied = size or self.image_size, self.variation
+        if not varied.factors:
+            return self.physics.render(self.task.camera, *size)
+        data, distractors = self.physics.data, varied.distractors
+        added = distractors and (lambda scene: distractors.add_to(scene, data.time))
+        return varied.photograph(self.physics.render(self.task.camera, *size, added), data)
 
     def close(self) -> None:
         self.physics.close()

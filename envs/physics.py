@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,11 @@ class Physics:
         mujoco.mj_forward(self.model, self.data)
         self.data.qacc_warmstart[:] = warmstart
 
-    def render(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
-        """RGB picture of `camera`, of shape (height, width, 3)."""
-        return self.offscreen.render(self.data, camera, (height, width))
+    def render(
+        self, camera: str, height: int, width: int, add: Callable[[mujoco.MjvScene], None] | None = None
+    ) -> NDArray[np.uint8]:
+        """RGB picture of `camera`, of shape (height, width, 3); `add` may put geoms into the scene before."""
+        return self.offscreen.render(self.data, camera, (height, width), add=add)
 
     def close(self) -> None:
         """Free the renderers; drawing again makes new ones."""

@@ -31,6 +31,8 @@ class Task(ABC):
 
     xml: ClassVar[Path]
     camera: ClassVar[str]
+    distractor_area: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = ((-0.25, 0.25), (-0.25, 0.25))
+    """((x low, x high), (y low, y high)) of the plane z = 0, in metres, where things may lie that are no part of it."""
     substeps: ClassVar[int]
     """Physics steps in one robot step."""
     state_names: ClassVar[tuple[str, ...]]

@@ -50,7 +50,10 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["collect", "out=x", "episodes=many"], "episodes must be a whole number, got 'many'"),
         (["collect", "out=x", "episodes=2.5"], "episodes must be a whole number, got 2.5"),
         (["collect", "out=x", "episodes=0"], "episodes must be at least 1, got 0"),
-        (["collect", "out=x", "variation=3"], "variation must be true or false, got 3"),
+        (["collect", "out=x", "variation=3"], "there is no factor of variation '3'; there are hue, light"),
+        (["collect", "out=x", "variation=[hue,2.5]"], "variation must be true or false or text or a list"),
+        (["collect", "out=x", "variation=hue", "strength=2"], "strength must be above 0 and at most 1, got 2.0"),
+        (["eval", "out=x", "protocol.variation=[mass,hues]"], "there is no factor of variation 'hues'; there are hue"),
         (
             ["collect", "out=x", "image_size=[64]"],
             "image_size must be a list [a whole number, a whole number], got [64]",

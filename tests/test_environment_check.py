@@ -32,8 +32,12 @@ def whole_robot() -> Any:
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             given = super().reset(seed=seed, options=options)
             if (options or {}).get("variation"):
-                self.vary({"mass": 1.0})
+                self.vary({"mass": 1.0} if options["variation"] is True else options["variation"])
             return given
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.variation.names, self.variation.draw = ("mass",), lambda rng, names, strength: {"mass": 1 + strength}
 
         @property
         def succeeded(self) -> bool:
@@ -163,6 +167,10 @@ def no_variation(env: Any) -> None:
     env.vary = lambda factors: None
 
 
+def other_choice(env: Any) -> None:
+    env.variation.draw = lambda rng, names, strength: {"hue": 0.1}
+
+
 def soft_hand(env: Any) -> None:
     env.perturb = lambda speed, rng: None
 
@@ -195,6 +203,7 @@ def blind_encoders(env: Any) -> None:
         (far_from_itself, "rules", "the distance from the goal to itself is 0.2"),
         (names_of_others, "task_state", "1 names for numbers of shape"),
         (no_variation, "variation", "varies nothing"),
+        (other_choice, "factor_choice", r"draw\(rng, \['mass'\]\) gives hue"),
         (soft_hand, "perturbation", "a knock changes no frame"),
         (wide_policy, "policy", r"actions of shape \(3,\)"),
         (blind_encoders, "proprioception", "not finite"),

@@ -11,7 +11,7 @@ wmplan.gym.adapter. Angles are in radians, lengths in metres, times in seconds.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
@@ -169,6 +169,22 @@ class Factors(Protocol):
         """Set the named factors, and make the others nominal."""
 
 
+class ChoosableFactors(Factors, Protocol):
+    """Ability `factor_choice`: some of the factors, and a share of their ranges, can be drawn."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All factors there are."""
+
+    def draw(
+        self, rng: np.random.Generator, names: Sequence[str] | None = None, strength: float = 1.0
+    ) -> dict[str, Any]:
+        """Values of the named factors (None: of all) from `strength` times their ranges, not applied.
+
+        With the generator of a reset just done, `names=None` and `strength=1` give what that reset would have drawn.
+        """
+
+
 class Variation(Protocol):
     """Ability `variation`: looks and physics that can be changed, and drawn by reset(options={"variation": True})."""
 
@@ -218,6 +234,10 @@ ABILITIES: dict[str, Ability] = {
     "policy": Ability(("exploration_policy",), "wmplan collect explores with random actions, each held for a while"),
     "variation": Ability(
         ("variation.factors", "variation.apply"), "variation=true and bumped cameras are not available"
+    ),
+    "factor_choice": Ability(
+        ("variation.names", "variation.draw"),
+        "variation=true draws all factors at full strength, and only for instances=policy",
     ),
     "perturbation": Ability(("perturb",), "wmplan robot cannot knock what the task moves"),
     "physics_steps": Ability(("step_substeps", "task.substeps"), "wmplan robot cannot run it in real time"),

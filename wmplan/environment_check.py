@@ -283,6 +283,18 @@ def try_variation(env: Any, seed: int, steps: int) -> str:
     return ", ".join(factors)
 
 
+def try_factor_choice(env: Any, seed: int, steps: int) -> str:
+    env.reset(seed=seed)
+    name = env.variation.names[-1]
+    drawn = [env.variation.draw(np.random.default_rng(seed), [name], strength) for strength in (1.0, 0.5)]
+    expect(all(list(one) == [name] for one in drawn), f"draw(rng, [{name!r}]) gives {', '.join(drawn[0]) or 'nothing'}")
+    expect(not env.variation.factors, "draw() applies what it draws")
+    env.reset(seed=seed, options={"variation": drawn[1]})
+    expect(list(env.variation.factors) == [name], f'reset(options={{"variation": ...}}) does not set {name} alone')
+    env.reset(seed=seed)
+    return f"any of {len(env.variation.names)}"
+
+
 def try_perturbation(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed)
     calm = played(env, seed, steps)
@@ -311,6 +323,7 @@ ABILITY_TRIALS: dict[str, Trial] = {
     "simulator": try_simulator,
     "policy": try_policy,
     "variation": try_variation,
+    "factor_choice": try_factor_choice,
     "perturbation": try_perturbation,
     "physics_steps": try_physics_steps,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,20 @@ class Offscreen:
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
 
     def render(
-        self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera, size: tuple[int, int], option: Any = None
+        self,
+        data: mujoco.MjData,
+        camera: str | int | mujoco.MjvCamera,
+        size: tuple[int, int],
+        option: Any = None,
+        add: Callable[[mujoco.MjvScene], None] | None = None,
     ) -> NDArray[np.uint8]:
-        """RGB picture of `camera`, of shape (*size, 3)."""
+        """RGB picture of `camera`, of shape (*size, 3); `add` may put geoms into the scene before it is drawn."""
         if size not in self._renderers:
             self._renderers[size] = self._make_renderer(*size)
         renderer = self._renderers[size]
         renderer.update_scene(data, camera, option)
+        if add is not None:
+            add(renderer.scene)
         return renderer.render()
 
     def _make_renderer(self, height: int, width: int) -> mujoco.Renderer:

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     ROBOT_FAULTS = 5  # what fails on a simulated robot
     ROBOT_BODY = 6  # actuators of a simulated robot
     DISTURBANCE = 7  # what happens to an episode in which surprise is measured
+    VARIATION = 8  # factors of variation of given instances
 
 
 def stream_rng(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """A saved state replays bit for bit, and pictures show where things are now."""
 
+import mujoco
 import numpy as np
 
 
@@ -61,3 +62,29 @@ def test_pictures_are_arrays_of_their_own(env):
     env.reset(seed=1)
     env.render((64, 64))
     assert np.array_equal(first, kept)
+
+
+def test_the_nominal_task_is_mujoco_alone_to_the_bit(env):
+    """Frames and states are those of the XML in a bare simulator and renderer: shipped models depend on every pixel."""
+    env.reset(seed=4)
+    model = mujoco.MjModel.from_xml_path(str(env.task.xml))
+    data, kind = mujoco.MjData(model), mujoco.mjtState.mjSTATE_INTEGRATION
+    mujoco.mj_setState(model, data, env.get_state(), kind)
+    warm = data.qacc_warmstart.copy()
+    mujoco.mj_forward(model, data)
+    data.qacc_warmstart[:] = warm
+    model.vis.global_.offheight, model.vis.global_.offwidth = env.image_size
+    with mujoco.Renderer(model, *env.image_size) as renderer:
+        for action in np.random.default_rng(0).uniform(
+            env.task.action_low, env.task.action_high, (15, len(env.task.action_low))
+        ):
+            env.step_physics(action)
+            data.ctrl[:] = env.task.controls(data.ctrl.copy(), action[None])[0]
+            mujoco.mj_step(model, data, env.task.substeps)
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_camlight(model, data)
+            state = np.empty(env.get_state().shape)
+            mujoco.mj_getState(model, data, state, kind)
+            assert np.array_equal(env.get_state(), state)
+            renderer.update_scene(data, env.task.camera)
+            assert np.array_equal(env.render(), renderer.render())

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from wmplan.envs.variation import RANGES
+from wmplan.envs.variation import RANGES, limits
 
-LOOKS = ("hue", "light", "camera_position_m", "camera_angle_rad")
 PHYSICS = ("friction", "mass")
+LOOKS = tuple(name for name in RANGES if name not in PHYSICS)
+ADDED = ("distractors", "occluder", "image_noise", "image_blur")  # to scene and image, the model being as it was
 
 
 def everything(model):
@@ -129,6 +130,8 @@ def test_the_camera_moves_the_way_it_says(push):
         ({"mass": 0.0}, "factor mass must be positive and finite, got 0.0"),
         ({"friction": -1}, "factor friction"),
         ({"light": np.nan}, "factor light"),
+        ({"image_blur": -0.1}, "factor image_blur must be at least 0, got -0.1"),
+        ({"occluder": [-0.1, 0, 0, 0]}, r"factor occluder must be at least 0, got \[-0.1\]"),
         ({"camera_position_m": [1, 2]}, r"factor camera_position_m must have shape \(3,\) or one number, got \(2,\)"),
     ],
 )
@@ -141,3 +144,79 @@ def test_a_factor_that_is_none_is_refused_and_nothing_changes(push, factors, mes
     assert push.variation.factors == {"mass": 1.2}
     with pytest.raises(ValueError, match=message):
         push.reset(options={"variation": factors})
+
+
+def test_a_value_is_the_same_alone_and_with_others_and_half_as_far_at_half_the_strength(env):
+    def drawn(*given):
+        return env.variation.draw(np.random.default_rng(5), *given)
+
+    every, half = drawn(), drawn(None, 0.5)
+    env.variation.sample(np.random.default_rng(5))
+    for name, value in every.items():
+        np.testing.assert_array_equal(env.variation.factors[name], value)
+        np.testing.assert_array_equal(drawn([name])[name], value)
+        nominal = float(name in ("light", "friction", "mass"))
+        wanted = nominal + 0.5 * (value - nominal)
+        if name in ("distractors", "occluder"):  # places and colours stay
+            scaled = 2 if name == "distractors" else 1
+            np.testing.assert_array_equal(half[name][..., scaled:], value[..., scaled:])
+            wanted = np.concatenate([0.5 * value[..., :scaled], value[..., scaled:]], axis=-1)
+        np.testing.assert_allclose(half[name], wanted, atol=1e-12)
+        assert all(np.array_equal(*pair) for pair in zip(limits(name, 1.0), RANGES[name], strict=True))
+    assert list(drawn(["mass", "hue"])) == ["mass", "hue"]
+
+
+def test_a_choice_that_is_none_is_refused(push):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="no factor of variation 'colour'"):
+        push.variation.draw(rng, ["colour"])
+    for strength in (0.0, 1.5, -1, np.nan):
+        with pytest.raises(ValueError, match="strength must be above 0 and at most 1"):
+            push.variation.draw(rng, None, strength)
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_what_is_added_to_the_picture_is_drawn_again_alike_and_leaves_the_model(env, name):
+    env.reset(seed=3)
+    nominal, start = everything(env.physics.model), env.get_state()
+    drawn = env.variation.draw(np.random.default_rng(1), [name])
+    env.reset(seed=3, options={"variation": drawn})
+    frames, states = [], []
+    for _ in range(4):
+        states.append(env.get_state())
+        frames.append(env.render())
+        env.step_physics(np.zeros(env.action_space.shape))
+    env.variation.restore()
+    env.set_state(start)
+    plain = env.render()
+    assert not np.array_equal(plain, frames[0])
+    env.reset(seed=8, options={"variation": {key: value.tolist() for key, value in drawn.items()}})
+    for state, frame in zip(states[::-1], frames[::-1], strict=True):
+        env.set_state(state)
+        np.testing.assert_array_equal(env.render(), frame)
+    assert all(np.array_equal(value, nominal[key]) for key, value in everything(env.physics.model).items())
+    if name in ("distractors", "image_noise"):  # which move or are fresh where nothing else does
+        assert not np.array_equal(frames[2], frames[3])
+
+
+def test_the_goal_image_shows_the_same_world(push):
+    goal = push.reset(seed=3) and push.goal_observation()["pixels"]
+    push.reset(seed=3, options={"variation": {"occluder": [0.2, 0.0, 0.0, 0.0]}})
+    changed = (push.goal_observation()["pixels"] != goal).any(axis=(1, 2))
+    assert changed[26:38].all() and not changed[:25].any() and not changed[39:].any()
+
+
+def test_distractors_lie_on_the_table_and_hide_neither_block_nor_pusher(push):
+    """The block's and the pusher's colours are found where they were found without."""
+    push.reset(seed=3)
+    plain = push.render((128, 128)).astype(int)
+    things = np.tile([0.025, 0.0, 0.0, 0.0, 0.0, 0.33], (6, 1))  # green
+    block = push.task_state()[2:4] / 0.5 + 0.5
+    things[:3, 2:4], things[3:, 2:4] = block, push.task_state()[:2] / 0.5 + 0.5
+    push.variation.apply({"distractors": things})
+    varied = push.render((128, 128)).astype(int)
+    green = varied[..., 1] - varied[..., [0, 2]].max(axis=-1) > 40
+    assert green.sum() > 50
+    for channel, other in ((2, 0), (0, 1)):  # bluish block, red pusher
+        found = plain[..., channel] - plain[..., other] > 40
+        assert found.sum() > 20 and (green & found).sum() == 0

@@ -30,6 +30,7 @@ from wmplan.interruption import Interrupted, Interruption
 from wmplan.machine import MOST_THREADS, cores
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
+from wmplan.variation import checked_choice, require_variation
 
 SAVE_SECONDS = 20.0
 """A process saves its work at least this often: what a kill may cost, beside the episode under way."""
@@ -48,7 +49,9 @@ class CollectConfig:
         steps: robot steps in an episode.
         seed: of every random number; with it and the episode's number the data is determined.
         image_size: (height, width) of the frames in pixels.
-        variation: give each episode a look and physics of its own.
+        variation: give each episode a look and physics of its own: true for every factor of variation, or names of
+            some.
+        strength: share of each factor's range that is drawn from, above 0 and at most 1.
         processes: how many work at once; None for one a core. It does not change the data.
         episodes_per_shard: episodes in a file.
         policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "held",
@@ -65,7 +68,8 @@ class CollectConfig:
     steps: int = 100
     seed: int = 0
     image_size: tuple[int, int] = (64, 64)
-    variation: bool = False
+    variation: bool | str | tuple[str, ...] = False
+    strength: float = 1.0
     processes: int | None = None
     episodes_per_shard: int = 50
     policy: str = EXPLORATION
@@ -76,6 +80,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         try:
             convert_fields(self)
+            object.__setattr__(self, "variation", checked_choice(self.variation, self.strength))
         except UserError as error:
             raise DataError(str(error)) from None
         for name in ("episodes", "steps", "episodes_per_shard"):
@@ -130,6 +135,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     folder = Path(config.out)
     env = config.make_environment()
     meta = _describe(config, env)
+    require_variation(env, config.variation, config.strength)
     env.close()
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
@@ -180,8 +186,8 @@ class _Collector:
         for episode in episodes[len(writer.lengths) :]:
             rng = episode_rng(config.seed, episode)
             policy = config.collection_policy
-            columns = run_episode(self.env, rng, config.steps, variation=config.variation, policy=policy)
-            writer.add(episode, columns)
+            varied: dict[str, Any] = {"variation": config.variation, "strength": config.strength}
+            writer.add(episode, run_episode(self.env, rng, config.steps, policy=policy, **varied))
             if time.monotonic() - saved >= SAVE_SECONDS:
                 writer.save()
                 saved = time.monotonic()
@@ -224,7 +230,8 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         action_names=tuple(env.task.action_names),
         state_names=tuple(env.task.state_names),
         proprio_names=tuple(env.task.proprio_names),
-        variation=config.variation,
+        variation=checked_choice(config.variation, config.strength),
+        strength=config.strength if config.variation else 1.0,
         policy=config.policy,
         policy_options=config.collection_policy.as_dict(),
         environment=dict(config.env),

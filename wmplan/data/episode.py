@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.policies import CollectionPolicy
-from wmplan.environment import PlanningEnvironment, has, require
+from wmplan.environment import PlanningEnvironment, has
 from wmplan.random_streams import Stream, stream_rng
+from wmplan.variation import Choice, reset_varied
 
 
 def episode_rng(seed: int, episode: int, stream: Stream = Stream.COLLECTION) -> np.random.Generator:
@@ -22,7 +23,8 @@ def run_episode(
     rng: np.random.Generator,
     steps: int,
     *,
-    variation: bool = False,
+    variation: Choice = False,
+    strength: float = 1.0,
     pixels: bool = True,
     policy: CollectionPolicy | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -32,7 +34,8 @@ def run_episode(
         env: the unwrapped environment.
         rng: the only source of randomness.
         steps: robot steps; fewer where the environment ends the episode.
-        variation: give the episode a look and physics of its own.
+        variation: give the episode a look and physics of its own: true for every factor, or names of some.
+        strength: share of each factor's range that is drawn from, above 0 and at most 1.
         pixels: draw the frames.
         policy: what chooses the actions; None for the environment's own, or held random ones where it has none.
 
@@ -46,9 +49,7 @@ def run_episode(
     Raises:
         UserError: if a variation is asked for that the environment does not have.
     """
-    if variation:
-        require(env, "variation=true", "variation")
-    env.reset(seed=int(rng.integers(2**31)), options={"variation": True} if variation else None)
+    reset_varied(env, int(rng.integers(2**31)), variation, strength)
     low, high = env.task.action_low.astype(np.float32), env.task.action_high.astype(np.float32)
     choose = (policy or CollectionPolicy()).start(env, rng, steps)
     rows: dict[str, list[NDArray[Any]]] = {}

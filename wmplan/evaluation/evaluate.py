@@ -238,7 +238,7 @@ def _fingerprint(
     return {
         "schema": 1,
         **{name: getattr(setup, name) for name in names},
-        "protocol": {**asdict(setup.protocol), "rule": decided_by},
+        "protocol": {**setup.protocol.settings(), "rule": decided_by},
         "model": None if identity is None else identity["sha256"],
         "first_instance": digest(given[:1]),
         **({} if source == POLICY else {"instances": source}),

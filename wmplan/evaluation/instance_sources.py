@@ -26,6 +26,7 @@ from wmplan.evaluation.instances import (
 )
 from wmplan.evaluation.protocol import Protocol
 from wmplan.random_streams import Stream, stream_rng
+from wmplan.variation import draw_factors
 
 POLICY, GOALS = "policy", "goals"
 MOST_TRIES = 20
@@ -69,7 +70,7 @@ class OwnGoals:
                 "instances=goals: the environment sets no goals of its own; instances=policy takes them from held-out "
                 "episodes"
             )
-        return [self._instance(env, number, seed) for number in range(count)]
+        return varied(env, [self._instance(env, number, seed) for number in range(count)], protocol, seed)
 
     def _instance(self, env: PlanningEnvironment, number: int, seed: int) -> Instance:
         reset_seed = int(stream_rng(seed, Stream.EVALUATION, number).integers(2**31))
@@ -110,7 +111,7 @@ class RecordedEpisodes:
                 f"instances={self.path} gives {len(found)} instances, episodes is {count}: each takes an episode of "
                 f"at least {protocol.offset} robot steps (protocol.offset) that is not solved by doing nothing"
             )
-        return found
+        return varied(env, found, protocol, seed)
 
     def _candidates(
         self, env: PlanningEnvironment, data: Reader, protocol: Protocol, seed: int, episode: int
@@ -136,7 +137,23 @@ class InstanceFile:
         read = load_instances(self.path)
         if len(read) < count:
             raise UserError(f"instances={self.path} holds {len(read)} instances, episodes is {count}")
-        return read[:count]
+        return varied(env, read[:count], protocol, seed)
+
+
+def varied(env: PlanningEnvironment, instances: list[Instance], protocol: Protocol, seed: int) -> list[Instance]:
+    """The instances in worlds of the protocol's variation, in place of their own; as they are where it has none.
+
+    Starts and goals stay the same, and so do the numbers that factors are made of: results of several choices and
+    strengths can be compared instance by instance.
+    """
+    if not protocol.variation:
+        return instances
+    found = []
+    for one in instances:
+        rng = stream_rng(seed, Stream.VARIATION, one.instance)
+        factors = draw_factors(env, rng, protocol.variation, protocol.strength)
+        found.append(replace(one, variation={name: np.asarray(value).tolist() for name, value in factors.items()}))
+    return found
 
 
 def instance_source(name: str, policy: CollectionPolicy | None = None) -> InstanceSource:

@@ -52,10 +52,10 @@ class Instance:
 
     def start(self, env: PlanningEnvironment) -> None:
         """Put the environment at the start, with the goal set."""
-        if self.reset_seed is not None:
-            env.reset(seed=self.reset_seed)
-            return
         factors = {name: np.asarray(value) for name, value in self.variation.items()}
+        if self.reset_seed is not None:
+            env.reset(seed=self.reset_seed, options={"variation": factors} if factors else None)
+            return
         options = {"state": self.state, "goal_state": self.goal_state, "variation": factors}
         env.reset(seed=0, options=options)
 
@@ -119,7 +119,8 @@ def _candidate(
         raise UserError(f"protocol.offset must be at most {steps}, the environment's time limit, got {protocol.offset}")
     step = int(rng.integers(steps - protocol.offset + 1))
     goal = step + protocol.offset
-    columns = run_episode(env, rng, goal, variation=protocol.variation, pixels=False, policy=policy)
+    varied: dict[str, Any] = {"variation": protocol.variation, "strength": protocol.strength}
+    columns = run_episode(env, rng, goal, pixels=False, policy=policy, **varied)
     if len(columns["action"]) <= goal:
         return None
     return instance_between(env, columns, step, goal, number, episode)

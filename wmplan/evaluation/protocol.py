@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from wmplan.errors import UserError
 from wmplan.settings.build import convert_fields
+from wmplan.variation import checked_choice
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Protocol:
         offset: robot steps on a held-out trajectory from start to goal.
         budget: robot steps in which to get there.
         rule: name of the task's rule that decides success; None for its first.
-        variation: draw a look and physics of its own for each instance.
+        variation: draw a look and physics of its own for each instance: true for every factor of variation, or names of
+            some. The goal image shows the same world.
+        strength: share of each factor's range that is drawn from, above 0 and at most 1.
         episode_steps: length of the held-out episodes, each of which gives one instance from a random time in it.
     """
 
@@ -28,11 +31,13 @@ class Protocol:
     offset: int = 25
     budget: int = 50
     rule: str | None = None
-    variation: bool = False
+    variation: bool | str | tuple[str, ...] = False
     episode_steps: int = 100
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         convert_fields(self, "protocol")
+        object.__setattr__(self, "variation", checked_choice(self.variation, self.strength))
         if self.goal not in ("image", "image+proprio"):
             raise UserError(f"goal must be 'image' or 'image+proprio', got {self.goal!r}")
         for name in ("offset", "budget"):
@@ -53,4 +58,9 @@ class Protocol:
 
     def as_dict(self, rules: list[str], held_out: bool | None = True) -> dict[str, Any]:
         """For results.json, with the rule that decides, and whether no training saw the instances (None: unknown)."""
-        return {**asdict(self), "rule": self.decided_by(rules), "held_out": held_out}
+        return {**self.settings(), "rule": self.decided_by(rules), "held_out": held_out}
+
+    def settings(self) -> dict[str, Any]:
+        """All that counts, as JSON has it: no strength of a variation that there is not."""
+        varied = {"variation": list(self.variation)} if isinstance(self.variation, tuple) else {}
+        return {name: value for name, value in (asdict(self) | varied).items() if name != "strength" or self.variation}

@@ -147,11 +147,11 @@ def restore(env: PlanningEnvironment, episode: Arrays, step: int = 0) -> None:
         UserError: if the environment has no states to restore.
     """
     require(env, "an episode's state", "state")
+    factors = {name.removeprefix(FACTOR): value for name, value in episode.items() if name.startswith(FACTOR)}
     if "reset_seed" in episode:
-        env.reset(seed=int(episode["reset_seed"]))
+        env.reset(seed=int(episode["reset_seed"]), options={"variation": factors} if factors else None)
         env.set_state(episode["physics"][step])
         return
-    factors = {name.removeprefix(FACTOR): value for name, value in episode.items() if name.startswith(FACTOR)}
     options = {"state": episode["physics"][step], "goal_state": episode["goal_physics"], "variation": factors}
     env.reset(seed=0, options=options)
 

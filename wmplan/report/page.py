@@ -258,6 +258,7 @@ def command_settings(results: Json) -> dict[str, Any]:
         "planner_seeds": results["planner"]["seeds"],
         "rows": f"[{','.join(results['rows'])}]",
         **{f"protocol.{name}": protocol[name] for name in ("proprio", "goal", "offset", "budget", "rule", "variation")},
+        "protocol.strength": protocol.get("strength"),
         "planner": planner.pop("name", None),
         **{f"planner.{name}": value for name, value in planner.items()},
         **{f"schedule.{name}": value for name, value in with_new_keys(settings["schedule"]).items()},

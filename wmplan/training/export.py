@@ -54,6 +54,7 @@ def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
             "steps": meta.steps,
             "policy": meta.policy,
             **({"policy_options": meta.policy_options} if meta.policy_options else {}),
+            **({"variation": meta.variation, "strength": meta.strength} if meta.variation else {}),
         },
         **({"environment": meta.environment} if meta.environment else {}),
         "seed": config.seed,
