@@ -355,3 +355,13 @@ def test_a_strangers_format_trains_to_the_end_as_ours_does(
         assert torch.equal(ours, theirs)
     assert capsys.readouterr().err.count("there is no column 'state'") == 2  # once a run, at its start
     assert not any("probe" in name for name in load(f"{tiny.out}-theirs/model").card["figures"])
+
+
+def test_varied_data_trains_and_the_card_says_what_varied(config: TrainConfig, tmp_path: Path) -> None:
+    choice: dict[str, Any] = {"variation": ("hue", "distractors", "image_noise"), "strength": 0.5}
+    collect(CollectConfig(TASK, str(tmp_path / "varied"), episodes=4, steps=60, processes=1, **choice), progress=False)
+    none = StageConfig(0, 1, 1.0)
+    train(replace(config, data=str(tmp_path / "varied"), critic=none, decoder=none))
+    data = card_of(config)["data"]
+    assert data["variation"] == ["hue", "distractors", "image_noise"] and data["strength"] == 0.5
+    assert load(Path(config.out) / "model").card["data"] == data
