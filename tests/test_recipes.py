@@ -107,6 +107,14 @@ def test_planning_in_a_plain_loop(robot: Robot) -> None:
     assert np.ptp(robot.taken, axis=0).max() > 0.01  # it goes somewhere
 
 
+def test_goals_of_every_kind(robot: Robot) -> None:
+    mask = np.zeros(robot.goal.shape[:2], bool)
+    mask[10:50, 10:50] = True
+    seen = {"goal_frame": robot.goal, "other_frame": robot.camera(), "frame": robot.camera(), "block_mask": mask}
+    names = run(recipe("RobotStateGoal(pusher_xy)"), **seen, pusher_xy=robot.state())
+    assert len(names["controllers"]) == 6 and np.isfinite(names["action"]).all()
+
+
 def test_planning_with_a_formula(capsys: pytest.CaptureFixture[str]) -> None:
     names = run(recipe("def cost(candidates"))
     assert capsys.readouterr().out.startswith("torch.Size([2, 20, 2])")

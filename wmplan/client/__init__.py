@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .client import PolicyError as PolicyError
     from .client import PolicyRefused as PolicyRefused
     from .client import PolicyUnavailable as PolicyUnavailable
+    from .goals import AnyGoal as AnyGoal
+    from .goals import GoalImage as GoalImage
+    from .goals import GoalSequence as GoalSequence
+    from .goals import MaskedGoal as MaskedGoal
+    from .goals import RobotStateGoal as RobotStateGoal
     from .plan_request import Goal as Goal
     from .plan_request import PlanReply as PlanReply
     from .plan_request import PlanRequest as PlanRequest
@@ -26,6 +31,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "client": "PolicyClient PolicyError PolicyRefused PolicyUnavailable",
+    "goals": "AnyGoal GoalImage GoalSequence MaskedGoal RobotStateGoal",
     "plan_request": "Goal PlanReply PlanRequest",
     "wire": "WireError pack unpack",
 }

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
+from .goals import DECLARED, as_message, declared
 from .plan_request import PROTOCOL, Goal, PlanReply, PlanRequest
 from .quotes import one_line, short
 from .wire import WireError, pack, unpack
@@ -107,7 +108,7 @@ class PolicyClient:
     # ------------------------------------------------------------------ calls
 
     def set_goal(self, goal: Goal) -> None:
-        """Head for another goal: a frame (H, W, 3), or a dict of frames and maybe proprio.
+        """Head for another goal: a frame (H, W, 3), a dict of frames and maybe proprio, or a declared goal.
 
         The goal is kept if there is no answer, and sent as soon as there is a connection again.
 
@@ -117,10 +118,10 @@ class PolicyClient:
         """
         with self._calls:
             before = self._goal
-            self._goal = {k: np.array(v) for k, v in goal.items()} if isinstance(goal, Mapping) else np.array(goal)
+            self._goal = _own(declared(goal))
             try:
                 if not self._connect(time.monotonic() + self.timeout):  # a new connection was told already
-                    self._exchange(_goal_message(self._goal))
+                    self._exchange(self._goal_message(self._goal))
             except PolicyUnavailable:
                 raise
             except PolicyError:  # it is no goal for this model
@@ -253,7 +254,7 @@ class PolicyClient:
             if self._seed is not None:
                 self._exchange(_reset_message(self._seed))
             if self._goal is not None:
-                self._exchange(_goal_message(self._goal))
+                self._exchange(self._goal_message(self._goal))
         except PolicyError:
             self._drop()
             raise
@@ -291,6 +292,9 @@ class PolicyClient:
             self._drop()
             raise PolicyError(f"{self._shown} sent a {type(reply).__name__}, a reply is a map")
         return reply
+
+    def _goal_message(self, goal: Goal) -> dict[str, Any]:
+        return {"wmplan": "set_goal", "goal": as_message(goal, self.metadata["cameras"][0])}
 
     def _plan_reply(self, reply: Mapping[str, Any], epoch: int) -> PlanReply:
         actions = np.array(reply["actions"], np.float32)
@@ -340,8 +344,11 @@ def _whole_seed(value: Any) -> int:
     return seed
 
 
-def _goal_message(goal: Goal) -> dict[str, Any]:
-    return {"wmplan": "set_goal", "goal": dict(goal) if isinstance(goal, Mapping) else goal}
+def _own(goal: Any) -> Any:
+    """The same in memory of its own; declared goals are already."""
+    if isinstance(goal, DECLARED):
+        return goal
+    return {k: np.array(v) for k, v in goal.items()} if isinstance(goal, Mapping) else np.array(goal)
 
 
 def _reset_message(seed: int) -> dict[str, Any]:

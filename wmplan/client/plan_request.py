@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .goals import DeclaredGoal
+
 PROTOCOL = "wmplan/1"
 """What a server and its clients have to agree on."""
 
-Goal = Mapping[str, NDArray[Any]] | NDArray[np.uint8]
-"""What the camera should see: frames (H, W, 3) by camera name and maybe `proprio` (P,); or one camera's frame."""
+Goal = Mapping[str, NDArray[Any]] | NDArray[np.uint8] | DeclaredGoal
+"""What the camera should see: frames (H, W, 3) by camera name and maybe `proprio` (P,), or one camera's frame; or a
+declared goal: a part of an image, a robot state, several in turn, any of several."""
 
 
 @dataclass(frozen=True, eq=False)

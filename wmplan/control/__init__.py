@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 from wmplan.lazy import export
 
 if TYPE_CHECKING:
+    from wmplan.client.goals import AnyGoal as AnyGoal
+    from wmplan.client.goals import GoalImage as GoalImage
+    from wmplan.client.goals import GoalSequence as GoalSequence
+    from wmplan.client.goals import MaskedGoal as MaskedGoal
+    from wmplan.client.goals import RobotStateGoal as RobotStateGoal
     from wmplan.control.backend import Backend as Backend
     from wmplan.control.backend import PlanReply as PlanReply
     from wmplan.control.backend import PlanRequest as PlanRequest
@@ -50,5 +55,6 @@ __all__ = export(
         ".schedule": "Schedule",
         ".search_core": "SearchCore",
         ".session": "PlanningSession plan_batch",
+        "wmplan.client.goals": "AnyGoal GoalImage GoalSequence MaskedGoal RobotStateGoal",
     },
 )

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmplan.control.arrival import Approach
-from wmplan.control.backend import PlanReply
-from wmplan.control.histories import Observation, encode, read_observation
+from wmplan.control.backend import Goal, PlanReply
+from wmplan.control.goals import read_goals
+from wmplan.control.histories import Observation, read_observation
 from wmplan.control.planning_core import PlanningCore
 from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.safety.limits import Limits
@@ -34,7 +35,7 @@ from wmplan.settings.numbers import MAX_SEED, as_int, plain, whole_numbers
 
 @renamed_arguments(SCHEDULE)
 class Controller:
-    """Drives B robots to goals given as images, one action a robot step.
+    """Drives B robots to goals given as images or declared (wmplan.control.goals), one action a robot step.
 
     Each robot is a PlanningSession of its own; they plan together.
 
@@ -118,7 +119,7 @@ class Controller:
 
     @property
     def goal(self) -> Tensor | None:
-        """Latents of the goals, (B, *latent); None before the first reset()."""
+        """Latents of the goals, (B, *latent); None before the first reset(), or the first plan for declared goals."""
         goals = [session.goal for session in self.sessions if session.goal is not None]
         return torch.cat(goals) if goals else None
 
@@ -133,12 +134,19 @@ class Controller:
         searches = self.core.searches if self.last_plan is not None else ()
         return searches[-1].cost if searches else None
 
-    def reset(self, goal: Observation, seeds: Sequence[int] | int | None = None, *, at_rest: bool = False) -> None:
+    def reset(
+        self,
+        goal: Observation | Goal | Sequence[Goal],
+        seeds: Sequence[int] | int | None = None,
+        *,
+        at_rest: bool = False,
+    ) -> None:
         """Forget the past and head for `goal`.
 
         Args:
             goal: what the camera should see: frames (H, W, 3) or (B, H, W, 3), or a dict of them with the robot's
-                `proprio` at the goal, which a model fills in itself where it is left out.
+                `proprio` at the goal, which a model fills in itself where it is left out; a declared goal of
+                wmplan.control.goals; or a list of goals, one a robot.
             seeds: for the planner's random numbers, one a robot; one number s stands for s, s + 1, ...; None for
                 the planner's own seed.
             at_rest: that the robots were brought to rest since the last act() by other means, as by a simulator that
@@ -147,15 +155,15 @@ class Controller:
         Raises:
             ValueError: if the goal is not what the model takes, or the number of seeds is not that of goals.
         """
-        seen, _ = read_observation(goal, self.model, self.device)
-        latent = encode(self.model, seen)
+        pursuits, _ = read_goals(goal, self.model, self.core.objective)
+        batch = len(pursuits)
         given = plain(self.core.seed if seeds is None else seeds)
         numbers = whole_numbers(given, "seeds", 0, MAX_SEED)
         if as_int(given) is not None:
-            numbers = [numbers[0] + index for index in range(seen.batch)]
-        if len(numbers) != seen.batch:
-            raise UserError(f"there are {len(numbers)} seeds for {seen.batch} goals")
-        self.gate.reset(seen.batch, at_rest=at_rest)
+            numbers = [numbers[0] + index for index in range(batch)]
+        if len(numbers) != batch:
+            raise UserError(f"there are {len(numbers)} seeds for {batch} goals")
+        self.gate.reset(batch, at_rest=at_rest)
         for session in self.sessions:
             session.end_recording()
         self.sessions = [
@@ -165,17 +173,17 @@ class Controller:
                 limits=self.gate.limits,
                 core=self.core,
                 tells_surprise=False,
-                recording=self.recorder and self.recorder.stream(),
+                recording=None if self.recorder is None else self.recorder.stream(),
             )
             for _ in numbers
         ]
-        for session, row, seed, sent in zip(self.sessions, latent, numbers, self.gate.last, strict=True):
+        for session, pursuit, seed, sent in zip(self.sessions, pursuits, numbers, self.gate.last, strict=True):
             session.reset(seed, sent)
-            session.head_for(row[None])
+            session.pursue(pursuit)
         self.last_plan = None
-        self._followed = [FollowedPlan(self.gate.last[:0], 0)] * seen.batch
+        self._followed = [FollowedPlan(self.gate.last[:0], 0)] * batch
         nothing = PlanReply(np.zeros((0, self.model.spec.action_dim), np.float32), 0, math.inf, 0.0)
-        self._replies = [nothing] * seen.batch
+        self._replies = [nothing] * batch
         self._sent = self.gate.last[:, None][:, :0]  # (B, n, a): since the newest frame
 
     def act(self, observation: Observation) -> NDArray[np.float32]:

@@ -41,6 +41,7 @@ class PlanningQuery:
         deadline_ms: how long planning may take, from the call on; None for as long as it takes.
         memory: what the core's last plan for this robot left; None at the first plan for a goal.
         since: robot steps executed since the frame of that plan.
+        objective: of this goal, in place of the core's own: a goal of the robot's state alone has one. None for that.
     """
 
     context: Tensor
@@ -54,6 +55,7 @@ class PlanningQuery:
     deadline_ms: float | None = None
     memory: Any = None
     since: int = 0
+    objective: Objective | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,7 @@ class SearchCore(PlanningCore):
 
     def _task(self, query: PlanningQuery) -> _Task:
         spec, config = self.model.spec, self.planner.config
-        between = reads_between_model_steps(self.model, self.objective)
+        between = reads_between_model_steps(self.model, query.objective or self.objective)
         times = query.elapsed, spec.action_block, config.horizon, between
         arrival = self.schedule.arrival(*times)
         needed = -(-(len(query.committed) + spec.action_block) // spec.action_block)
@@ -96,7 +96,8 @@ class SearchCore(PlanningCore):
         clock = 0 if query.memory is None else memory.clock + query.since
         phase = 0 if config.parameterization in ("free", "held") else clock % config.knot_spacing
         start = memory.actions is None, memory.elites is None, phase
-        kind = len(query.context), arrival, horizon, start, query.max_change
+        own = None if query.objective is None else id(query.objective)
+        kind = len(query.context), arrival, horizon, start, query.max_change, own
         return _Task(query, memory, clock, arrival, horizon, kind)
 
     def _search(self, tasks: Sequence[_Task], began: float) -> tuple[Search, list[RobotPlan]]:
@@ -105,7 +106,7 @@ class SearchCore(PlanningCore):
         context, past, goal = stacked(queries)
         cost = LatentCost(
             self.model,
-            self.objective,
+            queries[0].objective or self.objective,
             context,
             goal,
             past_actions=past,

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from wmplan.control.arrival import Approach, continued
 from wmplan.control.backend import Goal, PlanReply, PlanRequest
+from wmplan.control.goals import Pursuit, Target, aims, read_goals, towards
 from wmplan.control.histories import (
     FrameHistory,
     Moment,
     Observation,
     StepObservation,
-    encode,
     encode_together,
     read_observation,
 )
@@ -36,6 +36,7 @@ from wmplan.control.settings import planning_settings
 from wmplan.control.surprise import surprise
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.models.base import WorldModel
+from wmplan.planning.objectives.objective import Objective
 from wmplan.planning.planner import environment_generators
 from wmplan.settings.build import build
 
@@ -45,7 +46,7 @@ class _Prepared:
     """One session's part in a batch; its approach is set once its frames are encoded."""
 
     session: PlanningSession
-    goal: Tensor  # (*latent,)
+    pursuit: Pursuit
     history: FrameHistory
     context: list[Moment]
     before: list[Moment]  # the context of one model step ago; empty where there is none
@@ -56,11 +57,19 @@ class _Prepared:
     deadline_ms: float | None = None
     epoch: int = 0
     sets_out: bool = False  # anew, so that the plan before is no start
+    goal: Tensor | None = None  # (*latent,), once the frames are encoded
+    target: Target | None = None
 
     @property
     def inputs(self) -> Hashable:
         """Sessions of the same can be given to the model together."""
-        return self.session.together, len(self.context)
+        own = None if self.objective is None else id(self.objective)
+        return self.session.together, len(self.context), own
+
+    @property
+    def objective(self) -> Objective | None:
+        """Of the goal, in place of the core's."""
+        return None if self.target is None else self.target.objective
 
     @cached_property
     def latents(self) -> Tensor:
@@ -76,6 +85,7 @@ class _Prepared:
     def query(self, spent_ms: float) -> PlanningQuery:
         """What the core is asked, so many milliseconds after the request came; the frames have to be encoded."""
         session, limits = self.session, self.session.limits
+        assert self.goal is not None
         return PlanningQuery(
             self.latents,
             self.past_actions,
@@ -88,6 +98,7 @@ class _Prepared:
             None if self.deadline_ms is None else max(0.0, self.deadline_ms - spent_ms),
             None if self.sets_out else session.memory,  # the old plan led astray
             self.since,
+            self.objective,
         )
 
 
@@ -139,7 +150,8 @@ class PlanningSession:
         self.tells_surprise = tells_surprise and model.error_scale is not None
         self.recording = recording
         self.lock = threading.RLock()
-        self.goal: Tensor | None = None  # (1, *latent)
+        self.pursuit: Pursuit | None = None
+        self.goal: Tensor | None = None  # (1, *latent); None too before the first plan for what depends on the frame
         self.memory: Any
         self.approach: Approach | None
         self.reset(seed)
@@ -150,20 +162,24 @@ class PlanningSession:
         return self.schedule.replan_every or self.model.spec.action_block
 
     def set_goal(self, goal: Goal) -> None:
-        """Head for another goal; what was seen and done so far stays known.
+        """Head for another goal, an image or a declared one; what was seen and done so far stays known.
 
         Raises:
             ValueError: if it is not what the model takes.
         """
-        seen, batched = read_observation(goal, self.model, self.device)
+        pursuits, batched = read_goals(goal, self.model, self.core.objective)
         if batched:
             raise UserError("the goal has a batch axis, a session is of one robot: give frames of shape (H, W, 3)")
-        self.head_for(encode(self.model, seen))
+        self.pursue(pursuits[0])
 
     def head_for(self, goal: Tensor) -> None:
         """set_goal() with a latent, (1, *latent)."""
+        self.pursue(towards(goal))
+
+    def pursue(self, pursuit: Pursuit) -> None:
+        """set_goal() with what was read of it."""
         with self.lock:
-            self.goal, self.memory, self.approach = goal, None, None
+            self.pursuit, self.goal, self.memory, self.approach = pursuit, pursuit.latent, None, None
             self.end_recording()
 
     def reset(self, seed: int = 0, last_action: NDArray[np.float32] | None = None) -> None:
@@ -176,6 +192,9 @@ class PlanningSession:
             self.generator = environment_generators([seed], self.device)[0]
             self._history = FrameHistory.empty(self.model.spec)
             self.memory, self.approach = None, None
+            if self.pursuit is not None:
+                self.pursuit = self.pursuit.anew()
+                self.goal = self.pursuit.latent
             self._since, self._told, self._sent = 0, self._history.actions, last_action
             self.end_recording()
 
@@ -196,6 +215,7 @@ class PlanningSession:
             self._record(history, actions)
             self._history, self._since = history, self._since + done
             self.approach = None if self.approach is None else self.approach.later(done)
+            self.pursuit = None if self.pursuit is None else self.pursuit.later(done)
             self._told = self._told[done:]
 
     def plan(self, request: PlanRequest | None = None) -> PlanReply:
@@ -211,7 +231,7 @@ class PlanningSession:
 
     def prepare(self, request: PlanRequest | None) -> _Prepared:
         """What the request comes to; changes nothing."""
-        if self.goal is None:
+        if self.pursuit is None:
             raise NotPossibleError("the session has no goal: call set_goal(goal) first")
         history, done, committed, executed = self._history, 0, self._told[:0], None
         if request is not None:
@@ -228,7 +248,7 @@ class PlanningSession:
             before = []  # an interpolated start would add its own error
         return _Prepared(
             session=self,
-            goal=self.goal[0],
+            pursuit=self.pursuit.later(done),
             history=history,
             context=history.context(),
             before=before,
@@ -245,6 +265,7 @@ class PlanningSession:
         if done.executed is not None:
             self._record(done.history, done.executed)
         self._history, self.approach, self._since = done.history, done.approach, 0
+        self.pursuit, self.goal = done.pursuit, None if done.goal is None else done.goal[None]
         self.memory = plan.memory
         self._told = plan.actions[: len(done.committed) + self.replan_every]
 
@@ -311,6 +332,7 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
         for model in {id(one.model): one.model for one in sessions}.values():
             mine = [one for one in prepared if one.session.model is model]
             encode_together(model, [moment for one in mine for moment in (*one.context, *one.before)])
+            _aim(model, mine)
         _continue_approaches(prepared)
         plans: dict[int, tuple[RobotPlan, PlanReply]] = {}
         for group in grouped(prepared, lambda one: one.session.together):
@@ -324,6 +346,17 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
     return [plans[id(session)][1] for session in sessions]
 
 
+def _aim(model: WorldModel, prepared: list[_Prepared]) -> None:
+    """Set what robots of one model head for, by what they see now."""
+    for group in grouped(prepared, lambda one: one.session.together):
+        seen = [one.context[-1].before for one in group]
+        found = aims(model, group[0].session.core.objective, [one.pursuit for one in group], seen)
+        for one, aim in zip(group, found, strict=True):
+            one.pursuit, one.goal, one.target = aim.pursuit, aim.latent[0], aim.target
+            if aim.is_new:
+                one.approach, one.sets_out = Approach(), True
+
+
 def _continue_approaches(prepared: list[_Prepared]) -> None:
     """Set the approaches to what the frames say of them."""
     for group in grouped(prepared, lambda one: one.inputs):
@@ -332,10 +365,10 @@ def _continue_approaches(prepared: list[_Prepared]) -> None:
             continue
         context, past, goal = stacked([one.query(0.0) for one in group])
         so_far = [one.approach for one in group]
-        objective = first.core.objective
+        objective = group[0].objective or first.core.objective
         approaches = continued(first.model, objective, first.schedule, context, past, goal, so_far)
         for one, now in zip(group, approaches, strict=True):
-            one.sets_out, one.approach = now.elapsed < one.approach.elapsed, now
+            one.sets_out, one.approach = one.sets_out or now.elapsed < one.approach.elapsed, now
 
 
 def _checked(one: _Prepared, plan: RobotPlan) -> NDArray[np.float32]:

@@ -99,7 +99,7 @@ def simulated(config: RobotConfig, backend: Backend, name: str, limits: Limits, 
 
     controller = SimulatedController(make_backend, limits, config.rate, config.realtime, clock, step_rate)
     recorder = recorder_of(config, limits, step_rate)
-    controller.loop.recording = recorder and recorder.stream()
+    controller.loop.recording = None if recorder is None else recorder.stream()
 
     def begin(faults: FaultSchedule, origin: float) -> None:
         made[0].begin(faults, lambda: controller.call() - origin)

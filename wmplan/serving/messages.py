@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.client.goals import MAX_GOALS, AnyGoal, DeclaredGoal, GoalSequence, MaskedGoal, RobotStateGoal
 from wmplan.control.backend import PlanRequest
 from wmplan.errors import UserError
 from wmplan.serving.quotes import short
@@ -52,9 +53,9 @@ class Infer:
 
 @dataclass(frozen=True, eq=False)
 class SetGoal:
-    """Head for another goal: frames by camera name, and maybe proprio."""
+    """Head for another goal: frames by camera name and maybe proprio, or a declared goal."""
 
-    goal: dict[str, NDArray[Any]]
+    goal: dict[str, NDArray[Any]] | DeclaredGoal
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,7 @@ def read_message(message: Any, shapes: Shapes) -> Message:
         return _infer(message, shapes)
     if kind == "set_goal":
         _no_others(message, ("wmplan", "goal"))
-        goal = message.get("goal")
-        named = goal if isinstance(goal, dict) else {shapes.cameras[0]: goal}
-        _no_others(named, (*shapes.cameras, "proprio"), "goal: ")
-        return SetGoal(_observation(named, shapes, "goal: "))
+        return SetGoal(read_goal(message.get("goal"), shapes))
     if kind == "reset":
         _no_others(message, ("wmplan", "seed"))
         return Reset(_whole(message.get("seed", 0), "seed"))
@@ -96,6 +94,59 @@ def read_message(message: Any, shapes: Shapes) -> Message:
         _no_others(message, ("wmplan",))
         return AskStatistics()
     raise MessageError(f"wmplan must be set_goal, reset or statistics, got {short(kind)}")
+
+
+def read_goal(
+    goal: Any, shapes: Shapes, where: str = "goal: ", depth: int = 0
+) -> dict[str, NDArray[Any]] | DeclaredGoal:
+    """The goal of a set_goal message.
+
+    Raises:
+        MessageError: naming the key that is wrong and what would be right.
+    """
+    named = goal if isinstance(goal, dict) else {shapes.cameras[0]: goal}
+    if not all(isinstance(key, str) for key in named):
+        raise MessageError(f"{where}its keys must be texts")
+    kind = named.get("kind")
+    if "kind" not in named and set(named) != {"proprio"}:
+        _no_others(named, (*shapes.cameras, "proprio"), where)
+        return _observation(named, shapes, where)
+    try:
+        return _declared("robot_state" if "kind" not in named else kind, named, shapes, where, depth)
+    except MessageError:
+        raise
+    except ValueError as error:
+        raise MessageError(f"{where}{error}") from None
+
+
+def _declared(kind: Any, goal: Mapping[str, Any], shapes: Shapes, where: str, depth: int) -> DeclaredGoal:
+    if kind == "robot_state":
+        _no_others(goal, ("kind", "proprio"), where)
+        if not shapes.proprio_dim:
+            raise MessageError(f"{where}it is a robot state, and the model takes none: send an image")
+        return RobotStateGoal(_floats(goal.get("proprio"), f"{where}proprio", (shapes.proprio_dim,)))
+    if kind == "masked":
+        masks = [f"mask.{name}" for name in shapes.cameras]
+        _no_others(goal, ("kind", *shapes.cameras, "proprio", *masks), where)
+        seen = _observation(goal, shapes, where)
+        inside = {name: goal[f"mask.{name}"] for name in shapes.cameras if goal.get(f"mask.{name}") is not None}
+        for name, mask in inside.items():
+            if not isinstance(mask, np.ndarray) or mask.shape != shapes.image_size or mask.dtype.kind not in "biu":
+                wanted = f"an array of true and false of shape {shapes.image_size}"
+                raise MessageError(f"{where}mask.{name} must be {wanted}, got {short(mask)}")
+        if not inside:
+            raise MessageError(f"{where}{masks[0]} is missing: where the image counts")
+        return MaskedGoal({name: seen[name] for name in shapes.cameras}, inside, proprio=seen.get("proprio"))
+    if kind in ("any", "sequence"):
+        _no_others(goal, ("kind", "goals", "patience") if kind == "sequence" else ("kind", "goals"), where)
+        if depth > 1:
+            raise MessageError(f"{where}goals are nested more than two deep")
+        goals = goal.get("goals")
+        if not isinstance(goals, list) or len(goals) > MAX_GOALS:
+            raise MessageError(f"{where}goals must be a list of 1 to {MAX_GOALS} goals, got {short(goals)}")
+        each = [read_goal(one, shapes, f"{where}{index}: ", depth + 1) for index, one in enumerate(goals)]
+        return AnyGoal(tuple(each)) if kind == "any" else GoalSequence(tuple(each), goal.get("patience"))
+    raise MessageError(f"{where}kind must be masked, robot_state, sequence or any, got {short(kind)}")
 
 
 def _infer(message: Mapping[str, Any], shapes: Shapes) -> Infer:

@@ -108,7 +108,7 @@ def make_server(
     spec, card = model.spec, model.card
 
     def make_session() -> PlanningSession:
-        stream = recorder and recorder.stream()
+        stream = None if recorder is None else recorder.stream()
         return PlanningSession(model, planner, objective, schedule, seed=seed, recording=stream)
 
     frame = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.client.goals import DECLARED, declared
 from wmplan.control.backend import Backend, Goal
 from wmplan.control.realtime.checked_clock import CheckedClock
 from wmplan.control.realtime.config import RealtimeConfig
@@ -57,7 +58,7 @@ class LoopStatus:
 
 
 class RealtimeController(LoopStatus):
-    """Drives one robot to goals given as images, planning in the background.
+    """Drives one robot to goals given as images or declared (wmplan.control.goals), planning in the background.
 
     Call reset(goal), then act(observation) at `control_rate`. What it does when planning is late, observations are
     bad or the planner fails is written at ControlLoop and RealtimeConfig; `state`, `reason` and `statistics` tell of
@@ -316,6 +317,9 @@ def _copied(goal: Goal) -> Goal:
     Raises:
         ValueError: naming what is no array of numbers.
     """
+    goal = declared(goal)
+    if isinstance(goal, DECLARED):
+        return goal
     if isinstance(goal, Mapping):
         return {name: _own(str(name), value) for name, value in goal.items()}
     return _own("pixels", goal)

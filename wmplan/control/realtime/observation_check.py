@@ -86,8 +86,9 @@ class ObservationGuard:
         self._repeats = 0
 
     def expect(self, goal: Mapping[str, NDArray[Any]]) -> None:
-        """Take the frames of a goal as the measure."""
-        self.shapes = {name: np.shape(value) for name, value in goal.items() if name != "proprio"}
+        """Take the frames of a goal as the measure; where it has none, those before, or the next observation's own."""
+        shapes = {name: np.shape(value) for name, value in goal.items() if name != "proprio"}
+        self.shapes = shapes or self.shapes
 
     def judge(self, observation: Any, captured_at: Any, now: float, moves: bool) -> Observed:
         """The observation, if it may be planned from. Its work is bounded, whatever it is given.
@@ -102,6 +103,7 @@ class ObservationGuard:
         """
         if observation is None:
             raise ObservationRefusedError("missing", "there is none")
+        self.shapes = self.shapes or _shapes_of_frames(observation)
         given = observation if isinstance(observation, Mapping) else dict.fromkeys(list(self.shapes)[:1], observation)
         frames = {name: self._frame(given, name, shape) for name, shape in self.shapes.items()}
         proprio = self._state(given)
@@ -172,6 +174,24 @@ class ObservationGuard:
 
 
 # ------------------------------------------------------------------ reading what may be anything
+
+
+def _shapes_of_frames(observation: Any) -> dict[str, tuple[int, ...]]:
+    """What looks like cameras' frames in an observation, by name.
+
+    Raises:
+        ObservationRefusedError: if nothing does.
+    """
+    given = observation if isinstance(observation, Mapping) else {"pixels": observation}
+    found: dict[str, tuple[int, ...]] = {}
+    for name in islice(given, MOST_EXTRAS):
+        _, frame = _read(given, name, _array)
+        if isinstance(name, str) and frame is not None and frame.dtype == np.uint8 and frame.ndim == 3:
+            found[name] = frame.shape
+    if not found:
+        raise ObservationRefusedError("missing", "it has no frame, uint8 of shape (H, W, 3)")
+    return found
+
 
 _WAYS = ("__array__", "__array_interface__", "__array_struct__")
 """How a type says that it holds an array."""

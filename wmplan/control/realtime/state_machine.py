@@ -6,13 +6,13 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.client.goals import goal_frames
 from wmplan.control.backend import Goal, PlanRequest
 from wmplan.control.realtime.config import RealtimeConfig
 from wmplan.control.realtime.jobs import Command, Frame, PlanJob
@@ -126,7 +126,7 @@ class ControlLoop:
         """A new epoch: what was asked for an earlier one no longer counts."""
         self.epoch += 1
         self.has_goal = True
-        self.guard.expect(goal if isinstance(goal, Mapping) else {"pixels": goal})
+        self.guard.expect(goal_frames(goal))
         untold = [command.seed for command in self._commands if command.seed is not None]
         if seed is None and untold:
             seed = untold[-1]

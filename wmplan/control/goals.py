@@ -1,0 +1,272 @@
+"""What goals come to at each plan: a latent to reach, made from what the robot sees now where the goal says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmplan.client.goals import (
+    DECLARED,
+    AnyGoal,
+    GoalImage,
+    GoalSequence,
+    MaskedGoal,
+    RobotStateGoal,
+    declared,
+    goal_frames,
+)
+from wmplan.control.arrival import BESIDE
+from wmplan.control.histories import Moment, StepObservation, encode, encode_together, read_observation
+from wmplan.control.surprise import standardised_error
+from wmplan.errors import UserError
+from wmplan.models.base import WorldModel
+from wmplan.planning.cost import copies
+from wmplan.planning.objectives.combinations import WeightedSum, start
+from wmplan.planning.objectives.distances import ActionPenalty, Objective, ProprioDistance
+
+__all__ = ["AnyGoal", "GoalImage", "GoalSequence", "MaskedGoal", "RobotStateGoal", "goal_frames"]
+
+SWITCH = 0.5
+"""Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One goal.
+
+    Attributes:
+        latent: of a goal that does not depend on what is seen, (1, *latent).
+        shown: frames and robot state of one that does: each part that is None is taken from what is seen.
+        masks: where its frames count, by camera, (1, 1, H, W, 1); a camera without one counts whole.
+        objective: in place of the planning core's own.
+        entries: how many of the latent's last numbers the goal is about; None for all.
+    """
+
+    latent: Tensor | None = None
+    shown: StepObservation | None = None
+    masks: Mapping[str, Tensor] | None = None
+    objective: Objective | None = None
+    entries: int | None = None
+
+    def seen_from(self, present: StepObservation) -> StepObservation:
+        """What the robot would see at the goal, all being as it is now but for what the goal is about."""
+        assert self.shown is not None
+        masks = self.masks or {}
+        cameras = dict(present.cameras)
+        for name, frame in self.shown.cameras.items():
+            cameras[name] = torch.where(masks[name], frame, present.cameras[name]) if name in masks else frame
+        return StepObservation(cameras, present.proprio if self.shown.proprio is None else self.shown.proprio)
+
+
+@dataclass(frozen=True, eq=False)
+class Pursuit:
+    """A robot's goals and how far it is with them; it never changes.
+
+    Attributes:
+        stages: to be reached in turn, each by reaching any of its targets.
+        patience: robot steps for a stage; None for as many as it takes.
+        stage: the present one.
+        choice: which of its targets was chosen; None before the first plan.
+        waited: robot steps in this stage.
+    """
+
+    stages: tuple[tuple[Target, ...], ...]
+    patience: int | None = None
+    stage: int = 0
+    choice: int | None = None
+    waited: int = 0
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Of the present stage."""
+        return self.stages[self.stage]
+
+    @property
+    def latent(self) -> Tensor | None:
+        """Of the present target, (1, *latent), where it is known without a frame."""
+        return self.targets[self.choice or 0].latent if len(self.targets) == 1 or self.choice is not None else None
+
+    def later(self, steps: int) -> Pursuit:
+        """The same so many robot steps later."""
+        return replace(self, waited=self.waited + steps)
+
+    def anew(self) -> Pursuit:
+        """From the first stage on."""
+        return replace(self, stage=0, choice=None, waited=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What a robot heads for now.
+
+    Attributes:
+        pursuit: with the stage and the choice of now.
+        latent: to reach, (1, *latent).
+        target: that it is of.
+        is_new: whether it was another stage or choice before.
+    """
+
+    pursuit: Pursuit
+    latent: Tensor
+    target: Target
+    is_new: bool
+
+
+def towards(latent: Tensor) -> Pursuit:
+    """The pursuit of one latent (1, *latent)."""
+    return Pursuit(((Target(latent),),))
+
+
+def read_goals(goal: Any, model: WorldModel, objective: Objective) -> tuple[list[Pursuit], bool]:
+    """The pursuits of B robots, and whether the goal came with a batch axis.
+
+    Args:
+        goal: an observation, of one robot or of B; a declared goal; or a list of these, one a robot.
+        objective: the planning core's own.
+
+    Raises:
+        UserError: if it is not what the model takes.
+    """
+    if isinstance(goal, list | tuple) and any(isinstance(one, (*DECLARED, Mapping)) for one in goal):
+        each = [read_goals(one, model, objective) for one in goal]
+        if any(batched for _, batched in each):
+            raise UserError("goal: a list holds one goal a robot, without a batch axis")
+        return [pursuits[0] for pursuits, _ in each], True
+    if isinstance(goal, Mapping) and set(goal) == {"proprio"}:
+        rows = torch.as_tensor(goal["proprio"])
+        if rows.ndim == 2:
+            return read_goals([RobotStateGoal(row) for row in rows.numpy()], model, objective)
+        goal = declared(goal)
+    if isinstance(goal, GoalSequence):
+        stages = tuple(_targets(one, model, objective) for one in goal.goals)
+        if len(stages) > 1 and goal.patience is None and model.error_scale is None:
+            raise UserError(
+                "GoalSequence: the model does not know its usual error, by which a goal counts as reached: give "
+                "patience, the robot steps for each"
+            )
+        return [Pursuit(stages, goal.patience)], False
+    if isinstance(goal, DECLARED):
+        return [Pursuit((_targets(goal, model, objective),))], False
+    seen, batched = read_observation(goal, model, model.device)
+    return [towards(row[None]) for row in encode(model, seen)], batched
+
+
+def aims(
+    model: WorldModel, objective: Objective, pursuits: Sequence[Pursuit], context: Sequence[StepObservation]
+) -> list[Aim]:
+    """What robots head for, who see these encoded frames now. Those of one model are encoded together."""
+    made = {
+        (id(target), id(seen)): target.seen_from(seen)
+        for pursuit, seen in zip(pursuits, context, strict=True)
+        for target in pursuit.targets
+        if target.latent is None
+    }
+    encode_together(model, [Moment(one, one) for one in made.values()])
+    ready = {key: one.latent for key, one in made.items()}
+    return [_aim(model, objective, *one, ready) for one in zip(pursuits, context, strict=True)]
+
+
+def _aim(
+    model: WorldModel,
+    objective: Objective,
+    before: Pursuit,
+    seen: StepObservation,
+    ready: Mapping[tuple[int, int], Tensor],
+) -> Aim:
+    now = before
+    while True:
+        latents = [_latent(model, target, seen, ready) for target in now.targets]
+        now = replace(now, choice=_nearest(model, objective, now, seen.latent, latents))
+        target, latent = now.targets[now.choice or 0], latents[now.choice or 0]
+        if now.stage + 1 == len(now.stages) or not _is_over(model, now, target, seen.latent, latent):
+            is_new = now.stage != before.stage or before.choice not in (None, now.choice)
+            return Aim(now, latent, target, is_new)
+        now = replace(now, stage=now.stage + 1, choice=None, waited=0)
+
+
+def _latent(
+    model: WorldModel, target: Target, seen: StepObservation, ready: Mapping[tuple[int, int], Tensor]
+) -> Tensor:
+    if target.latent is not None:
+        return target.latent
+    made = ready.get((id(target), id(seen)))
+    return encode(model, target.seen_from(seen)) if made is None else made
+
+
+def _nearest(model: WorldModel, objective: Objective, pursuit: Pursuit, here: Tensor, latents: Sequence[Tensor]) -> int:
+    """Which of the present targets to head for."""
+    if len(latents) == 1:
+        return 0
+    costs = [
+        _cost(model, target.objective or objective, here, latent)
+        for target, latent in zip(pursuit.targets, latents, strict=True)
+    ]
+    best = min(range(len(costs)), key=costs.__getitem__)
+    kept = pursuit.choice
+    return best if kept is None or costs[best] < SWITCH * costs[kept] else kept
+
+
+@torch.no_grad()
+def _cost(model: WorldModel, objective: Objective, here: Tensor, goal: Tensor) -> float:
+    """How much more a latent (1, *latent) costs than the goal's own."""
+    measure = start(objective, *copies(here, goal))
+    ends = torch.stack([here, goal], 1)[:, :, None]  # (1, 2, 1, *latent)
+    costs = measure(ends, goal.clone(), ends.new_zeros(1, 2, 1, model.spec.block_dim))[0].tolist()
+    return float(costs[0] - costs[1])
+
+
+def _is_over(model: WorldModel, pursuit: Pursuit, target: Target, here: Tensor, goal: Tensor) -> bool:
+    """Whether the next stage's turn has come."""
+    if pursuit.patience is not None and pursuit.waited >= pursuit.patience:
+        return True
+    scale = model.error_scale
+    if scale is None:
+        return False
+    error = here - goal
+    if target.entries is not None:
+        error, scale = error[..., -target.entries :], scale[..., -target.entries :]
+    return float(standardised_error(error, scale)[0]) <= BESIDE
+
+
+# ------------------------------------------------------------------ declared goals as targets
+
+
+def _targets(goal: Any, model: WorldModel, objective: Objective) -> tuple[Target, ...]:
+    if isinstance(goal, AnyGoal):
+        return tuple(target for one in goal.goals for target in _targets(one, model, objective))
+    if isinstance(goal, RobotStateGoal):
+        return (_of_state(goal, model, objective),)
+    named = goal.image if isinstance(goal.image, Mapping) else {model.spec.cameras[0]: goal.image}
+    if not isinstance(goal.image, Mapping) and len(model.spec.cameras) > 1:
+        raise UserError(f"goal: the model sees {', '.join(model.spec.cameras)}: give the image as a dict of frames")
+    seen, _ = read_observation({**named, "proprio": goal.proprio}, model, model.device)
+    if isinstance(goal, GoalImage):
+        return (Target(encode(model, seen)),)
+    masks = goal.mask if isinstance(goal.mask, Mapping) else {model.spec.cameras[0]: goal.mask}
+    unknown = [str(name) for name in masks if name not in model.spec.cameras]
+    if unknown:
+        raise UserError(f"goal: mask {unknown[0]} is of no camera; the model sees {', '.join(model.spec.cameras)}")
+    tensors = {name: torch.from_numpy(mask)[None, None, ..., None].to(model.device) for name, mask in masks.items()}
+    return (Target(shown=seen, masks=tensors),)
+
+
+def _of_state(goal: RobotStateGoal, model: WorldModel, objective: Objective) -> Target:
+    spec = model.spec
+    if not spec.proprio_dim or len(spec.latent_shape) != 1:
+        raise UserError("goal: it is a robot state, and the model has no proprioception in its latent: give an image")
+    proprio = torch.from_numpy(goal.proprio)[None, None].to(model.device)
+    model.check_proprio(proprio, 1, 1)
+    own = on_robot_state(objective, spec.proprio_dim)
+    return Target(shown=StepObservation({}, proprio), objective=own, entries=spec.proprio_dim)
+
+
+def on_robot_state(objective: Objective, dim: int) -> Objective:
+    """The part of an objective that is about the robot's own state and actions alone."""
+    terms = list(objective.terms) if isinstance(objective, WeightedSum) else [(1.0, objective)]
+    states = [(weight, replace(one, read=None)) for weight, one in terms if isinstance(one, ProprioDistance)]
+    actions = [(weight, one) for weight, one in terms if isinstance(one, ActionPenalty)]
+    return WeightedSum([*(states or [(1.0, ProprioDistance(dim))]), *actions])
