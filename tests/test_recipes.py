@@ -198,6 +198,13 @@ def test_two_evaluations_are_compared(tmp_path: Path) -> None:
     assert (tmp_path / "few" / "results.json").exists()
 
 
+def test_a_model_is_judged_without_the_robot(tmp_path: Path) -> None:
+    judged = run(recipe("from wmplan.validation import"), folder=tmp_path)["judged"]
+    assert judged["data"]["held_out"]
+    assert judged["score"] > 60
+    assert (tmp_path / "validation" / "validation.json").exists()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_is_on_the_page_of_examples(path: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -40,6 +40,8 @@ LINES = {
     f"{EVAL} planner_seeds=[1]": "planner_seeds must be a whole number, got [1]",
     f"{EVAL} protocol.offset=0": "offset must be at least 1 robot step, got 0",
     f"{EVAL} protocol.episode_steps=3": "episode_steps must be at least the offset, 25, got 3",
+    "validate model=pusht data=nowhere out=x episodes=0": "episodes must be at least 1, got 0",
+    "validate model=pusht data=nowhere out=x": "nowhere",
     "demo seed=x": "seed must be a whole number, got 'x'",
     "demo budget=0": "budget must be at least 1, got 0",
     "serve seed=-3": "seeds must be from 0 to 9223372036854775807, got -3",

@@ -208,6 +208,28 @@ def diagnose(settings: Settings) -> None:
     print(f"report: {write_report(folder)}")
 
 
+@command("validate", target="wmplan.validation.validate:validate", free=("planner", "objective"))
+def validate(settings: Settings) -> None:
+    """Judge a model without the robot, on recorded episodes: how far ahead its plans can be trusted, and a score.
+
+    Open-loop errors, the rank of the recorded actions by the planner's own cost, planned beside recorded actions,
+    surprise, and goal images beside the data. Writes validation.json and report.html into out.
+
+    Examples:
+      wmplan validate model=pusht data=data/pusht out=validation
+      wmplan validate model=runs/robot/model data=lerobot:recordings camera=observation.images.top out=validation
+      wmplan validate model=pusht data=data/pusht out=validation goals=[goal.png] episodes=200 windows=1000
+    """
+    from wmplan.settings.build import build
+    from wmplan.validation.validate import table
+    from wmplan.validation.validate import validate as run
+
+    print(table(build(run, settings)))
+    from wmplan.report.validation_page import write_validation_report  # loads the plotting
+
+    print(f"report: {write_validation_report(settings['out'])}")
+
+
 @command(
     "import",
     target="wmplan.models.released.importer:ImportOptions",

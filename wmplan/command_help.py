@@ -42,8 +42,8 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
     from wmplan.planning.registry import make_config
 
     model = settings["model"]
-    card = {} if model is None else card_of(model)
-    chosen = card_settings(card, settings["planner"], settings["objective"], settings["schedule"])
+    card = {} if model in (None, "???") else card_of(model)  # none is chosen, or none is given yet
+    chosen = card_settings(card, settings["planner"], settings["objective"], settings.get("schedule"))
     planner, recommended = chosen["planner"], (card.get("planning") or {}).get("planner") or {}
     by_card = recommended.get("name") == planner["name"]
     source = f"what the card of {model} recommends" if by_card else "its own defaults"
@@ -52,8 +52,8 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
     config = make_config(**planner)
     lines = explain_parameters(type(config), "planner", asdict(config))
     yield f"Settings of {planner['name']}, over {source}; {hint}:\n{lines}"
-    rest = {name: chosen[name] for name in ("objective", "schedule")}
-    yield f"Objective and schedule that this gives:\n{explain_values(rest)}"
+    rest = {name: chosen[name] for name in ("objective", "schedule") if name in settings}
+    yield f"{' and '.join(rest).capitalize()} that this gives:\n{explain_values(rest)}"
 
 
 def explain_encoder(kind: str) -> str:

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     ROBOT_BODY = 6  # actuators of a simulated robot
     DISTURBANCE = 7  # what happens to an episode in which surprise is measured
     VARIATION = 8  # factors of variation of given instances
+    VALIDATION = 9  # recorded episodes that a model is judged on
 
 
 def stream_rng(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -151,18 +151,22 @@ def draw_bars(axes: Any, bars: Sequence[Bar], y_label: str, x_label: str, percen
         axes.set_ylim(bottom=0)
 
 
-def histogram(title: str, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]] = ()) -> str:
+def histogram(
+    title: str, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]] = (), y_label: str = "plans"
+) -> str:
     """How often values occur, with marked values; empty where there are none."""
     values = [value for value in values if math.isfinite(value)]
-    return chart(title, lambda axes: draw_histogram(axes, values, x_label, marks)) if values else ""
+    return chart(title, lambda axes: draw_histogram(axes, values, x_label, marks, y_label)) if values else ""
 
 
-def draw_histogram(axes: Any, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]]) -> None:
+def draw_histogram(
+    axes: Any, values: Sequence[float], x_label: str, marks: Sequence[tuple[float, str]], y_label: str = "plans"
+) -> None:
     """Bars of equal width, on a logarithmic axis where values differ much, and a legend of what is marked."""
     import numpy as np
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    frame(axes, x_label, "plans")
+    frame(axes, x_label, y_label)
     low, high = min(values), max(values)
     count = min(30, max(6, int(len(values) ** 0.5)))
     if low > 0 and high / low > 8:
