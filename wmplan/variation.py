@@ -36,15 +36,16 @@ def require_variation(env: Environment, variation: Choice, strength: float) -> N
     Raises:
         UserError: if it cannot, or has no factor of a name.
     """
-    names = checked_choice(variation, strength)
-    if not names:
+    choice = checked_choice(variation, strength)
+    if not choice:
         return
-    require(env, "variation=true" if names is True else f"variation={','.join(names)}", "variation")
-    if names is True and strength == 1:
+    names = choice if isinstance(choice, tuple) else ()
+    require(env, f"variation={','.join(names) or 'true'}", "variation")
+    if not names and strength == 1:
         return
     require(env, "a choice of factors or a strength", "factor_choice")
     there = env.variation.names  # type: ignore[attr-defined]  # asked for
-    for name in () if names is True else names:
+    for name in names:
         if name not in there:
             raise UserError(f"there is no factor of variation {name!r}; there are {', '.join(there)}")
 
