@@ -58,6 +58,22 @@ def test_a_task_is_also_chosen_by_its_gymnasium_id() -> None:
         compose("collect", ["task=pusth"])
 
 
+def test_a_map_stands_for_a_choice() -> None:
+    given = "objective={latent: {weight: 1, kind: l2, whitened: true}, proprio: {weight: 12}}"
+    wanted = {"latent": {"weight": 1, "kind": "l2", "whitened": True}, "proprio": {"weight": 12}}
+    for command in ("eval", "serve", "validate"):
+        assert compose(command, [given])["objective"] == wanted
+    settings = compose(
+        "eval", ["planner={name: icem, num_samples: 20}", "planner.horizon=3", "schedule={arrival_step: 30}"]
+    )
+    assert settings["planner"] == {"name": "icem", "num_samples": 20, "horizon": 3}
+    assert settings["schedule"] == {**choice_settings("schedule", "preset"), "arrival_step": 30}
+    assert compose("eval", [given, "objective.proprio.weight=3"])["objective"]["proprio"] == {"weight": 3}
+    for text in ("planner={name: icem", "task={id: wmplan/PushT-v0}"):
+        with pytest.raises(UserError, match="there is no"):
+            compose("eval", [text])
+
+
 def test_choices_follow_each_other_and_give_way_to_values() -> None:
     settings = compose("train", ["task=arm_reach", "planning.planner.horizon=3"])
     assert settings["name"] == "arm_reach" and settings["planning"]["objective"]["proprio"]["weight"] == 4.0

@@ -43,7 +43,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     one = find_command(command)
     overrides = [_by_new_name(_readable(override)) for override in overrides]
     choices = chosen(command, overrides)
-    defaults = {group: choice_settings(group, choice) for group, choice in choices.items()}
+    defaults = {group: _choice_settings(group, choice) for group, choice in choices.items()}
     target = one.load_target()
     own = {} if target is None else default_settings(target, one.hidden)
     file = {key: value for key, value in read_yaml(config_file(command)).items() if key != "defaults"}
@@ -86,6 +86,14 @@ def keys(settings: Any, path: str = "") -> set[str]:
         return set()
     here = {f"{path}{key}" for key in settings}
     return here.union(*(keys(value, f"{path}{key}.") for key, value in settings.items()))
+
+
+def _choice_settings(group: str, choice: str) -> dict[str, Any]:
+    """The settings of a choice, which may be a map of them where the group has a preset that it lies over."""
+    given = read(f"{group}={choice}") if choice.startswith("{") else None
+    if isinstance(given, dict) and "preset" in group_options(group):
+        return {**choice_settings(group, "preset"), **given}
+    return choice_settings(group, choice)
 
 
 def _value(settings: Any, key: str) -> Any:
