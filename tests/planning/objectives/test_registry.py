@@ -211,7 +211,15 @@ def test_terms_are_weighed_and_zeros_left_out() -> None:
         ({"latent": {"weight": 0}}, "the objective has no term"),
         ({"latent": {"kind": "l3"}}, "kind must be l2, l1 or cosine, got 'l3'"),
         ({"latent": {"steps": "first"}}, "steps must be one of last, sum, min, discounted, got 'first'"),
-        ({"latent": {"metric": "l2"}}, "objective latent: got an unexpected keyword argument 'metric'"),
+        (
+            {"latent": {"metric": "l2"}},
+            "objective latent has no setting 'metric'; it has weight, kind, steps, whitened",
+        ),
+        ({"latent": {"weigth": 1}}, "objective latent has no setting 'weigth'; it has weight, kind, steps"),
+        (
+            {"switch": {"near": {"latent": {"kid": 1}}, "far": {}, "threshold": 1}},
+            "objective latent has no setting 'kid'",
+        ),
         (
             {"switch": {"threshold": 1.0}},
             "objective switch: missing 2 required keyword-only arguments: 'near' and 'far'",

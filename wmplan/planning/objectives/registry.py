@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -48,6 +49,7 @@ def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objectiv
     for name, given in convert(config, Mapping[str, Any], "objective").items():
         make = OBJECTIVES[name]
         settings = dict(convert(given, Mapping[str, Any] | None, f"objective.{name}") or {})
+        _check_names(name, make, settings)
         weight = finite_number(settings.pop("weight", 1.0), f"objective.{name}.weight")
         if weight:
             try:
@@ -57,6 +59,17 @@ def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objectiv
     if not terms:
         raise UserError(f"the objective has no term with a weight; there are {', '.join(OBJECTIVES)}")
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1.0 else WeightedSum(terms)
+
+
+def _check_names(name: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Raise a UserError at a setting that the term does not have."""
+    parameters = list(inspect.signature(make).parameters.values())[1:]  # the first is the model
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = ["weight", *(one.name for one in parameters)]
+    for key in settings:
+        if key not in known:
+            raise UserError(f"objective {name} has no setting {key!r}; it has {', '.join(known)}")
 
 
 @register_objective("latent")
