@@ -111,7 +111,7 @@ def train(settings: Settings) -> None:
 
     Examples:
       wmplan train data=data/pusht task=pusht out=runs/pusht
-      wmplan train data=robot.h5 task=none control_rate=20 action_low=[-1,-1] action_high=[1,1] out=runs/robot
+      wmplan train data=robot.h5 task=none control_rate=20 'action_low=[-1,-1]' 'action_high=[1,1]' out=runs/robot
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
       wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384
       wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
@@ -179,7 +179,7 @@ def data_convert(settings: Settings) -> None:
     HDF5 of stable-worldmodel and robomimic, LeRobot v3.0, zarr replay buffers, folders of videos with tables.
 
     Examples:
-      wmplan data convert recordings out=data/mine camera=observation.images.top image_size=[96,96]
+      wmplan data convert recordings out=data/mine camera=observation.images.top 'image_size=[96,96]'
       wmplan data convert in=data/pusht out=lerobot/pusht format=lerobot
     """
     from wmplan.data.conversion import convert_data
@@ -218,7 +218,7 @@ def validate(settings: Settings) -> None:
     Examples:
       wmplan validate model=pusht data=data/pusht out=validation
       wmplan validate model=runs/robot/model data=lerobot:recordings camera=observation.images.top out=validation
-      wmplan validate model=pusht data=data/pusht out=validation goals=[goal.png] episodes=200 windows=1000
+      wmplan validate model=pusht data=data/pusht out=validation 'goals=[goal.png]' episodes=200 windows=1000
     """
     from wmplan.settings.build import build
     from wmplan.validation.validate import table
@@ -243,7 +243,7 @@ def import_model(settings: Settings) -> None:
     What its release leaves out (bounds, normalisers, rate) has to be told; what is missing is named all at once.
 
     Examples:
-      wmplan import lewm_pusht.ckpt out=models/lewm action_low=[-1,-1] action_high=[1,1] control_rate=10
+      wmplan import lewm_pusht.ckpt out=models/lewm 'action_low=[-1,-1]' 'action_high=[1,1]' control_rate=10
       wmplan import vjepa2_ac.pt out=models/vjepa2_ac control_rate=4
     """
     from wmplan.models.released.importer import import_checkpoint
@@ -308,7 +308,7 @@ def bench(settings: Settings) -> None:
     Examples:
       wmplan bench
       wmplan bench full=true out=results/bench
-      wmplan bench models=[lewm] threads=1 compile=true
+      wmplan bench 'models=[lewm]' threads=1 compile=true
     """
     from wmplan.bench import BenchConfig, run_bench
     from wmplan.bench.report import table, write
@@ -363,7 +363,7 @@ def check_env(settings: Settings) -> None:
 
     Examples:
       wmplan check-env pusht
-      wmplan check-env mine.envs:mine/Stack-v0 env.image_size=[96,96]
+      wmplan check-env Reacher-v5 'env.image_size=[96,96]'
       wmplan check-env Reacher-v5 env.success=mine:near env.max_episode_steps=100
     """
     from wmplan.environment_check import check_environment
