@@ -10,9 +10,11 @@ from torch import Tensor
 
 from wmplan.control import Controller, Limits, NonFiniteActionError, make_controller, planning_settings
 from wmplan.control.safety.workspace import Workspace
+from wmplan.errors import UserError
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.objectives.distances import LatentDistance
+from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.planner import Plan
 
 BLOCK, SIZE = 5, 8
@@ -400,6 +402,32 @@ def test_what_is_left_out_comes_from_the_models_card() -> None:
     assert (pilot.schedule.arrival_step, pilot.schedule.replan_every) == (25, 2)
     pilot.reset(goal((0.2, 0.2)))
     pilot.act(Point().observe())
+
+
+def test_a_name_stands_for_settings_as_on_the_command_line() -> None:
+    model = PointWorld()
+    model.card = {"planning": {"planner": {"name": "icem", "num_samples": 40}, "objective": {"latent": {"kind": "l1"}}}}
+    pilot = make_controller(model, planner="cem", objective="cosine")
+    assert type(pilot.planner) is CEM and pilot.planner.config == CEMConfig()
+    assert pilot.objective == make_objective({"latent": {"kind": "cosine"}}, model)
+    assert planning_settings(model, "icem") == planning_settings(model, {"name": "icem"})
+    assert planning_settings(model, "preset", "preset", "preset") == planning_settings(model)
+    assert planning_settings(model, "realtime")["planner"]["init_std"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"planner": "cemm"}, "there is no planner 'cemm'; did you mean 'cem'?"),
+        ({"objective": "latnt"}, "there is no objective 'latnt'; did you mean 'latent'?"),
+        ({"schedule": "daily"}, "there is no schedule 'daily'"),
+        ({"planner": ["cem"]}, r"planner must be a name or a mapping of settings, got \['cem'\]"),
+        ({"objective": 3}, "objective must be a name or a mapping of settings, got 3"),
+    ],
+)
+def test_what_is_no_choice_is_said_in_one_line(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_controller(PointWorld(), **given)
 
 
 def test_wrong_settings_are_named() -> None:

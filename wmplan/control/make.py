@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from wmplan.control.controller import Controller
 from wmplan.control.planning_core import make_core
 from wmplan.control.safety.limits import Limits
 from wmplan.control.schedule import Schedule
-from wmplan.control.settings import card_settings, planning_settings
+from wmplan.control.settings import Choice, card_settings, planning_settings
 from wmplan.models.base import WorldModel
 from wmplan.settings.build import build
 
@@ -19,17 +17,17 @@ __all__ = ["card_settings", "make_controller", "planning_settings"]
 
 def make_controller(
     model: WorldModel,
-    planner: Mapping[str, Any] | None = None,
-    objective: Mapping[str, Any] | None = None,
-    schedule: Mapping[str, Any] | None = None,
+    planner: Choice | None = None,
+    objective: Choice | None = None,
+    schedule: Choice | None = None,
     limits: Limits | None = None,
     record: str | Path | None = None,
 ) -> Controller:
     """A controller for `model`.
 
     Args:
-        planner: {"name": "icem", "num_samples": 100, ...}; see planning_settings() for what is left out.
-        objective: as make_objective() takes it.
+        planner: {"name": "icem", "num_samples": 100, ...}; see planning_settings() for what is left out. Or a name.
+        objective: as make_objective() takes it, or a name.
         schedule: fields of Schedule: replan_every, arrival_step, min_horizon, correction, core.
         record: as Controller takes it.
 

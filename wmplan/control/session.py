@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,7 @@ from wmplan.control.recording import Recording
 from wmplan.control.safety.limits import Limits
 from wmplan.control.schedule import Schedule
 from wmplan.control.search_core import grouped, stacked
-from wmplan.control.settings import planning_settings
+from wmplan.control.settings import Choice, planning_settings
 from wmplan.control.surprise import surprise
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.models.base import WorldModel
@@ -126,9 +126,9 @@ class PlanningSession:
     def __init__(
         self,
         model: WorldModel,
-        planner: Mapping[str, Any] | None = None,
-        objective: Mapping[str, Any] | None = None,
-        schedule: Mapping[str, Any] | Schedule | None = None,
+        planner: Choice | None = None,
+        objective: Choice | None = None,
+        schedule: Choice | Schedule | None = None,
         limits: Limits | None = None,
         seed: int = 0,
         *,

@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wmplan.control.make import planning_settings
 from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
+from wmplan.control.settings import Choice, planning_settings
 from wmplan.data.policies import policy_of
 from wmplan.data.registered import make_environment
 from wmplan.environment import require
@@ -46,9 +46,9 @@ def evaluate(
     task: str,
     out: str | Path,
     *,
-    planner: Mapping[str, Any] | None = None,
-    objective: Mapping[str, Any] | None = None,
-    schedule: Mapping[str, Any] | None = None,
+    planner: Choice | None = None,
+    objective: Choice | None = None,
+    schedule: Choice | None = None,
     protocol: Protocol | None = None,
     episodes: int = 100,
     seed: int = 0,
@@ -72,7 +72,8 @@ def evaluate(
         model: a shipped name, a path or a model; None with rows that need none.
         task: Gymnasium id.
         out: the result folder; its files are described in wmplan.evaluation.
-        planner, objective, schedule: see wmplan.control.make_controller; left out, what the model's card recommends.
+        planner, objective, schedule: settings or a name, see wmplan.control.make_controller; left out, what the model's
+            card recommends.
         episodes: instances.
         seed: of instances and, with it, of planners.
         planner_seeds: random streams under which the rows planner and random play every instance.
@@ -176,9 +177,9 @@ def _rows(rows: Sequence[str] | str, model: object) -> list[str]:
 def _setup(
     bare: Setup,
     model: WorldModel | None,
-    planner: Mapping[str, Any] | None,
-    objective: Mapping[str, Any] | None,
-    schedule: Mapping[str, Any] | None,
+    planner: Choice | None,
+    objective: Choice | None,
+    schedule: Choice | None,
     environment: Mapping[str, Any] | None,
 ) -> Setup:
     """The setup with what the model says filled in, and every setting checked before anything runs."""

@@ -26,6 +26,7 @@ from wmplan.errors import NotPossibleError, UserError
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 if TYPE_CHECKING:
+    from wmplan.control.settings import Choice
     from wmplan.models.base import WorldModel
 
 log = logging.getLogger(__name__)
@@ -113,9 +114,9 @@ class RealtimeController(LoopStatus):
     def of(
         cls,
         model: WorldModel,
-        planner: Mapping[str, Any] | None = None,
-        objective: Mapping[str, Any] | None = None,
-        schedule: Mapping[str, Any] | None = None,
+        planner: Choice | None = None,
+        objective: Choice | None = None,
+        schedule: Choice | None = None,
         limits: Limits | None = None,
         config: RealtimeConfig | None = None,
         *,
