@@ -12,6 +12,8 @@ from wmplan.settings.suggest import did_you_mean
     [
         ("episode", ["episodes", "seed"], "did you mean 'episodes'?"),
         ("samples", ["planner.num_samples", "seed"], "did you mean 'planner.num_samples'?"),
+        ("evaluate", ["eval", "validate"], "did you mean 'eval'?"),
+        ("planner.samplez", ["planner", "planner.samples"], "did you mean 'planner.samples'?"),
         ("zzz", ["b", "a"], "it is one of a, b"),
         ("zzz", [], "there is none"),
     ],

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A half sentence that names the closest of `known`, or all of them where none is close."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
+    close = [one for one in known if len(one) > 2 and name.startswith(one) and "." not in name][
+        -1:
+    ]  # eval, of evaluate
+    close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.55)
     if not close:  # planner.num_samples is what `samples` meant
         close = [one for one in known if name in one.split(".")[-1].split("_")][:1]
     if close:
