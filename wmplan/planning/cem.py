@@ -25,7 +25,7 @@ class CEMConfig(SamplerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("num_elites", 1, self.num_samples)
+        self.check_share("num_elites", 1, "num_samples")
 
 
 @register_planner("cem")

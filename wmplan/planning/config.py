@@ -56,6 +56,14 @@ class PlannerConfig:
             limit = f"at least {low}" if math.isinf(high) else f"from {low} to {high}"
             raise UserError(f"{name} must be {limit}, got {value}")
 
+    def check_share(self, name: str, low: int, whole: str) -> None:
+        """Raise a UserError unless low <= the setting <= that of `whole`; either may have been left at its default."""
+        value, most = getattr(self, name), getattr(self, whole)
+        if not low <= value <= most:
+            default = value == getattr(type(self), name)
+            hint = f", its default: give {name} too" if default else ""
+            raise UserError(f"{name} must be from {low} to {whole}, which is {most}, got {value}{hint}")
+
     def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         """Raise a ValueError unless the setting is one of the choices."""
         value = getattr(self, name)

@@ -31,7 +31,7 @@ class HybridConfig(ICEMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("num_refined", 1, self.num_elites)
+        self.check_share("num_refined", 1, "num_elites")
         self.check("refine_iterations", 1, 10**6)
         self.check("learning_rate", 0.0, 1e6)
 

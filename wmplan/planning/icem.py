@@ -34,7 +34,7 @@ class ICEMConfig(SamplerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("num_elites", 1, self.num_samples)
+        self.check_share("num_elites", 1, "num_samples")
         self.check("keep_fraction", 0.0, 1.0)
         self.check("decay", 1.0, math.inf)
         self.check("momentum", 0.0, 1.0)

@@ -40,7 +40,7 @@ class MPPIConfig(SamplerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("num_elites", 0, self.num_samples)
+        self.check_share("num_elites", 0, "num_samples")
         self.check("temperature", 1e-9, math.inf)
 
 
