@@ -298,6 +298,31 @@ def robot(settings: Settings) -> None:
     print(f"{results_text(result)}\n{settings['out']}: results.json{' and films' if settings['films'] else ''}")
 
 
+@command(
+    "goal",
+    target="wmplan.goal_preparation:prepare_goal",
+    hidden=("source",),
+    positional="in",
+    text=("in",),
+)
+def goal(settings: Settings) -> None:
+    """Make a goal image of a picture, or of a frame of recorded data, and say how unlike the data it is.
+
+    It is rotated, cropped and made as small as the camera's frames, its exposure matched, in this order. With model=,
+    its latent's distance from the data's nearest frame is told beside what such distances are within the data.
+
+    Examples:
+      wmplan goal photo.jpg model=runs/robot/model data=data/robot crop=[280,0,1000,720] exposure=match
+      wmplan goal frame=data/robot:12:80 out=goal.png
+      wmplan goal photo.jpg model=pusht mask=[[10,10],[50,10],[30,55]]
+    """
+    from wmplan.goal_preparation import prepare_goal
+    from wmplan.settings.build import build
+
+    source = settings.pop("in")
+    print(build(prepare_goal, {**settings, "source": source or None}))
+
+
 @command("bench", target="wmplan.bench.config:BenchConfig")
 def bench(settings: Settings) -> None:
     """Measure how fast planning is on this machine: plans and rollouts per second, percentiles, share of the peak.

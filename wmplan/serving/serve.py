@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from wmplan.client.goals import MaskedGoal
 from wmplan.control.backend import PlanRequest
-from wmplan.control.goal_image import read_goal_image
+from wmplan.control.goal_image import read_goal_image, read_goal_mask
 from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.errors import UserError
@@ -32,6 +34,7 @@ def serve(
     objective: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
     goal: Path | None = None,
+    goal_mask: Path | None = None,
     record: Path | None = None,
     record_gb: float = 20.0,
     seed: int = 0,
@@ -51,6 +54,7 @@ def serve(
         objective: what a plan costs.
         schedule: when to plan and how far to look.
         goal: a picture of what the camera should see, for clients that set no goal of their own; None for no goal.
+        goal_mask: a picture that is bright where the goal counts, as wmplan goal writes it; None for everywhere.
         record: folder of a data set that what robots see and do is added to, which wmplan train takes; None for none.
             An episode needs a frame every robot step: clients that send fewer record on the robot instead.
         record_gb: size of that folder, in 10^9 bytes, at which the recording stops; nothing is deleted.
@@ -77,7 +81,7 @@ def serve(
         spec, task = world.spec, world.card.get("task")
         low, high = spec.action_low, spec.action_high
         recorder = open_recorder(record, spec.cameras, low, high, spec.control_rate, task, record_gb)
-    server = make_server(world, config, planner, objective, schedule, goal, seed, recorder)
+    server = make_server(world, config, planner, objective, schedule, goal, seed, recorder, goal_mask)
     if config.token and not config.certificate and not is_loopback(host):
         log.warning("without a certificate, the token and the frames cross the network in the clear")
     try:
@@ -96,11 +100,13 @@ def make_server(
     goal: Path | None = None,
     seed: int = 0,
     recorder: Recorder | None = None,
+    goal_mask: Path | None = None,
 ) -> PolicyServer:
     """A server of `model`, with the settings of make_controller(). The model has been tried once when it returns.
 
     Args:
         recorder: that every session is recorded with.
+        goal_mask: where the goal counts.
 
     Raises:
         ValueError: naming the setting that is wrong.
@@ -111,11 +117,18 @@ def make_server(
         stream = None if recorder is None else recorder.stream()
         return PlanningSession(model, planner, objective, schedule, seed=seed, recording=stream)
 
-    frame = None
+    frame: NDArray[np.uint8] | MaskedGoal | None = None
+    if goal_mask is not None and goal is None:
+        raise UserError("goal_mask is given without goal, the picture that it is of")
     if goal is not None:
         if len(spec.cameras) > 1:
             raise UserError(f"goal: the model sees {', '.join(spec.cameras)}: its clients have to set the goal")
-        frame = read_goal_image(goal, spec.image_size)
+        frame = image = read_goal_image(goal, spec.image_size)
+        if goal_mask is not None:
+            try:
+                frame = MaskedGoal(image, read_goal_mask(goal_mask, spec.image_size))
+            except ValueError as error:
+                raise UserError(f"goal_mask={goal_mask}: {error}") from None
     session = PlanningSession(model, planner, objective, schedule, seed=seed)  # what is tried is not recorded
     try_out(session)
     horizon = session.core.horizon
