@@ -18,6 +18,9 @@ NOTICEABLE = 0.05
 MISSED = 0.25
 """Part of what the data shows of an entry that predictions have to show."""
 
+HARM = 0.02
+"""Rise of the error with all of an entry shuffled, from which on a prediction depends on it."""
+
 
 @dataclass(frozen=True)
 class EntryUse:
@@ -30,7 +33,8 @@ class EntryUse:
         in_model: the same reading of the predicted change.
         error_rise: by how much the squared error rises when the entry is shuffled among the windows, as a share of the
             squared change; 0 where the prediction does not depend on it.
-        predicted: false where the data shows the entry and the prediction does not.
+        predicted: false where the data shows the entry, the prediction does not, and shuffling it does no harm either:
+            a rough prediction may depend on an entry that is not read off it.
     """
 
     entry: int
@@ -41,7 +45,7 @@ class EntryUse:
 
     @property
     def predicted(self) -> bool:
-        return self.in_data < NOTICEABLE or self.in_model >= MISSED * self.in_data
+        return self.in_data < NOTICEABLE or self.in_model >= MISSED * self.in_data or self.error_rise >= HARM
 
 
 @torch.inference_mode()

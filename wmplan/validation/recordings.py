@@ -37,7 +37,7 @@ class Recording:
     Attributes:
         episode: its number in the data.
         latents: with the robot's own state where the model takes it, (T, *latent).
-        goals: the same frames encoded as goal images are, from the image alone, (T, *latent).
+        goals: the same frames encoded as goal images are, from the image alone where the model can, (T, *latent).
         actions: between the frames, (T - 1, A).
         small: the frames, SMALL pixels a side, from 0 to 1, (T, SMALL * SMALL * 3).
         frames: in full, uint8 (T, H, W, 3), of the first few recordings; None of the others.
@@ -201,12 +201,13 @@ def encoded(model: WorldModel, data: Reader, episode: int, keep: bool = False) -
     for begin in range(0, len(frames), FRAMES_AT_ONCE):
         part = slice(begin, begin + FRAMES_AT_ONCE)
         seen = torch.from_numpy(np.ascontiguousarray(frames[part]))[None].to(model.device)
-        goals.append(model.encode(seen)[0])
         if "proprio" in columns:
             own = np.asarray(columns["proprio"][: steps * block + 1 : block][part], np.float32)
             latents.append(model.encode(seen, torch.from_numpy(own)[None].to(model.device))[0])
+            goals.append(model.encode(seen)[0] if model.reads_proprio else latents[-1])
         else:
-            latents.append(goals[-1])
+            latents.append(model.encode(seen)[0])
+            goals.append(latents[-1])
     small = torch.from_numpy(resized(frames, SMALL, SMALL)).float().flatten(1) / 255
     return Recording(
         episode,
