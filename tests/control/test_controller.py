@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wmplan.client.goals import GoalImage
 from wmplan.control import Controller, Limits, NonFiniteActionError, make_controller, planning_settings
 from wmplan.control.safety.workspace import Workspace
 from wmplan.errors import UserError
@@ -256,6 +257,24 @@ def test_a_goal_may_be_a_bare_image() -> None:
     assert pilot.goal is not None and pilot.goal[0].tolist() == [9.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((9, 9, 3), np.uint8), r"^goal: pixels must be a uint8 array of shape \(8, 8, 3\), got \(9, 9, 3\)$"),
+        (np.zeros((2, 9, 9, 3), np.uint8), r"^goal: pixels .* of shape \(B, 8, 8, 3\), got \(2, 9, 9, 3\)$"),
+        (np.zeros((8, 8, 3)), "^goal: pixels must be uint8, got float64: RGB from 0 to 255$"),
+        (
+            {"pixels": np.zeros((8, 8, 3), np.uint8), "proprio": [0.1]},
+            r"^goal: proprio must have shape \(2,\), got \(1,\)$",
+        ),
+        (GoalImage(np.zeros((9, 9, 3), np.uint8)), r"^goal: pixels .* of shape \(8, 8, 3\), got \(9, 9, 3\)$"),
+    ],
+)
+def test_a_wrong_goal_is_named_with_the_shape_that_was_given(wrong: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        controller(PointWorld()).reset(wrong)
+
+
 FRAME = np.zeros((1, SIZE, SIZE, 3), np.uint8)
 HERE = np.zeros((1, 2), np.float32)
 
@@ -263,15 +282,19 @@ HERE = np.zeros((1, 2), np.float32)
 @pytest.mark.parametrize(
     ("observation", "message"),
     [
-        ({"pixels": np.zeros((1, 9, SIZE, 3), np.uint8), "proprio": HERE}, r"shape .*9, 8, 3.* takes"),
+        (
+            {"pixels": np.zeros((1, 9, SIZE, 3), np.uint8), "proprio": HERE},
+            r"pixels must be a uint8 array of shape \(B, 8, 8, 3\), got \(1, 9, 8, 3\)",
+        ),
         ({"pixels": np.zeros((1, SIZE, SIZE, 4), np.uint8), "proprio": HERE}, r"8, 8, 4"),
         ({"pixels": FRAME.astype(np.float32), "proprio": HERE}, "pixels must be uint8, got float32: RGB from 0 to 255"),
         ({"pixels": FRAME[0, 0], "proprio": HERE}, r"\(H, W, 3\)"),
         ({"pixels": FRAME, "proprio": HERE * np.nan}, "proprio.*not finite"),
         (
             {"pixels": FRAME, "proprio": np.zeros((1, 3), np.float32)},
-            r"beside these frames proprio must have shape \(1, 1, 2\), got \(1, 1, 3\)",
+            r"proprio must have shape \(1, 2\), got \(1, 3\)",
         ),
+        ({"pixels": FRAME, "proprio": np.float32(1)}, r"proprio must have shape \(1, 2\), got \(\)"),
         ({"image": FRAME, "proprio": HERE}, "no 'pixels'; it has image, proprio"),
         ({"pixels": np.repeat(FRAME, 2, 0), "proprio": np.repeat(HERE, 2, 0)}, "2 observations for 1 goals"),
         ({"pixels": FRAME}, "proprio is there in some"),

@@ -20,7 +20,7 @@ from wmplan.client.goals import (
     goal_frames,
 )
 from wmplan.control.arrival import BESIDE
-from wmplan.control.histories import Moment, StepObservation, encode, encode_together, read_observation
+from wmplan.control.histories import Moment, Observation, StepObservation, encode, encode_together, read_observation
 from wmplan.control.surprise import standardised_error
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
@@ -151,8 +151,16 @@ def read_goals(goal: Any, model: WorldModel, objective: Objective) -> tuple[list
         return [Pursuit(stages, goal.patience)], False
     if isinstance(goal, DECLARED):
         return [Pursuit((_targets(goal, model, objective),))], False
-    seen, batched = read_observation(goal, model, model.device)
+    seen, batched = _read(goal, model)
     return [towards(row[None]) for row in encode(model, seen)], batched
+
+
+def _read(goal: Observation, model: WorldModel) -> tuple[StepObservation, bool]:
+    """read_observation() of a goal, which is what errors speak of."""
+    try:
+        return read_observation(goal, model, model.device)
+    except UserError as error:
+        raise UserError(f"goal: {error}") from None
 
 
 def aims(
@@ -243,7 +251,7 @@ def _targets(goal: Any, model: WorldModel, objective: Objective) -> tuple[Target
     named = goal.image if isinstance(goal.image, Mapping) else {model.spec.cameras[0]: goal.image}
     if not isinstance(goal.image, Mapping) and len(model.spec.cameras) > 1:
         raise UserError(f"goal: the model sees {', '.join(model.spec.cameras)}: give the image as a dict of frames")
-    seen, _ = read_observation({**named, "proprio": goal.proprio}, model, model.device)
+    seen, _ = _read({**named, "proprio": goal.proprio}, model)
     if isinstance(goal, GoalImage):
         return (Target(encode(model, seen)),)
     masks = goal.mask if isinstance(goal.mask, Mapping) else {model.spec.cameras[0]: goal.mask}

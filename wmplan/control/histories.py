@@ -100,7 +100,12 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
         try:
             model.check_frames(frame)
         except ValueError as error:
-            raise UserError(f"{name}: {error}") from None
+            wanted = (*spec.image_size, 3)
+            if given.shape[-3:] == wanted:
+                raise UserError(f"{name}: {error}") from None
+            raise UserError(
+                f"{name} must be a uint8 array of shape {_shape(wanted, batched)}, got {given.shape}"
+            ) from None
         frames[name] = frame.to(device)
     batch = len(frames[spec.cameras[0]])
     if any(len(frame) != batch for frame in frames.values()):
@@ -109,6 +114,9 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
     proprio = None
     if spec.proprio_dim and observation.get("proprio") is not None:
         proprio = _numbers("proprio", observation["proprio"]).to(device)
+        due = (batch, spec.proprio_dim) if batched else (spec.proprio_dim,)
+        if proprio.shape != due:
+            raise UserError(f"proprio must have shape {due}, got {tuple(proprio.shape)}")
         proprio = (proprio if batched else proprio[None])[:, None]  # (B, 1, P)
         model.check_proprio(proprio, batch, 1)
     return StepObservation(frames, proprio), batched
@@ -233,6 +241,10 @@ def _encoded(model: WorldModel, frames: Frames, proprio: Tensor | None) -> Tenso
 
 def _frames(cameras: dict[str, Tensor]) -> Frames:
     return cameras if len(cameras) > 1 else next(iter(cameras.values()))
+
+
+def _shape(one: tuple[int, ...], batched: bool) -> str:
+    return f"({', '.join(['B', *map(str, one)])})" if batched else str(one)
 
 
 def _numbers(name: str, given: Any) -> Tensor:
