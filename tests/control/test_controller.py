@@ -1,5 +1,6 @@
 """The controller with worlds whose right answers are known: what it shows the model, and where it drives."""
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -257,6 +258,22 @@ def test_a_goal_may_be_a_bare_image() -> None:
     assert pilot.goal is not None and pilot.goal[0].tolist() == [9.0, 0.0, 0.0]
 
 
+def test_proprioception_that_is_left_out_is_told_once() -> None:
+    told_of = lambda told: [one for one in told if "without 'proprio'" in str(one.message)]  # noqa: E731
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        pilot = controller(PointWorld(), samples=16, iterations=1)
+        for _ in range(2):  # episodes, of two robots
+            pilot.reset(goal((0.1, 0.1), (0.2, 0.2)))
+            for _ in range(3):
+                pilot.act({"pixels": np.zeros((2, SIZE, SIZE, 3), np.uint8)})
+    assert len(told_of(told)) == 1 and told_of(told)[0].category is UserWarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pilot.reset(goal((0.1, 0.1)))
+        pilot.act(Point().observe())
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -297,7 +314,10 @@ HERE = np.zeros((1, 2), np.float32)
         ({"pixels": FRAME, "proprio": np.float32(1)}, r"proprio must have shape \(1, 2\), got \(\)"),
         ({"image": FRAME, "proprio": HERE}, "no 'pixels'; it has image, proprio"),
         ({"pixels": np.repeat(FRAME, 2, 0), "proprio": np.repeat(HERE, 2, 0)}, "2 observations for 1 goals"),
-        ({"pixels": FRAME}, "proprio is there in some"),
+        (
+            {"pixels": FRAME},
+            "proprio is missing here, and was in this episode's first observation: give it always or never",
+        ),
     ],
 )
 def test_a_wrong_observation_is_named_and_changes_nothing(observation: dict[str, Any], message: str) -> None:

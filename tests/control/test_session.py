@@ -363,7 +363,7 @@ def test_reset_repeats_and_another_goal_keeps_the_past() -> None:
     [
         (PlanRequest({"pixels": np.zeros((9, SIZE, 3), np.uint8), "proprio": np.zeros(2)}), "9, 8, 3"),
         (PlanRequest({"proprio": np.zeros(2)}), "no 'pixels'"),
-        (PlanRequest({"pixels": seen(0)["pixels"]}, actions(0)), "proprio is there in some"),
+        (PlanRequest({"pixels": seen(0)["pixels"]}, actions(0)), "proprio is missing here"),
         (PlanRequest({name: value[None] for name, value in seen(0).items()}), "batch axis"),
         (
             PlanRequest(seen(0), np.zeros((1, 3), np.float32)),

@@ -189,7 +189,10 @@ class FrameHistory:
         if not self.frames:
             return FrameHistory(self.spec, self.actions, ((0, seen),))
         if (self.frames[-1][1].proprio is None) != (seen.proprio is None):
-            raise UserError("proprio is there in some observations of an episode and missing in others")
+            here, before = ("missing", "was") if seen.proprio is None else ("given", "was not")
+            raise UserError(
+                f"proprio is {here} here, and {before} in this episode's first observation: give it always or never"
+            )
         frames = self.frames if len(executed) else self.frames[:-1]
         step = self.step + len(executed)
         # One model step more than a context spans, for the prediction of the newest frame.

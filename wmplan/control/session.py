@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -285,6 +286,12 @@ class PlanningSession:
             observation, batched = read_observation(observation, self.model, self.device)
             if batched:
                 raise UserError("the observation has a batch axis, a session is of one robot")
+        if self.model.spec.proprio_dim and observation.proprio is None and not self._history.frames:
+            instead = "is read off the frames, less exactly" if self.model.reads_proprio else "is the model's guess"
+            warnings.warn(
+                f"an observation without 'proprio': the model was trained with it; the robot's state {instead}",
+                stacklevel=1,  # one place for all, at which Python tells it once
+            )
         done = len(executed) if self._history.frames else 0
         return self._history.extended(observation, executed), done
 
