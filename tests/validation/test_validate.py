@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,6 @@ class Wider(StripeWorld):
 
     def __init__(self) -> None:
         super().__init__()
-        from dataclasses import replace
-
         self.spec = replace(self.spec, latent_shape=(2, 2))
 
     def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
@@ -186,6 +185,17 @@ def test_data_of_another_robot_is_refused(recorded: Callable[..., Path]) -> None
         np.savez(path, **{**columns, "action": columns["action"].repeat(2, 1)})
     with pytest.raises(UserError, match="actions of 4 numbers, the model's have 2: give data of this model's robot"):
         judged(StripeWorld(), data)
+
+
+def test_a_model_that_needs_the_robots_state_is_not_judged_without_it(
+    recorded: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, data = StripeWorld(), recorded()
+    model.spec = replace(model.spec, proprio_dim=1, proprio_mean=(0.0,), proprio_std=(1.0,))
+    with pytest.raises(UserError, match="has no robot state \\(proprio\\), which this model does not read off frames"):
+        judged(model, data)
+    with pytest.raises(UserError, match="goals: this model reads no robot state off images"):
+        judged(model, data, goals=["goal.png"])
 
 
 @pytest.mark.parametrize(

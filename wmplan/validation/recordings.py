@@ -173,6 +173,8 @@ def require_fit(model: WorldModel, data: Reader) -> None:
         differs.append(f"actions of {width} numbers, the model's have {spec.action_dim}")
     if reads_proprio(model, data) and (width := data.columns["proprio"][0][-1]) != spec.proprio_dim:
         differs.append(f"robot states of {width} numbers, the model's have {spec.proprio_dim}")
+    if spec.proprio_dim and not (model.reads_proprio or reads_proprio(model, data)):
+        differs.append("no robot state (proprio), which this model does not read off frames")
     rate = data.meta.control_rate
     if rate is not None and abs(rate - spec.control_rate) > 0.02 * spec.control_rate:
         differs.append(f"{rate:g} rows a second, the model takes {spec.control_rate:g}")

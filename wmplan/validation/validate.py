@@ -184,6 +184,8 @@ def goal_latents(model: WorldModel, goals: Sequence[str]) -> Tensor | None:
     """Latents (G, *latent) of goal images; None without any."""
     if not goals:
         return None
+    if model.spec.proprio_dim and not model.reads_proprio:
+        raise UserError("goals: this model reads no robot state off images, so that their distance is not known")
     try:
         frames = [read_goal_image(one, model.spec.image_size) for one in goals]
     except OSError as error:
