@@ -78,9 +78,9 @@ def prepare_goal(
         if matches == "match" and opened is None:
             raise UserError("exposure=match needs data=DIR, whose exposure is matched")
         world = None if model is None else _load(model)
-        size = resize or (world.spec.image_size if world is not None else None)
-        size = size or (opened.columns["pixels"][0][:2] if opened is not None else (picture.height, picture.width))
-        goal = fit_to_camera(_cut(picture, rotate, crop), _sized(size), name)
+        cut = _cut(picture, rotate, crop)
+        of_data = (cut.height, cut.width) if opened is None else opened.columns["pixels"][0][:2]
+        goal = fit_to_camera(cut, _sized(resize or (of_data if world is None else world.spec.image_size)), name)
         seen = None if opened is None else _Frames(opened, goal.shape[:2], left_out)
         if matches == "match" and seen is not None:
             goal = matched(goal, seen.pixels)

@@ -55,7 +55,7 @@ class MaskedGoal:
     """
 
     image: Frames
-    mask: Frames | None = None
+    mask: Mapping[str, NDArray[Any]] | NDArray[Any] | None = None
     box: tuple[int, int, int, int] | None = None
     proprio: NDArray[Any] | None = None
 
