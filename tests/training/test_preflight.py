@@ -136,6 +136,17 @@ def test_what_would_fail_later_is_refused_with_what_would_be_right(
     assert not Path(tiny.out).exists()  # a refused run leaves no folder behind
 
 
+def test_a_missing_column_hides_nothing_else_that_is_wrong(write_public: Write, tiny: TrainConfig) -> None:
+    write_public("data.h5", GOOD, drop("proprio"))
+    notes, fatal, model = examine(replace(tiny, action_block=40, action_low=(-1.0,)))
+    assert model is None and any("10 robot steps a second are taken" in note for note in notes)
+    for says in ("no column 'proprio'", "action_low must have 2 entries", "stage joint needs episodes of 121 rows"):
+        assert sum(says in one for one in fatal) == 1
+    write_public("data.h5", GOOD, drop("pixels"))
+    _, fatal, _ = examine(replace(tiny, action_block=40))
+    assert "no column 'pixels'" in fatal[0] and any("stage joint" in one for one in fatal)
+
+
 def test_images_too_small_for_the_encoder_are_refused(write_public: Write, tiny: TrainConfig) -> None:
     write_public("data.h5", GOOD, size=4)
     with pytest.raises(UserError, match="'keypoint' gives all frames of 4 x 4 pixels the same latent"):

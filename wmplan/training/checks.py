@@ -33,10 +33,12 @@ class Finding:
     Attributes:
         message: what it is, and what would be right.
         fatal: whether the run could not come to its end.
+        column: that is missing or cannot be used, so that nothing in it can be checked.
     """
 
     message: str
     fatal: bool = False
+    column: str | None = None
 
 
 Side = NDArray[np.int64]
@@ -54,13 +56,13 @@ def check_columns(config: TrainConfig, store: Reader) -> Iterator[Finding]:
             if name != "proprio" or config.proprio:
                 why = store.unusable.get(name)
                 lacks = f"column {name!r} {why}" if why else f"there is no column {name!r}"
-                yield Finding(f"{lacks} ({hint}); the columns are {', '.join(sorted(store.columns))}", fatal=True)
+                yield Finding(f"{lacks} ({hint}); the columns are {', '.join(sorted(store.columns))}", True, name)
             continue
         shape, dtype = store.columns[name]
         if name == "pixels" and (dtype != np.uint8 or len(shape) != 3 or shape[2] != 3):
-            yield Finding(f"column 'pixels' must hold uint8 frames (H, W, 3), got {dtype} {shape}", fatal=True)
+            yield Finding(f"column 'pixels' must hold uint8 frames (H, W, 3), got {dtype} {shape}", True, name)
         if name == "proprio" and config.proprio and (dtype.kind not in "fiu" or len(shape) != 1):
-            yield Finding(f"column 'proprio' must hold one row of numbers (P,), got {dtype} {shape}", fatal=True)
+            yield Finding(f"column 'proprio' must hold one row of numbers (P,), got {dtype} {shape}", True, name)
     if "state" not in store.columns:
         yield Finding(
             "there is no column 'state': the model's card will not say how well a probe reads the state off its latents"
@@ -220,6 +222,8 @@ CHECKS: tuple[Check, ...] = (
     check_rate,
     check_lengths,
 )
+READS = {check_frames: "pixels", check_actions: "action", check_proprio: "proprio"}
+"""The column that a check cannot do without."""
 
 
 # ------------------------------------------------------------------ helpers

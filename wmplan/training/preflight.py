@@ -14,7 +14,7 @@ from wmplan.data.reader import Reader
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
-from wmplan.training.checks import CHECKS, Finding, Side, check_columns, some_frames
+from wmplan.training.checks import CHECKS, READS, Finding, Side, check_columns, some_frames
 from wmplan.training.config import TrainConfig
 from wmplan.training.initial_model import initial_model, seeded_initialisation
 from wmplan.training.joint import with_predictor
@@ -28,9 +28,11 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
         training, held: numbers of the episodes, as split() gave them.
     """
     findings = list(check_columns(config, store))
-    if any(finding.fatal for finding in findings):
+    lacking = {finding.column for finding in findings if finding.fatal}
+    checks = [check for check in CHECKS if READS.get(check) not in lacking]
+    findings += [finding for check in checks for finding in check(config, store, training, held)]
+    if lacking:  # there is nothing to make a model of
         return findings, None
-    findings += [finding for check in CHECKS for finding in check(config, store, training, held)]
     try:
         model = initial_model(config, store, training)
         if config.pretrained is None and config.joint_predictor is not None:
