@@ -17,6 +17,7 @@ import pytest
 from wmplan.cli import main
 from wmplan.environment import ABILITIES
 from wmplan.environment_check import FAULTY, MISSING, OK, Line, check_environment, trials
+from wmplan.environment_uses import USES, usable
 from wmplan.errors import UserError
 
 ROBOTS = str(Path(__file__).parent / "robot_sim")
@@ -81,7 +82,8 @@ def test_the_native_tasks_pass(task: str, capsys: pytest.CaptureFixture[str]) ->
     assert [line for line in told if line.startswith("missing")] == [
         "missing success         no succeeded: success is judged by the task's rules alone"
     ]
-    assert "uint8 (24, 32, 3)" in told[3] and "ms a render" in told[-1]
+    assert "uint8 (24, 32, 3)" in told[3] and "ms a render" in told[-3]
+    assert told[-1] == "you can:    wmplan collect, train, eval instances=policy, eval instances=goals, diagnose, robot"
 
 
 def noisy_reset(env: Any) -> None:
@@ -225,12 +227,30 @@ def test_what_is_missing_is_told_with_its_cost_and_what_is_required_decides(
     told = capsys.readouterr().out
     assert "missing simulator       no simulate: there is no row oracle" in told
     assert "ok      success         told by the environment, False after a reset" in told
+    assert "you can:    wmplan collect, train" in told
+    assert (
+        "\nyou cannot: eval instances=policy (no state, no goals, no goal state); eval instances=goals (no goals"
+        in told
+    )
     assert main(["check-env", "plain_point:wmplan_tests/ShakyPoint-v0"]) == 2
     out, err = capsys.readouterr()
-    assert "FAULTY  reset" in out and "missing state" in out
+    assert "FAULTY  reset" in out and "missing state" in out and "you can" not in out
     assert err.count("\n") == 1 and "two resets with seed=0 give different frames" in err
     assert main(["check-env", "CartPole-v1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_which_commands_can_use_it_is_said() -> None:
+    env = whole_robot()
+    assert usable(env) == (list(USES), {})
+    can, cannot = usable(env, ["state"])
+    assert can == ["collect", "train", "eval instances=goals"] and cannot["robot"] == "faulty state"
+    can, cannot = usable(env, ["success"])
+    assert can == list(USES)  # the task's rules judge
+    can, cannot = usable(env, ["rules", "success", "proprioception"])
+    assert can == ["collect", "train proprio=false"] and "env.success=MODULE:NAME" in cannot["eval instances=goals"]
+    env.sets_goals = False
+    assert usable(env)[1] == {"eval instances=goals": "its resets set no goals"}
 
 
 def test_what_the_environment_raises_is_a_fault_of_that_ability_alone() -> None:

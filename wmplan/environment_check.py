@@ -11,6 +11,7 @@ import numpy as np
 
 from wmplan.data.registered import make_environment
 from wmplan.environment import ABILITIES, because, has, missing
+from wmplan.environment_uses import conclusion
 from wmplan.errors import UserError
 from wmplan.gym.adapter import check_actions, check_frame
 from wmplan.registry import task_id
@@ -49,7 +50,7 @@ def check_environment(
     steps: int = 20,
     say: Callable[[str], None] = print,
 ) -> list[Line]:
-    """Try an environment, telling each line as it is found.
+    """Try an environment, telling each line as it is found, and at the end which commands can use it.
 
     Args:
         id: Gymnasium id, MODULE:ID, or the name of a task.
@@ -68,9 +69,12 @@ def check_environment(
         for line in trials(env, seed, steps):
             say(f"{line.status:8}{line.name.replace('_', ' '):16}{line.said}")
             lines.append(line)
+        broken = [line for line in lines if line.required and line.status != OK]
+        if not broken:
+            say("\n" + conclusion(env, [line.name for line in lines if line.status == FAULTY]))
     finally:
         env.close()
-    if broken := [line for line in lines if line.required and line.status != OK]:
+    if broken:
         raise UserError(f"{id} cannot be used: " + "; ".join(f"{line.name}: {line.said}" for line in broken))
     return lines
 

@@ -25,6 +25,7 @@ from wmplan.diagnosis.probe_data import collect_probe_data
 from wmplan.diagnosis.replan_analysis import Effort, Recorder, Replan, ReplanExaminer
 from wmplan.diagnosis.summary import summarise, table
 from wmplan.environment import PlanningEnvironment, require
+from wmplan.environment_uses import USES
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, digest, load_instances
 from wmplan.evaluation.policies import PlannerRow
@@ -140,10 +141,6 @@ def evaluated_instances(results: Mapping[str, Any], folder: Path) -> list[Instan
     return instances
 
 
-NEEDS = ("state", "task_state", "rules", "goals", "goal_state", "simulator")
-"""Abilities of the environment that a diagnosis needs."""
-
-
 class Diagnostician:
     """Diagnoses the episodes of one evaluation.
 
@@ -160,7 +157,7 @@ class Diagnostician:
     ) -> None:
         self.results, self.setup, self.worker, self.model, self.config = results, setup, worker, model, config
         self.env: PlanningEnvironment = worker.env
-        require(self.env, "a diagnosis", *NEEDS)
+        require(self.env, "a diagnosis", *USES["diagnose"])
         self.rule = Protocol(rule=config.rule).decided_by(rule_names(self.env))
         if config.rule is None:
             self.rule = worker.decided_by

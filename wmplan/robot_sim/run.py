@@ -18,6 +18,7 @@ from wmplan.atomic_io import write_json
 from wmplan.control.safety.limits import Limits
 from wmplan.data.registered import make_environment
 from wmplan.environment import RobotEnvironment, has, require
+from wmplan.environment_uses import USES
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances
@@ -39,7 +40,6 @@ from wmplan.robot_sim.planner_link import PlannerLink, check_served, connect, lo
 from wmplan.settings.difference import difference
 from wmplan.text_table import table
 
-ABILITIES = ("state", "task_state", "rules", "goals", "goal_state", "physics_steps")
 NEEDS = {"knock": "perturbation", "camera_bumped": "variation"}  # abilities that faults need
 
 
@@ -111,7 +111,7 @@ def make_robot_environment(task: str, options: dict[str, Any]) -> RobotEnvironme
     """
     env = make_environment(task, options)
     try:
-        require(env, f"a run of {task!r} in real time", *ABILITIES)
+        require(env, f"a run of {task!r} in real time", *USES["robot"])
     except UserError:
         env.close()
         raise
