@@ -116,6 +116,7 @@ def test_every_point_of_the_best_so_far_is_one_of_the_dots() -> None:
     for own, best in zip(dots, axis.lines[0].get_xydata(), strict=True):
         seen |= set(own[:, 1])
         assert best[1] in seen
+    assert axis.get_title() == "8000 imagined futures\n600 are drawn, with the best of each iteration"
 
 
 def test_a_busy_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def plan_picture(env: PlanningEnvironment, model: WorldModel, view: PlanView, *,
 
 
 def draw_costs(axis: Any, view: PlanView, colours: Array) -> None:
-    """Costs of all candidates by iteration, and the best so far."""
+    """Costs of candidates by iteration, the best of each larger, and the best so far ringed in red."""
     costs = [one[0].cpu().numpy() for one in view.plan.diagnostics["candidate_costs"]]
     rng = np.random.default_rng(0)
     for index, (own, colour) in enumerate(zip(costs, colours, strict=True)):
@@ -84,15 +84,19 @@ def draw_costs(axis: Any, view: PlanView, colours: Array) -> None:
         shown = np.append(rng.permutation(own)[: DOTS - 1], np.nanmin(own))
         place = index + 1 + rng.uniform(-0.28, 0.28, len(shown))
         place[-1] = index + 1
-        axis.scatter(place, shown, s=7, color=colour, alpha=0.55, linewidths=0)
+        sizes = np.append(np.full(len(shown) - 1, 7), 22)
+        axis.scatter(place, shown, s=sizes, color=colour, alpha=0.55, linewidths=0)
     best = np.minimum.accumulate([float(np.nanmin(own)) for own in costs])
-    axis.plot(range(1, len(costs) + 1), best, color="#c2442f", marker="o", markersize=4, label="best so far")
+    ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
+    axis.plot(range(1, len(costs) + 1), best, color="#c2442f", label="best so far", **ring)
     finite = np.concatenate(costs)
     finite = finite[np.isfinite(finite)]
     if len(finite) and finite.min() > 0 and finite.max() / finite.min() > 20:
         axis.set_yscale("log")
     axis.set(xlabel="iteration of the search", ylabel="cost of a candidate", xticks=range(1, len(costs) + 1))
-    axis.set_title(f"{sum(map(len, costs))} imagined futures", fontsize=10)
+    imagined, drawn = sum(map(len, costs)), sum(min(len(own), DOTS) for own in costs)
+    which = f"\n{drawn} are drawn, with the best of each iteration" if drawn < imagined else ""
+    axis.set_title(f"{imagined} imagined futures{which}", fontsize=10)
     axis.legend(frameon=False, fontsize=9, loc="upper right")
     axis.spines[["top", "right"]].set_visible(False)
 
