@@ -43,7 +43,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok" if self.fine else ("MISSING" if self.needed else "-")
-        mend = f"\n{'':22}mend it with: {self.mend}" if self.mend and not self.fine else ""
+        mend = f"\n{'':22}fix: {self.mend}" if self.mend and not self.fine else ""
         return f"{mark:8}{self.what:14}{self.value}{mend}"
 
 
