@@ -48,7 +48,9 @@ def choice_settings(group: str, choice: str) -> dict[str, Any]:
         known = [one for one in TASKS.values() if choice in (one.id, one.id.rpartition(":")[2])]
         return _FROM_REGISTRY[group](choice, known[0] if known else TaskEntry(choice, choice))
     if choice not in REGISTRIES.get(group, ()):
-        raise UserError(f"there is no {group} {choice!r}; {did_you_mean(choice, group_options(group))}")
+        choices = group_options(group)
+        known = [one for one in choices if one != "preset"] or choices  # a preset is what holds without a choice
+        raise UserError(f"there is no {group} {choice!r}; {did_you_mean(choice, known)}")
     return _FROM_REGISTRY[group](choice, REGISTRIES[group][choice])
 
 
