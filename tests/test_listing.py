@@ -19,6 +19,9 @@ def test_results() -> None:
     assert lines[1].split() == ["planner", "85.5", "[80,", "90]", "50", "100", "[80,", "90]", "50", "25", "31"]
     assert lines[2].split()[-1] == "-"
     assert "7 held-out instances, seed 3" in lines[-1]
+    assert "\n1 held-out instance, seed 3" in results_table({**result, "episodes": 1})
+    one = results_table({**result, "episodes": 1, "settings": {"instances": "data/mine"}})
+    assert "\n1 instance of data/mine, seed 3" in one
 
 
 def test_results_say_how_soon_the_planner_succeeds() -> None:

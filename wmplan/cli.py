@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import wmplan
 from wmplan import standard_streams
+from wmplan.counted import counted
 from wmplan.errors import UserError
 from wmplan.failures import user_message
 from wmplan.settings.command import COMMANDS, Command, Settings, command
@@ -85,7 +86,7 @@ def collect(settings: Settings) -> None:
     if settings["task"]["id"] is None:
         raise UserError(f"task={settings['task']['name']} has no environment to collect from; see wmplan tasks")
     store = run(build(CollectConfig, {**settings, "task": settings["task"]["id"]}))
-    print(f"{settings['out']}: {len(store)} episodes of {settings['task']['name']}")
+    print(f"{settings['out']}: {counted(len(store), 'episode')} of {settings['task']['name']}")
 
 
 @command(

@@ -33,9 +33,9 @@ def results_table(result: Mapping[str, Any]) -> str:
         gap = "-" if row["gap_closed"] is None else _percent(row["gap_closed"])
         rows.append([*cells, gap, "-" if median is None else f"{median:.0f}"])
     protocol = result["protocol"]
-    kind, goal = instances_said(result)
+    instances, goal = instances_said(result)
     said = (
-        f"{result['episodes']} {kind}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
+        f"{instances}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
         "success in % with its 95 % interval"
     )
     absent = [f"row {name}: absent, {reason}" for name, reason in result.get("rows_absent", {}).items()]

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wmplan.atomic_io import remove_leftovers
+from wmplan.counted import counted
 from wmplan.data.converted import Converted
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
 from wmplan.data.reader import open_data
@@ -79,7 +80,7 @@ def convert_data(
         _write_shards(view, Path(out), rate)
         written = len(view)
     data.close()
-    told = f"{out}: {written} episodes, {int(view.lengths.sum())} rows"
+    told = f"{out}: {counted(written, 'episode')}, {int(view.lengths.sum())} rows"
     return "\n".join([told, *(f"note: {note}" for note in notes)])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from wmplan.counted import counted
 from wmplan.data.reader import Reader, open_data
 from wmplan.errors import UserError
 
@@ -34,8 +35,9 @@ def describe_data(data: str, camera: str | None = None, frames: int = 100) -> st
 def _sizes(data: Reader) -> Iterator[str]:
     lengths, rate = data.lengths, data.meta.control_rate
     seconds = f", {data.num_rows / rate / 60:.1f} minutes at {rate:g} rows a second" if rate else ", rate not known"
+    files = counted(len(data.files), "file")
     size = sum(file.stat().st_size for file in data.files if file.is_file())
-    yield f"  {len(data)} episodes, {data.num_rows} rows{seconds}, {size / 1e6:.1f} MB in {len(data.files)} files"
+    yield f"  {counted(len(data), 'episode')}, {data.num_rows} rows{seconds}, {size / 1e6:.1f} MB in {files}"
     yield f"  rows of an episode: {lengths.min()} to {lengths.max()}, median {np.median(lengths):g}"
     if data.meta.task is not None:
         yield f"  task {data.meta.task}"

@@ -12,6 +12,7 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 from tqdm import tqdm
 
+from wmplan.counted import counted
 from wmplan.data.policies import CollectionPolicy
 from wmplan.data.reader import Reader, open_data
 from wmplan.environment import PlanningEnvironment, require
@@ -177,9 +178,10 @@ def instance_source(name: str, policy: CollectionPolicy | None = None) -> Instan
 
 
 def instances_said(result: Mapping[str, Any]) -> tuple[str, str]:
-    """What the instances of an evaluation are, and where their goals."""
+    """How many instances of which kind an evaluation has, and where their goals are."""
     source, ahead = result.get("settings", {}).get("instances", POLICY), result["protocol"]["offset"]
     if source == GOALS:
-        return "instances", "the environment's own goals"
-    kind = "held-out instances" if source == POLICY else f"instances of {source}"
-    return kind, f"goal {ahead} robot steps ahead"
+        return counted(result["episodes"], "instance"), "the environment's own goals"
+    if source == POLICY:
+        return counted(result["episodes"], "held-out instance"), f"goal {ahead} robot steps ahead"
+    return f"{counted(result['episodes'], 'instance')} of {source}", f"goal {ahead} robot steps ahead"

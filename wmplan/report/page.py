@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from wmplan.atomic_io import write_durably
+from wmplan.counted import counted
 from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.instance_sources import instances_said
 from wmplan.evaluation.intervals import wilson
@@ -62,19 +63,20 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
         diagnosis: content of diagnosis.json.
     """
     model, protocol = results["model"], results["protocol"]
-    kind, goal = instances_said(results)
+    instances, goal = instances_said(results)
+    episodes = counted(len(results["per_episode"]), "episode")
     body = [
         f'<h2>Success</h2><div class="card scroll">{success_table(results)}</div>',
         f'<p class="soft" style="margin-top:10px">{table_note(results)}</p><div class="grid">{charts}</div>',
         "" if diagnosis is None else diagnosis_section(diagnosis),
         gallery(films),
         f'<h2>How it was measured</h2><div class="grid">{facts(results)}</div>',
-        f'<h2>Every episode</h2><div class="card"><details><summary>{len(results["per_episode"])} episodes</summary>'
+        f'<h2>Every episode</h2><div class="card"><details><summary>{episodes}</summary>'
         f'<div class="scroll">{episode_table(results)}</div></details></div>',
     ]
     return page(
         f"{model['name'] if model else 'no model'} on {task_name(results['task'])}",
-        f"{results['episodes']} {kind}, {goal}, {protocol['budget']} steps to reach it, shown as {protocol['goal']}",
+        f"{instances}, {goal}, {protocol['budget']} steps to reach it, shown as {protocol['goal']}",
         tiles(results),
         "".join(body),
         results.get("date"),

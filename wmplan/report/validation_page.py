@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from wmplan.atomic_io import write_durably
+from wmplan.counted import counted
 from wmplan.errors import UserError
 from wmplan.report.charts import card
 from wmplan.report.page import command_card, facts_list, page, video
@@ -75,7 +76,7 @@ def render(result: Json, films: Sequence[tuple[str, bytes]] = ()) -> str:
     ]
     return page(
         f"{model['name']} without the robot",
-        f"{len(data['episodes'])} {held} episodes of {data['path']}",
+        f"{counted(len(data['episodes']), f'{held} episode')} of {data['path']}",
         tiles(result),
         "".join(body),
         result["date"],

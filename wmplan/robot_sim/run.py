@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
 from wmplan.control.safety.limits import Limits
+from wmplan.counted import counted
 from wmplan.data.registered import make_environment
 from wmplan.environment import RobotEnvironment, has, require
 from wmplan.environment_uses import USES
@@ -359,4 +360,4 @@ def results_text(result: dict[str, Any]) -> str:
         ["errors", counts("errors")],
         ["actions out of limits", str(result["out_of_limits"])],
     ]
-    return table([f"{result['episodes']} episodes of {result['planner']}", ""], rows)
+    return table([f"{counted(result['episodes'], 'episode')} of {result['planner']}", ""], rows)

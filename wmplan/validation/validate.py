@@ -16,6 +16,7 @@ from wmplan import text_table
 from wmplan.atomic_io import write_json
 from wmplan.control.goal_image import read_goal_image
 from wmplan.control.settings import planning_settings
+from wmplan.counted import counted
 from wmplan.data.reader import Reader, open_data
 from wmplan.errors import UserError
 from wmplan.evaluation.machine import date, machine, versions
@@ -240,7 +241,7 @@ def table(result: Mapping[str, Any]) -> str:
     ]
     parts = ", ".join(f"{name} {value:.2f}" for name, value in result["score_parts"].items())
     lines += [
-        f"{len(result['data']['episodes'])} episodes: {result['data']['said']}",
+        f"{counted(len(result['data']['episodes']), 'episode')}: {result['data']['said']}",
         "",
         f"score {result['score']:.1f}",
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wmplan.counted import counted
 from wmplan.data.checking.alignment import DRAWS, MOST, Alignment, estimate_alignment
 from wmplan.data.checking.finding import Finding, table
 from wmplan.data.checking.frames import check_frames, look_at_frames
@@ -49,7 +50,8 @@ def check_data(data: str, camera: str | None = None, latency: int = 0) -> int:
     serious = sum(finding.serious for finding in findings)
     if findings:
         print(table(findings))
-    print(f"{data}: {len(opened)} episodes, {opened.num_rows} rows: {serious} serious, {len(findings) - serious} notes")
+    episodes, notes = counted(len(opened), "episode"), counted(len(findings) - serious, "note")
+    print(f"{data}: {episodes}, {opened.num_rows} rows: {serious} serious, {notes}")
     return int(serious > 0)
 
 
