@@ -22,7 +22,7 @@ from torch import Tensor
 
 import wmplan
 from wmplan.control import Limits, PlanningSession, PlanRequest, RealtimeConfig, make_controller, plan_batch
-from wmplan.control.arrival import Approach, continued, was_moved
+from wmplan.control.arrival import Approach, Reach, continued, was_moved
 from wmplan.control.schedule import Schedule
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.planning.objectives.distances import ActionPenalty, LatentDistance
@@ -143,6 +143,27 @@ def test_who_is_late_and_beside_the_goal_tries_once_more_in_half_the_time() -> N
     assert tries(model, 0.35 * REACH) == [(0, False), (10, False), (5, True), (LATE, True)]  # and no third time
     assert tries(model, 0.25 * REACH) == [(0, False), (10, False), (LATE, False), (LATE, False)]
     assert tries(PointWorld(), 0.35 * REACH)[2:] == [(LATE, False)] * 2  # of errors that nobody knows
+
+
+def test_there_is_one_second_try_however_short_the_time_and_however_often_a_frame_is_planned_from() -> None:
+    reach, one, tries = Reach(0.1, 0.1), Approach(10, 1.0, 1.0, Reach(0.1, 0.1)), 0
+    for _ in range(4):
+        one = one.seen(1.0, reach, was_moved=False, is_late=True, is_beside=True, half_way=0)
+        tries += one.elapsed == 0
+        one = one.seen(1.0, reach, was_moved=False, is_late=False, is_beside=True, half_way=0).later(10)
+    assert tries == 1
+
+
+def test_what_the_objective_does_not_ask_for_sends_nobody_on_a_second_try() -> None:
+    """The first number is at its goal, the second is not, and only an objective that asks for it misses it."""
+    model, schedule = PointWorld(), Schedule(arrival_step=10)
+    model.error_scale = torch.full((2,), 0.01)
+    place, goal = (0.2, 0.0), latent(model, (0.2, 0.3))
+    context = latent(model, place, place)[None]
+    late = [Approach(LATE, 0.0, 0.0, Reach(1.0, 1.0))]
+    for size, expected in ((1, False), (None, True)):
+        (one,) = continued(model, LatentDistance(size=size), schedule, context, STILL, goal, late)
+        assert one.is_second_try == expected
 
 
 def test_a_second_try_starts_its_search_from_nothing() -> None:

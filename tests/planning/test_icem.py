@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -25,6 +26,28 @@ def test_a_search_that_starts_from_nothing_begins_wide_and_the_next_does_not() -
     cold, warm = (planner.plan(towards, elapsed=elapsed, record=True).diagnostics for elapsed in (None, 1))
     assert [one.shape[1] for one in cold["candidates"]] == [100, 50, 25, 12, 10]
     assert [one.shape[1] for one in warm["candidates"]] == [20, 16, 12, 10, 10]
+
+
+def test_robots_without_a_plan_before_them_begin_wide_though_the_planner_has_one_of_others() -> None:
+    config = ICEMConfig(num_samples=20, num_elites=5, num_iterations=1, cold_start_samples=100, final_mean=False)
+    planner = ICEM(config, [-1.0], [1.0])
+    planner.plan(towards, generators=[torch.Generator() for _ in range(2)])
+    told = planner.plan(towards, generators=[torch.Generator() for _ in range(3)], elapsed=1, record=True)
+    assert told.diagnostics["candidates"][0].shape[:2] == (3, 100)
+
+
+def test_a_deadline_knows_that_later_iterations_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 0.2 ms a candidate, 300 ms hold 800, 400 and 200 candidates, and 100 more would end after 300."""
+    now = [0.0]
+    monkeypatch.setattr("wmplan.planning.search_clock.time.perf_counter", lambda: now[0])
+
+    def slow(candidates: Tensor) -> Tensor:
+        now[0] += 2e-4 * candidates.shape[1]
+        return towards(candidates)
+
+    config = ICEMConfig(num_samples=50, num_elites=5, num_iterations=8, cold_start_samples=800, final_mean=False)
+    diagnostics = ICEM(config, [-1.0], [1.0]).plan(slow, deadline_ms=300).diagnostics
+    assert diagnostics["iterations"] == 4 and diagnostics["overrun_ms"] == 0
 
 
 def test_a_wide_start_finds_the_way_that_a_narrow_one_misses() -> None:

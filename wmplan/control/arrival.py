@@ -84,7 +84,9 @@ class Approach:
         """
         was_driven_off = distance > self.nearest + reach.plan
         is_under_way = distance > reach.plan and self.start > self.nearest + reach.plan
-        if not self.elapsed or was_moved or (is_late and (was_driven_off or is_under_way)):
+        if not self.elapsed:
+            return replace(self, start=distance, nearest=distance, reach=reach)
+        if was_moved or (is_late and (was_driven_off or is_under_way)):
             return Approach(0, distance, distance, reach)
         if is_late and is_beside and not self.is_second_try:
             return Approach(half_way, distance, distance, reach, is_second_try=True)
@@ -126,10 +128,25 @@ def continued(
             moved = (is_far & was_moved(model, measure, before, past_actions[:, -1], here)).tolist()
     late = [schedule.is_late(one.elapsed, model.spec.action_block) for one in approaches]
     beside = [False] * len(left)
-    if model.error_scale is not None and any(late):
-        beside = (standardised_error(here - goal, model.error_scale) > BESIDE).tolist()
+    if model.error_scale is not None and model.error_scale.ndim == 1 and any(late):
+        beside = (errors_away(model.error_scale, measure, model, here, goal) > BESIDE).tolist()
     rows = zip(approaches, left, reaches, moved, late, beside, strict=True)
     return [one.seen(*what, half_way=schedule.arrival_step // 2) for one, *what in rows]
+
+
+def errors_away(scale: Tensor, measure: Objective, model: WorldModel, here: Tensor, goal: Tensor) -> Tensor:
+    """How many usual errors, root mean square, B robots at latents (B, L) are from their goals: (B,).
+
+    Numbers of the latent that the objective does not ask for do not count.
+
+    Args:
+        scale: deviation of the one-step error on held-out data, (L,).
+        goal: (B, L).
+    """
+    aside = goal[:, None] + torch.diag(BESIDE * scale)  # (B, L, L), each off by one number
+    counts = _distances(model, measure, aside, goal) > 0  # (B, L)
+    share = counts.float().mean(-1).clamp(min=1 / len(scale))
+    return standardised_error((here - goal) * counts, scale) / share.sqrt()
 
 
 def reaches_around(model: WorldModel, measure: Objective, here: Tensor, shortest: int) -> list[Reach]:

@@ -37,14 +37,17 @@ class Sampler(Planner[Elites]):
     config_class = SamplerConfig
 
     def population(self, iteration: int) -> int:
-        """S, candidates in this iteration."""
+        """Candidates in this iteration of a search that starts from the plan before."""
         return self.config.num_samples
+
+    def num_candidates(self, iteration: int, space: SearchSpace) -> int:
+        """S."""
+        first = self.config.cold_start_samples if space.is_cold else None
+        return max(self.population(iteration), 0 if first is None else first >> iteration)
 
     def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
         """Points (B, S, D): the mean, in the first iteration the best of the plan before, and draws."""
-        samples = self.population(iteration)
-        if space.is_cold and self.config.cold_start_samples is not None:
-            samples = max(samples, self.config.cold_start_samples >> iteration)
+        samples = self.num_candidates(iteration, space)
         noise = space.noise(samples, self.config.noise_beta)
         points = torch.addcmul(state.mean[:, None], noise, state.std[:, None], out=noise)  # (B, S, D)
         points[:, 0] = state.mean

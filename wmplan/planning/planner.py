@@ -105,6 +105,10 @@ class Planner(ABC, Generic[Seen]):
         """Iterations of one search."""
         return self.config.num_iterations
 
+    def num_candidates(self, iteration: int, space: SearchSpace) -> int:
+        """How many points propose() gives; a deadline is kept by it."""
+        return self.config.num_samples
+
     def num_elites(self, samples: int) -> int:
         """How many of the best of `samples` candidates update() reads."""
         return 1
@@ -168,7 +172,7 @@ class Planner(ABC, Generic[Seen]):
         score = Scorer(as_cost(cost), constraints, space, self.low, self.high, record)
 
         seen, sizes = [], []  # of each iteration
-        for iteration in clock.iterations(self.num_iterations):
+        for iteration in clock.iterations(self.num_iterations, lambda number: self.num_candidates(number, space)):
             points = self.propose(state, space, iteration)  # (B, S, D)
             kept, slopes = self.num_kept(), self.differentiates(iteration)
             elites = score(points, self.num_elites(points.shape[1]), kept, slopes)

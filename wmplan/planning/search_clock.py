@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from wmplan.errors import UserError
@@ -24,18 +24,24 @@ class SearchClock:
         if deadline_ms is not None and not deadline_ms >= 0:
             raise UserError(f"deadline_ms must be at least 0, got {deadline_ms}")
         self._deadline_ms = deadline_ms
-        self._longest, self._iterations = 0.0, 0
+        self._longest, self._slowest, self._iterations = 0.0, 0.0, 0
 
-    def iterations(self, most: int) -> Iterator[int]:
-        """Iterations 0 ... most - 1, ended before one that would probably end too late; the first is always run."""
+    def iterations(self, most: int, candidates: Callable[[int], int]) -> Iterator[int]:
+        """Iterations 0 ... most - 1, ended before one that would probably end too late; the first is always run.
+
+        Args:
+            candidates: how many an iteration scores: its time is taken to be in proportion.
+        """
         left = None if self._deadline_ms is None else self._deadline_ms / 1e3
         for iteration in range(most):
             begun = time.perf_counter()
-            if iteration and left is not None and begun - self._started + self._longest > left:
+            expected = self._slowest * candidates(iteration)
+            if iteration and left is not None and begun - self._started + expected > left:
                 return
             yield iteration
+            took = time.perf_counter() - begun
             self._iterations += 1
-            self._longest = max(self._longest, time.perf_counter() - begun)
+            self._longest, self._slowest = max(self._longest, took), max(self._slowest, took / candidates(iteration))
 
     @property
     def is_late(self) -> bool:

@@ -119,5 +119,6 @@ def begin_search(
     first = mean[:, None][:, :0]  # (B, 0, D)
     if warm.elites is not None and len(warm.elites) == len(mean):
         first = box.points(fit_horizon(warm.elites, nominal.shape[1], box.parameterization.action_dim))
-    space = SearchSpace(box.parameterization, box.low, box.high, box.half, generators, first, warm.actions is None)
+    is_cold = warm.actions is None or len(warm.actions) != len(mean)
+    space = SearchSpace(box.parameterization, box.low, box.high, box.half, generators, first, is_cold)
     return space, Distribution(mean, (init_std * box.half).expand_as(mean))
