@@ -49,8 +49,8 @@ def choice_settings(group: str, choice: str) -> dict[str, Any]:
         return _FROM_REGISTRY[group](choice, known[0] if known else TaskEntry(choice, choice))
     if choice not in REGISTRIES.get(group, ()):
         choices = group_options(group)
-        known = [one for one in choices if one != "preset"] or choices  # a preset is what holds without a choice
-        raise UserError(f"there is no {group} {choice!r}; {did_you_mean(choice, known)}")
+        offered = [one for one in choices if one != "preset"] or choices  # a preset is what holds without a choice
+        raise UserError(f"there is no {group} {choice!r}; {did_you_mean(choice, offered)}")
     return _FROM_REGISTRY[group](choice, REGISTRIES[group][choice])
 
 

@@ -222,7 +222,7 @@ CHECKS: tuple[Check, ...] = (
     check_rate,
     check_lengths,
 )
-READS = {check_frames: "pixels", check_actions: "action", check_proprio: "proprio"}
+READS: dict[Check, str] = {check_frames: "pixels", check_actions: "action", check_proprio: "proprio"}
 """The column that a check cannot do without."""
 
 
