@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from wmplan.diagnosis.diagnose import DiagnoseConfig, diagnose, evaluated_instan
 from wmplan.diagnosis.replan_analysis import Effort
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate, load_results
+from wmplan.interruption import Interrupted
 from wmplan.report.page import write_report
 
 HERE = Path(__file__).parents[1] / "evaluation"  # where the worlds of tests are
@@ -97,6 +99,45 @@ def test_what_cannot_be_diagnosed_is_said_in_one_line(world: Any, tmp_path: Path
     for wrong in ({"max_instances": 0}, {"oracle": "maybe"}, {"probe_episodes": 1}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             DiagnoseConfig(**wrong)
+
+
+def saved(world: Any, folder: Path, **options: Any) -> Path:
+    """The folder of an evaluation of the faultless toy, of which no episode fails."""
+    options = {"planner": PLANNER, "episodes": 2, "rows": ["planner"], "workers": 1} | options
+    evaluate(world.PointWorld(""), world.TASK, folder, protocol=Protocol(offset=20, budget=60), **options)
+    return folder
+
+
+def test_where_nothing_failed_it_is_said_before_anything_is_loaded(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Loaded(Exception):
+        pass
+
+    def load(setup: Any) -> None:
+        raise Loaded
+
+    monkeypatch.setattr("wmplan.diagnosis.diagnose.load_model", load)
+    folder, model = saved(world, tmp_path), world.PointWorld("")
+    with pytest.raises(Loaded):
+        diagnose(folder, CONFIG, model=model)
+    said = capsys.readouterr().err
+    assert "no episode failed by the rule 'near'" in said and "more episodes" in said
+    with pytest.raises(UserError, match="no episode failed by the rule 'near', and successes is 0"):
+        diagnose(folder, replace(CONFIG, successes=0), model=model)
+    with pytest.raises(UserError, match="the task has no rule 'nearer'; it has near"):
+        diagnose(folder, replace(CONFIG, rule="nearer"), model=model)
+
+
+def test_an_interruption_says_that_nothing_is_kept(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wmplan.diagnosis.diagnose.collect_probe_data", stop)
+    folder = saved(world, tmp_path)
+    with pytest.raises(Interrupted, match="nothing is kept, the same command begins anew; .*probe_episodes="):
+        diagnose(folder, CONFIG, model=world.PointWorld(""))
+    assert not (folder / "diagnosis.json").exists()
 
 
 def test_instances_of_another_evaluation_are_refused_those_of_a_longer_one_not(world: Any, tmp_path: Path) -> None:

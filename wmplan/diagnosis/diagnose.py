@@ -7,8 +7,9 @@ off latents. The rules of the verdict stand in wmplan.diagnosis.attribution.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ from wmplan.evaluation.policies import PlannerRow
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.results import load_results
 from wmplan.evaluation.rollout import Arrays, judge, load_episode, observations, play, restore
-from wmplan.evaluation.success import rule_names
 from wmplan.evaluation.worker import Setup, Unit, Worker, load_model, unit_seed
+from wmplan.interruption import Interrupted
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.models.state_probe import StateProbe, state_errors
@@ -41,6 +42,7 @@ from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Episode = dict[str, Any]
+QUICKER = "max_instances=3 successes=1 probe_episodes=50 oracle=never make it quick"
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,23 @@ def diagnose(
 
     Raises:
         UserError: if the folder holds no such evaluation, or the model is not the one that was evaluated.
+        Interrupted: after Ctrl-C, with nothing kept.
     """
     config, folder = config or DiagnoseConfig(), Path(folder)
     results = load_results(folder)
     setup = evaluated_setup(results, folder, model)
+    rule = decided_by(results, config)
+    chosen = chosen_records(results, rule, config)
     loaded = load_model(setup)
     assert loaded is not None
     threads = torch.get_num_threads()
     worker = Worker(setup, evaluated_instances(results, folder))
     torch.set_num_threads(threads)  # a worker takes one of many; here it is alone
     try:
-        diagnosis = Diagnostician(results, setup, worker, loaded, config).run()
+        diagnosis = Diagnostician(results, setup, worker, loaded, config, rule).run(chosen)
+    except KeyboardInterrupt as stop:
+        number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
+        raise Interrupted(f"nothing is kept, the same command begins anew; {QUICKER}", number) from None
     finally:
         worker.close()
     write_json(folder / "diagnosis.json", diagnosis, indent=1)
@@ -141,6 +149,35 @@ def evaluated_instances(results: Mapping[str, Any], folder: Path) -> list[Instan
     return instances
 
 
+def decided_by(results: Mapping[str, Any], config: DiagnoseConfig) -> str:
+    """The rule to ask about.
+
+    Raises:
+        UserError: if the episodes were not judged by it.
+    """
+    rules = list(results["per_episode"][0]["rules"])
+    return Protocol(rule=config.rule or results["protocol"]["rule"]).decided_by(rules)
+
+
+def chosen_records(results: Mapping[str, Any], rule: str, config: DiagnoseConfig) -> list[Mapping[str, Any]]:
+    """Records of the episodes to look at: failures first, each in the order of stream and instance.
+
+    Raises:
+        UserError: if there is none.
+    """
+    records = [one for one in results["per_episode"] if one["row"] == "planner"]
+    failed = [one for one in records if not one["rules"][rule]["success"]]
+    succeeded = [one for one in records if one["rules"][rule]["success"]]
+    if not failed:
+        others = [name for name in records[0]["rules"] if not all(one["rules"][name]["success"] for one in records)]
+        other = f" or ask about a rule that some failed by: rule={', rule='.join(others)}" if others else ""
+        advice = f"for failures, evaluate more episodes{other}"
+        if not config.successes:
+            raise UserError(f"no episode failed by the rule {rule!r}, and successes is 0: {advice}")
+        print(f"no episode failed by the rule {rule!r}, only successes are looked at: {advice}", file=sys.stderr)
+    return [*failed[: config.max_instances], *succeeded[: config.successes]]
+
+
 class Diagnostician:
     """Diagnoses the episodes of one evaluation.
 
@@ -150,23 +187,27 @@ class Diagnostician:
         worker: what plays them again.
         model: the world model of the setup.
         config: how much to look at.
+        rule: that decides what is a failure.
     """
 
     def __init__(
-        self, results: Mapping[str, Any], setup: Setup, worker: Worker, model: WorldModel, config: DiagnoseConfig
+        self,
+        results: Mapping[str, Any],
+        setup: Setup,
+        worker: Worker,
+        model: WorldModel,
+        config: DiagnoseConfig,
+        rule: str,
     ) -> None:
         self.results, self.setup, self.worker, self.model, self.config = results, setup, worker, model, config
         self.env: PlanningEnvironment = worker.env
         require(self.env, "a diagnosis", *USES["diagnose"])
-        self.rule = Protocol(rule=config.rule).decided_by(rule_names(self.env))
-        if config.rule is None:
-            self.rule = worker.decided_by
+        self.rule = rule
         self.steps = steps_of(setup.objective)
         self.proprio = bool(model.spec.proprio_dim) and setup.protocol.proprio
 
-    def run(self) -> dict[str, Any]:
-        """Fit the probes, look at the episodes, give the content of diagnosis.json."""
-        chosen = self.choose()
+    def run(self, chosen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Fit the probes, look at the episodes of these records, give the content of diagnosis.json."""
         config, names = self.config, self.env.task.state_names
         data = collect_probe_data(self.env, self.model, config.probe_episodes, config.seed, proprio=self.proprio)
         probes = {
@@ -178,10 +219,12 @@ class Diagnostician:
         self.swapped.controller.objective = self.measure
         self.examine = ReplanExaminer(self.env, self.measure, config.effort, self.proprio, config.seed)
         episodes, replans = [], []
-        for record in tqdm(chosen, desc="diagnose", unit="episode", disable=None):
-            episode, own = self.diagnose_episode(record)
-            episodes.append(episode)
-            replans.append(own)
+        with tqdm(total=len(chosen), desc="diagnose", unit="episode", disable=None) as bar:
+            for record in chosen:
+                episode, own = self.diagnose_episode(record, bar.set_postfix_str)
+                episodes.append(episode)
+                replans.append(own)
+                bar.update()
         return {
             "schema": 1,
             "model": self.results["model"],
@@ -200,17 +243,9 @@ class Diagnostician:
         assert isinstance(row, PlannerRow)
         return row
 
-    def choose(self) -> list[Mapping[str, Any]]:
-        """Records of the episodes to look at: failures first, each in the order of stream and instance."""
-        records = [one for one in self.results["per_episode"] if one["row"] == "planner"]
-        failed = [one for one in records if not one["rules"][self.rule]["success"]]
-        succeeded = [one for one in records if one["rules"][self.rule]["success"]]
-        if not failed:
-            print(f"no episode failed by the rule {self.rule!r}: there is only success to look at", file=sys.stderr)
-        return [*failed[: self.config.max_instances], *succeeded[: self.config.successes]]
-
-    def diagnose_episode(self, record: Mapping[str, Any]) -> tuple[Episode, list[Replan]]:
-        """Play an episode again, examine its replans, and play it with parts replaced."""
+    def diagnose_episode(self, record: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[Episode, list[Replan]]:
+        """Play an episode again, examine its replans, and play it with parts replaced; `tell` is told what is done."""
+        tell("as it was played")
         instance = self.worker.instances[record["instance"]]
         unit = Unit("planner", record["planner_seed"], record["instance"])
         seed, budget = unit_seed(self.setup.seed, unit), self.setup.protocol.budget
@@ -219,12 +254,15 @@ class Diagnostician:
         self.check_same(record, episode)
         replans = []
         for step, (cost, plan) in zip(episode["plan_step"], self.recorder.searches, strict=True):
+            tell(f"plan {len(replans) + 1} of {len(episode['plan_step'])}")
             restore(self.env, episode, int(step))
             replans.append(self.examine(cost, plan, int(step)))
         frame_errors, goal_read = self.encoder_errors(episode)
         closest = episode["states"][int(episode["distance"].argmin())]
         failed = not record["rules"][self.rule]["success"]
+        tell("with the probe's distance")
         probe = judge(self.env, play(self.env, instance, self.swapped, seed, budget), self.rule)
+        tell("with the true simulator")
         oracle = self.oracle(record, needed=failed and not probe["success"])
         pairs = [one.pair for one in replans]
         encoder_error = float(np.median(frame_errors))
