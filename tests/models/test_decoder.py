@@ -1,6 +1,9 @@
+import pytest
 import torch
 
+from wmplan.errors import UserError
 from wmplan.models import Decoder, SpriteDecoder
+from wmplan.models.decoder import make_decoder
 
 
 def test_small_and_of_the_right_shape():
@@ -79,3 +82,39 @@ def test_sprites_learn_where_a_bar_lies_and_how_it_is_turned():
     (middle, axis), (true_middle, true_axis) = lie(drawn.clamp(0, 1)), lie(pictures)
     assert (middle - true_middle).norm(dim=1).median() < 1
     assert (axis * true_axis).sum(1).median() > 0.95  # within 9 degrees
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 128), (128, 64)])
+def test_a_sprite_that_is_turned_keeps_its_shape(size):
+    decoder = SpriteDecoder(4, size, sprites=1, size=32).eval()
+    pictures = []
+    with torch.no_grad():
+        decoder.background.zero_()
+        decoder.colour.fill_(1.0)
+        decoder.opacity.fill_(-20.0)
+        decoder.opacity[0, 0, 13:19, 4:28] = 20.0  # a bar
+        last = decoder.poses[-1]
+        last.weight.zero_()
+        for direction in ((1.0, 0.0), (0.0, 1.0)):
+            last.bias.zero_()
+            last.bias.view(-1, 3, 2)[0, 1] = torch.tensor(direction)
+            pictures.append(decoder(torch.zeros(1, 4))[0, ..., 0] > 0.5)
+    (rows, columns), (turned_rows, turned_columns) = (
+        (int(one.any(1).sum()), int(one.any(0).sum())) for one in pictures
+    )
+    assert columns > 2 * rows and abs(turned_rows - columns) <= 1 and abs(turned_columns - rows) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kind": "sprites", "extent": 0.0}, "extent must be finite and above 0, got 0.0"),
+        ({"kind": "sprites", "extent": float("inf")}, "extent must be finite and above 0, got inf"),
+        ({"kind": ["sprites"]}, "there is no kind"),
+        ({"kind": "sprite"}, "did you mean 'sprites'"),
+        ({"kind": "sprites", "cell": 4}, "there is no key 'decoder_options.cell'"),
+    ],
+)
+def test_wrong_options_are_named_when_the_model_is_made(options, says):
+    with pytest.raises(UserError, match=says):
+        make_decoder(4, (32, 32), options)

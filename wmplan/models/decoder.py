@@ -83,6 +83,6 @@ def _kind(options: Mapping[str, Any]) -> tuple[type[Decoder] | type[SpriteDecode
     """The decoder that is meant, and the options that it takes."""
     rest = dict(options)
     kind = rest.pop("kind", "broadcast")
-    if kind not in DECODERS:
+    if not isinstance(kind, str) or kind not in DECODERS:
         raise UserError(f"decoder_options: there is no kind {kind!r}; {did_you_mean(str(kind), DECODERS)}")
     return DECODERS[kind], rest

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmplan.errors import UserError
 from wmplan.models.registry import require_positive
 
 FARTHEST = 1.1
@@ -25,7 +28,7 @@ class SpriteDecoder(nn.Module):
         sprites: images that are laid over the background.
         size: pixels a side of each.
         width: of the MLP from latents to poses.
-        extent: half a sprite's side at first, where 1 is half a picture's.
+        extent: half a sprite's side at first, where 1 is half a picture's shorter side.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class SpriteDecoder(nn.Module):
     ) -> None:
         super().__init__()
         require_positive("decoder", sprites=sprites, size=size, width=width)
+        if not 0 < extent < math.inf:
+            raise UserError(f"decoder: extent must be finite and above 0, got {extent}")
         self.poses = nn.Sequential(
             *(nn.Linear(latent_dim, width), nn.SiLU()),
             *(nn.Linear(width, width), nn.SiLU()),
@@ -89,6 +94,8 @@ class SpriteDecoder(nn.Module):
         cos, sin = F.normalize(direction, dim=-1, eps=1e-3).unbind(-1)
         turn_back = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
         shrink = (-self.log_extent - 0.5 * stretch.tanh()).exp()
-        inverse = shrink[..., None] * turn_back  # (N, sprites, 2, 2)
+        height, width = self.background.shape[1:]
+        sides = latents.new_tensor([width, height]) / min(width, height)  # or else a turn would bend a sprite
+        inverse = shrink[..., None] * turn_back * sides  # (N, sprites, 2, 2)
         middle = FARTHEST * position.tanh()[..., None]  # a sprite that left the picture would get no gradient
         return torch.cat([inverse, -inverse @ middle], -1)
