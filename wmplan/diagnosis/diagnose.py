@@ -252,7 +252,7 @@ class Diagnostician:
         self.recorder.clear()
         episode = play(self.env, instance, self.recorded, seed, budget)
         self.check_same(record, episode)
-        replans = []
+        replans: list[Replan] = []
         for step, (cost, plan) in zip(episode["plan_step"], self.recorder.searches, strict=True):
             tell(f"plan {len(replans) + 1} of {len(episode['plan_step'])}")
             restore(self.env, episode, int(step))
