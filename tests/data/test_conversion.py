@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -168,6 +169,37 @@ def test_a_run_that_was_cut_goes_on(make_store: Store, tmp_path: Path, monkeypat
     for name in ("shards/00000.h5", "shards/00003.h5"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     require_same(open_data(out), store)
+
+
+def demonstrations(path: Path, grey: int) -> str:
+    """A file in robomimic's layout with two cameras, the second brighter by 100."""
+    with h5py.File(path, "w") as file:
+        for number in range(2):
+            demo = file.create_group(f"data/demo_{number}")
+            demo["actions"] = np.arange(24, dtype=np.float32).reshape(12, 2)
+            demo["obs/front_image"] = np.full((12, 16, 16, 3), grey, np.uint8)
+            demo["obs/wrist_image"] = np.full((12, 16, 16, 3), grey + 100, np.uint8)
+    return str(path)
+
+
+def test_shards_of_another_source_camera_or_shift_are_never_kept(tmp_path: Path) -> None:
+    one, other = demonstrations(tmp_path / "a.hdf5", 10), demonstrations(tmp_path / "b.hdf5", 20)
+    out = str(tmp_path / "out")
+    told = convert_data(one, out, camera="front_image", shift=1)
+    for source, camera, shift, says in (
+        (other, "front_image", 1, 'data with source="[0-9a-f]{16}", this one has "'),
+        (one, "wrist_image", 1, 'data with camera="front_image", this one has "wrist_image"'),
+        (one, "front_image", -1, "data with shift=1, this one has -1"),
+    ):
+        with pytest.raises(DataError, match=f"{says}.*: give another out=DIR, or delete"):
+            convert_data(source, out, camera=camera, shift=shift)
+    (tmp_path / "elsewhere").mkdir()
+    moved = demonstrations(tmp_path / "elsewhere" / "a.hdf5", 10)  # the same content in another place
+    assert convert_data(moved, out, camera="front_image", shift=1) == told
+    assert open_data(out).episode(0, ["pixels"])["pixels"].max() == 10
+    (tmp_path / "out" / "conversion.json").unlink()  # as older versions left it
+    with pytest.raises(DataError, match="does not say in conversion.json what it was made from"):
+        convert_data(one, out, camera="front_image", shift=1)
 
 
 def test_folders_that_hold_something_are_left_alone(make_store: Store, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import json
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from wmplan.atomic_io import remove_leftovers
 from wmplan.counted import counted
+from wmplan.data.conversion_record import ConversionRecord
 from wmplan.data.converted import Converted
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
 from wmplan.data.reader import open_data
@@ -77,25 +78,29 @@ def convert_data(
         written = write_lerobot(view, Path(out), rate, video)
         notes += [f"{len(view) - written} episodes of one row left out"] if written < len(view) else []
     else:
-        _write_shards(view, Path(out), rate)
+        _write_shards(view, Path(out), rate, camera)
         written = len(view)
     data.close()
     told = f"{out}: {counted(written, 'episode')}, {int(view.lengths.sum())} rows"
     return "\n".join([told, *(f"note: {note}" for note in notes)])
 
 
-def _write_shards(view: Converted, folder: Path, rate: float | None) -> EpisodeStore:
+def _write_shards(view: Converted, folder: Path, rate: float | None, camera: str | None) -> EpisodeStore:
     """Write what is missing of the shards."""
     columns = view.columns
     meta = _describe(view, rate)
     if (folder / "meta.json").is_file():
         before, now = (json.loads(json.dumps(asdict(one))) for one in (StoreMeta.read(folder), meta))
-        if other := difference(before, now, "data", ignore=("versions",)):
-            raise DataError(f"{folder} holds {other}: give another out=DIR, or delete {folder} to begin anew")
+        _require_same(folder, before, now)
+        made_from = ConversionRecord.read(folder)
+        record = ConversionRecord.of(view.data, camera, view.shift, made_from)
+        _require_same(folder, made_from.told(), record.told())
     else:
         check_folder(folder, "a conversion", [], ["meta.json", "shards", "episodes.h5"])
+        record = ConversionRecord.of(view.data, camera, view.shift, None)
     make_folder(folder / "shards")
     remove_leftovers(folder)
+    record.write(folder)
     meta.write(folder)
     with tqdm(total=len(view), desc="convert", unit="ep", disable=None) as bar:
         for number in range(meta.num_shards):
@@ -111,6 +116,11 @@ def _write_shards(view: Converted, folder: Path, rate: float | None) -> EpisodeS
     store = EpisodeStore.open(folder)
     link_shards(folder / "episodes.h5", store.paths)
     return store
+
+
+def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    if other := difference(before, now, "data", ignore=("versions",)):
+        raise DataError(f"{folder} holds {other}: give another out=DIR, or delete {folder} to begin anew")
 
 
 def _describe(view: Converted, rate: float | None) -> StoreMeta:
