@@ -102,6 +102,27 @@ def test_what_cannot_be_meant_is_one_line(edit: Any, says: str, write: Any) -> N
     assert "\n" not in str(caught.value) and "low_dim.hdf5" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "shape", "says"),
+    [
+        ("obs/agentview_image", (14, 16, 16, 3), r"'pixels' has rows of shape \(16, 16, 3\), those of demo_8"),
+        ("actions", (14, 3), r"'action' has rows of shape \(3,\), those of demo_8 have \(2,\)"),
+        ("obs/robot0_gripper_qpos", (14, 1), r"'proprio' has rows of shape \(8,\), those of demo_8 have \(9,\)"),
+        ("obs/object", (14, 11), r"'state' has rows of shape \(11,\), those of demo_8 have \(10,\)"),
+    ],
+)
+def test_rows_of_another_shape_than_the_first_episodes_are_one_line(
+    source: str, shape: tuple[int, ...], says: str, write: Any
+) -> None:
+    def edit(data: h5py.Group) -> None:
+        del data["demo_10"][source]
+        data["demo_10"][source] = np.zeros(shape, np.uint8 if len(shape) == 4 else np.float64)
+
+    with pytest.raises(DataError, match=f"low_dim.hdf5: demo_10, column {says}") as caught:
+        open_data(write(edit))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_cut_file_is_one_line(write: Any) -> None:
     path = write()
     path.write_bytes(path.read_bytes()[:3000])

@@ -109,8 +109,7 @@ class RobomimicFile(Reader):
                     raise DataError(f"{self.path}: {self._names[0]}, column {name!r} {why}") from None
                 self.unusable[name] = str(why)
                 continue
-            width = () if not parts[0].shape else (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
-            self.columns[name] = (width, np.result_type(*(part.dtype for part in parts)))
+            self.columns[name] = (_row_shape(parts), np.result_type(*(part.dtype for part in parts)))
 
     def _column(self, episode: int, name: str, source: str) -> Column:
         dataset = self._group(episode).get(source)
@@ -121,18 +120,20 @@ class RobomimicFile(Reader):
         return as_column(name, dataset, dataset.dtype.newbyteorder("="))
 
     def _length(self, number: int) -> int:
-        """Rows of an episode, the same in every column, and all written."""
+        """Rows of an episode, the same in every column, all written, and each of the first episode's shape."""
         where, counts = f"{self.path}: {self._names[number]}", {}
-        for name in self.columns:
-            for source in self._sources[name]:
-                try:
-                    dataset = self._column(number, name, source).dataset
-                    unwritten = unwritten_rows(dataset)
+        for name, (shape, _) in self.columns.items():
+            try:
+                parts = [self._column(number, name, source) for source in self._sources[name]]
+                if (found := _row_shape(parts)) != shape:
+                    raise Unusable(f"has rows of shape {found}, those of {self._names[0]} have {shape}")
+                for part in parts:
+                    unwritten = unwritten_rows(part.dataset)
                     if unwritten is not None and unwritten.any():
                         raise Unusable(f"was never written at row {unwritten.argmax()}: HDF5 would invent it")
-                except Unusable as why:
-                    raise DataError(f"{where}, column {name!r} {why}") from None
-                counts[source] = len(dataset)
+            except Unusable as why:
+                raise DataError(f"{where}, column {name!r} {why}") from None
+            counts |= {source: len(part.dataset) for source, part in zip(self._sources[name], parts, strict=True)}
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{source} {count}" for source, count in counts.items())
             raise DataError(f"{where} has other numbers of rows by dataset: {told}")
@@ -162,6 +163,11 @@ class RobomimicFile(Reader):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
+
+
+def _row_shape(parts: list[Column]) -> tuple[int, ...]:
+    """The shape of a row of datasets side by side."""
+    return () if not parts[0].shape else (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
 
 
 def _cameras(episode: h5py.Group) -> list[str]:
