@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from wmplan.data.reader import open_data
 
 Episodes = list[dict[str, Any]]
 zarr = pytest.importorskip("zarr")
+numcodecs = pytest.importorskip("numcodecs")
 
 
 @pytest.fixture
@@ -69,6 +74,8 @@ def test_a_camera_is_chosen(write: Any, episodes: Episodes) -> None:
     [
         ("data/action", {"dtype": "|O", "filters": [{"id": "pickle"}]}, "'pickle' is no way to store numbers"),
         ("data/action", {"compressor": {"id": "json2"}}, "'json2' is no way to store numbers"),
+        ("data/action", {"filters": 5}, "filters must be a list or null, got 5"),
+        ("data/action", {"filters": [{"id": "gzip"}]}, "'gzip' is no way to store numbers"),  # would unpack twice
         ("data/action", {"dtype": "|O"}, "dtype must be of numbers, got '|O'"),
         ("data/img", {"chunks": [10**6, 1000, 1000, 3]}, "is larger than"),
         ("data/img", {"shape": [10**12, 32, 48, 3]}, "column 'pixels' has the shape|shape and chunks must be"),
@@ -99,6 +106,34 @@ def test_damaged_chunks_and_ends_are_one_line(write: Any) -> None:
         )
         with pytest.raises(DataError, match=says):
             open_data(path)
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda content: gzip.compress(content[:9]) + gzip.compress(content[9:]),  # in two members
+    "zlib": zlib.compress,
+    "bz2": bz2.compress,
+    "lzma": lzma.compress,
+    "zstd": lambda content: bytes(numcodecs.Zstd().encode(content)),
+    "lz4": lambda content: bytes(numcodecs.LZ4().encode(content)),
+    "blosc": lambda content: bytes(numcodecs.Blosc().encode(content)),
+}
+
+
+@pytest.mark.parametrize("codec", PACKERS)
+def test_a_chunk_that_unpacks_to_far_more_than_a_chunk_is_refused(codec: str, write: Any, episodes: Episodes) -> None:
+    path = write()
+    array = path / "data" / "action"
+    described = json.loads((array / ".zarray").read_text()) | {"compressor": {"id": codec}, "filters": None}
+    (array / ".zarray").write_text(json.dumps(described))
+    rows = np.zeros((35, 2), np.dtype(described["dtype"]))
+    rows[:30] = np.concatenate([one["action"] for one in episodes])
+    rows = np.nan_to_num(rows, nan=9)
+    for number in range(5):
+        (array / f"{number}.0").write_bytes(PACKERS[codec](rows[7 * number : 7 * number + 7].tobytes()))
+    np.testing.assert_array_equal(open_data(path).episode(2, ["action"])["action"], episodes[2]["action"])
+    (array / "1.0").write_bytes(PACKERS[codec](bytes(1 << 22)))
+    with pytest.raises(DataError, match=r"action/1\.0 unpacks to more than a chunk of 56 bytes"):
+        open_data(path)
 
 
 def test_a_packed_one_has_to_be_unpacked(tmp_path: Path) -> None:

@@ -20,11 +20,15 @@ from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.reader import Reader
 from wmplan.data.readers.camera import choose_camera
 from wmplan.data.readers.extra import load
+from wmplan.data.readers.zarr_chunk import unpacks_to_more
 from wmplan.registry import register_reader
 
-CODECS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "delta", "shuffle", "bitround", "fixedscaleoffset")
-"""What may compress a chunk: nothing among them runs code that a file holds."""
+COMPRESSORS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2")
+FILTERS = ("delta", "shuffle", "bitround", "fixedscaleoffset")
+"""What may compress a chunk, and prepare it for that: nothing among them runs code that a file holds."""
 MOST_BYTES = 1 << 31  # of a chunk
+SMALL = 1 << 20  # bytes of a chunk that nobody minds
+FILTERED = 8  # times a chunk's size that filters may bring it to: 8 bytes in place of 1
 MOST_NUMBERS = 1 << 48  # of an array
 PROPRIO = (("proprio",), ("agent_pos",), ("robot0_eef_pos", "robot0_eef_rot_axis_angle", "robot0_gripper_width"))
 
@@ -162,11 +166,13 @@ def _describe(folder: Path) -> dict[str, Any]:
     chunks: Any = told.get("chunks")
     if not _sizes(shape) or not _sizes(chunks) or len(shape) != len(chunks):
         raise DataError(f"{path}: shape and chunks must be lists of sizes, of one length")
-    codecs = [told.get("compressor"), *(told.get("filters") or [])]
-    for codec in codecs:
+    filters = told.get("filters") or []
+    if not isinstance(filters, list):
+        raise DataError(f"{path}: filters must be a list or null, got {str(filters)[:40]}")
+    for codec, known in ((told.get("compressor"), COMPRESSORS), *((one, FILTERS) for one in filters)):
         name = codec.get("id") if isinstance(codec, dict) else None
-        if codec is not None and name not in CODECS:
-            raise DataError(f"{path}: {str(name)[:40]!r} is no way to store numbers that is read: {', '.join(CODECS)}")
+        if codec is not None and name not in known:
+            raise DataError(f"{path}: {str(name)[:40]!r} is no way to store numbers that is read: {', '.join(known)}")
     try:
         dtype: np.dtype[Any] = np.dtype(told.get("dtype"))
     except (TypeError, ValueError):
@@ -175,7 +181,17 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: dtype must be of numbers, got {str(told.get('dtype'))[:40]!r}")
     if float(np.prod(np.array(chunks, float))) * dtype.itemsize > MOST_BYTES:
         raise DataError(f"{path}: a chunk of {chunks} {dtype} is larger than {MOST_BYTES / 1e9:.1f} GB")
+    _require_room(folder, told, int(np.prod(chunks)) * dtype.itemsize)
     return told
+
+
+def _require_room(folder: Path, told: dict[str, Any], chunk_bytes: int) -> None:
+    """Raise unless every chunk's file unpacks to about a chunk: a small one may hold gigabytes of zeros."""
+    codec = (told.get("compressor") or {}).get("id")
+    most = FILTERED * chunk_bytes + SMALL
+    for path in sorted(folder.rglob("*")):
+        if path.name[0] != "." and path.is_file() and unpacks_to_more(path, codec, most):
+            raise DamagedError(f"{path} unpacks to more than a chunk of {chunk_bytes} bytes, or does not tell its size")
 
 
 def _sizes(told: Any) -> bool:
