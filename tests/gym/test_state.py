@@ -16,6 +16,7 @@ from wmplan.environment import has, why_not
 from wmplan.environment_check import FAULTY, trials
 from wmplan.errors import UserError
 from wmplan.gym.adapter import adapt
+from wmplan.gym.options import AdapterOptions
 
 sys.path.append(str(Path(__file__).parents[1]))
 from plain_point import SIZE, OpenPoint
@@ -167,6 +168,36 @@ def test_frames_that_are_observed_have_no_state_unless_render_gives_them() -> No
     assert env.render().shape == (SIZE, SIZE, 3) and env.render((8, 8)).shape == (8, 8, 3)
     np.testing.assert_array_equal(env.render(), env.picture(env.point))
     assert faults(env) == {}
+
+
+def test_numbers_beside_a_picture_are_restored_with_the_state() -> None:
+    class Beside(OpenPoint):
+        def __init__(self, render_mode: str | None = "rgb_array") -> None:
+            super().__init__(render_mode)
+            box = gymnasium.spaces.Box
+            parts = {"camera": box(0, 255, (SIZE, SIZE, 3), np.uint8), "place": box(-1, 1, (2,))}
+            self.observation_space = gymnasium.spaces.Dict(parts)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            return {"camera": self.picture(self.point), "place": super().reset(seed=seed)[0]}, {}
+
+        def step(self, action: Any) -> Any:
+            place, *rest = super().step(action)
+            return {"camera": self.picture(self.point), "place": place}, *rest
+
+    env = adapt(Beside(), options=AdapterOptions(proprio="place"))
+    assert faults(env) == {}
+    env.reset(seed=1)
+    start, place = env.get_state(), env.point.astype(np.float32)
+    for _ in range(5):
+        env.step_physics(np.array([1, 0.5]))
+    assert (env.task_state() != place).all()
+    env.set_state(start)
+    np.testing.assert_array_equal(env.task_state(), place)
+    np.testing.assert_array_equal(env.observe()["proprio"], place)
+    env.reset(seed=2, options={"goal_state": start})
+    np.testing.assert_array_equal(env.goal, place)
+    np.testing.assert_array_equal(env.goal_observation()["proprio"], place)
 
 
 @pytest.mark.parametrize("task", ["Reacher-v5", "InvertedPendulum-v5", "Hopper-v5"])

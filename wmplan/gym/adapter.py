@@ -238,7 +238,8 @@ class AdaptedEnvironment:
 class StatefulEnvironment(AdaptedEnvironment):
     """With the full state that was found: it can be restored, and rollouts begin from it.
 
-    A state holds the newest observation, too, and whether the episode has ended.
+    A state holds the numbers of the newest observation, too, and whether the episode has ended. Pictures in it are not
+    restored: frames are drawn.
     """
 
     def get_state(self) -> Array:
@@ -257,8 +258,14 @@ class StatefulEnvironment(AdaptedEnvironment):
             raise UserError(f"state must have {size + sum(self._state.sizes)} numbers, got {state.shape}")
         self._success, self.ended = (None if state[0] < 0 else bool(state[0])), bool(state[1])
         self._state.set(state[size:])
-        if size > 2:
-            self._observation = gymnasium.spaces.unflatten(self.observation_space, state[2:size])
+        kept, at = dict(self._observation) if isinstance(self._observation, dict) else {}, 2
+        for name, space in self._numbers().items():
+            end = at + gymnasium.spaces.flatdim(space)
+            kept[name], at = gymnasium.spaces.unflatten(space, state[at:end]), end
+        if isinstance(self._observation, dict):
+            self._observation = kept
+        elif kept:
+            (self._observation,) = kept.values()
 
     def simulate(self, actions: Array) -> Array:
         """Task states (S, T, D) that action sequences (S, T, A) lead to from the present state, left as it is.
@@ -278,11 +285,18 @@ class StatefulEnvironment(AdaptedEnvironment):
         self.set_state(present)
         return np.stack(states).reshape(*np.shape(actions)[:2], -1)
 
+    def _numbers(self) -> dict[str, Any]:
+        """The spaces of the entries of an observation that are no pictures."""
+        parts = entries(self.observation_space)
+        return {name: space for name, space in parts.items() if gymnasium.spaces.flatdim(space) <= LARGEST}
+
     def _kept(self) -> Array:
-        """The newest observation as numbers; none of one that holds pictures."""
-        if gymnasium.spaces.flatdim(self.observation_space) > LARGEST:
-            return np.empty(0)
-        return np.asarray(gymnasium.spaces.flatten(self.observation_space, self._observation), np.float64)
+        """The newest observation as numbers, without its pictures."""
+        flat = (
+            np.asarray(gymnasium.spaces.flatten(space, entry(self._observation, name)), np.float64)
+            for name, space in self._numbers().items()
+        )
+        return np.concatenate([np.empty(0), *flat])
 
 
 class GoalSettingEnvironment(StatefulEnvironment):
