@@ -190,3 +190,18 @@ def test_frames_that_cannot_be_read_are_one_finding(recording: Recording, monkey
     monkeypatch.setattr(data, "read", broken)
     (found,) = find(data)
     assert str(found) == "serious  unreadable frames: episode 4: film.mp4 has 9 frames"
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_times_that_are_not_finite_are_found(value: float, recording: Recording) -> None:
+    def edit(columns: Columns) -> None:
+        columns["timestamp"][60 * 4 + 59] = value
+
+    (found,) = findings(recording(edit))
+    assert (found.kind, found.serious, found.episode, found.row) == ("time stamps", True, 4, 59)
+    assert found.message == f"the time is not finite in 1 row, {value} here"
+
+    def edit_all(columns: Columns) -> None:
+        columns["timestamp"][:] = value
+
+    assert [one.episode for one in findings(recording(edit_all))] == list(range(6))

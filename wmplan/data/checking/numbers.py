@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.counted import counted
 from wmplan.data.checking.finding import Finding
 from wmplan.data.columns import QUANTITIES
 from wmplan.data.reader import Reader
@@ -93,7 +94,13 @@ def _check_times(data: Reader) -> Iterator[Finding]:
     if "timestamp" not in data.columns or int(np.prod(data.columns["timestamp"][0])) != 1:
         return
     times = [(episode, values.astype(np.float64).ravel()) for episode, values in _episodes(data, "timestamp")]
-    steps = np.concatenate([np.diff(values) for _, values in times])
+    for episode, values in times:
+        if not (finite := np.isfinite(values)).all():
+            row = int(finite.argmin())
+            message = f"the time is not finite in {counted(int((~finite).sum()), 'row')}, {values[row]} here"
+            yield Finding("time stamps", message, True, episode, row)
+    times = [(episode, values) for episode, values in times if np.isfinite(values).all()]
+    steps = np.concatenate([np.empty(0), *(np.diff(values) for _, values in times)])
     if not len(steps) or not np.median(steps) > 0:
         if len(steps):
             yield Finding("time stamps", f"half of them do not grow ({np.median(steps):g} s apart)", True)
