@@ -71,11 +71,25 @@ def test_one_table_for_all(kind: str, folder: Path, episodes: Episodes) -> None:
     require_same(folder, episodes)
 
 
+@pytest.mark.parametrize("header", ["video,action", "video, action", "action, video"])
+def test_names_of_videos_may_be_digits(header: str, tmp_path: Path, episodes: Episodes, write_video: Any) -> None:
+    lines = [header]
+    for name, one in zip(("000", "001"), (episodes[0], episodes[2]), strict=True):
+        write_video(tmp_path / "runs" / f"{name}.mp4", one["pixels"])
+        for row in range(len(one["action"])):
+            lines.append(f"{name},{row}" if header.startswith("video") else f"{row},{name}")
+    (tmp_path / "runs" / "actions.csv").write_text("\n".join(lines) + "\n")
+    found = open_data(tmp_path / "runs")
+    assert found.lengths.tolist() == [9, 14]
+    assert found.episode(1)["action"][:-1, 0].tolist() == list(range(13))
+
+
 def test_what_is_no_action_or_no_video_is_one_line(folder: Path, episodes: Episodes) -> None:
     table = folder / "actions.csv"
     for text, says in (
         ("a,video\n1,run_0.mp4\n", "has no column 'action'|frames and"),
         ("action\n1\n", "must have a column 'video'"),
+        ("video\n" + "run_0.mp4\n" * 9, "actions.csv has no column 'action' or 'action.NAME'"),
         ("action,video\nfast,run_0.mp4\n", "frames and"),
     ):
         table.write_text(text)

@@ -52,6 +52,8 @@ class VideoFolder(Reader):
         self._rows: list[Table] = []
         lengths, rates, sizes = [], [], []
         for video, (file, table) in zip(self.videos, tables, strict=True):
+            if not table:
+                raise DataError(f"{file} has no column 'action' or 'action.NAME', nor any other of numbers")
             opened = VideoFile(video)
             rows, frames = len(next(iter(table.values()))), len(opened)
             if rows not in (frames, frames - 1):
@@ -150,9 +152,10 @@ def _read_table(path: Path) -> Table:
             file.close()
     if path.stat().st_size > CSV_BYTES:
         raise DataError(f"{path} has {path.stat().st_size / 1e9:.1f} GB: write it as .parquet")
-    csv = load("pyarrow.csv", f"reading {path}")
+    csv, text = load("pyarrow.csv", f"reading {path}"), load("pyarrow", f"reading {path}").string()
+    names = csv.ConvertOptions(column_types={name: text for name in ("video", " video")})  # 000 is a name, no number
     try:
-        table = csv.read_csv(str(path))
+        table = csv.read_csv(str(path), convert_options=names)
     except Exception as error:
         raise DataError(f"{path} is no table that can be read: {' '.join(str(error).split())[:200]}") from None
     return {name.strip(): table.column(name).to_numpy() for name in table.column_names}
