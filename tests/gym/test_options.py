@@ -181,3 +181,13 @@ def test_functions_of_a_mujoco_environment_give_the_same_after_a_state_is_restor
 def test_a_task_that_says_all_itself_takes_no_such_option() -> None:
     with pytest.raises(UserError, match="it says itself what env.pixels would: leave that out"):
         make_environment("wmplan.envs:wmplan/PushT-v0", {"pixels": "render"})
+
+
+def test_a_package_that_drawing_lacks_is_one_line() -> None:
+    class Undrawn(PlainPoint):
+        def render(self) -> Any:
+            raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    env = adapt(Undrawn())
+    with pytest.raises(UserError, match="Undrawn cannot be drawn: pygame is not installed"):
+        env.reset(seed=0)

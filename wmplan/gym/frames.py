@@ -81,7 +81,10 @@ def drawing(env: gymnasium.Env[Any, Any]) -> tuple[Draw, Callable[[], None]]:
         return camera.render, camera.close
 
     def render(size: tuple[int, int] | None) -> Frame:
-        frame: Any = env.render()
+        try:
+            frame: Any = env.render()
+        except gymnasium.error.DependencyNotInstalled as error:  # some need a package only where they draw
+            raise UserError(f"{type(inner).__name__} cannot be drawn: {error}") from error
         return check_frame(frame) if size is None else resized(check_frame(frame), size)
 
     return render, lambda: None
