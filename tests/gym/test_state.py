@@ -200,6 +200,34 @@ def test_numbers_beside_a_picture_are_restored_with_the_state() -> None:
     np.testing.assert_array_equal(env.goal_observation()["proprio"], place)
 
 
+def test_numbers_that_are_whole_at_first_are_restored_with_their_fraction() -> None:
+    class Lifting(OpenPoint):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.height, self.levels = 0, np.zeros(2, int)
+            return super().reset(seed=seed)
+
+        def step(self, action: Any) -> Any:
+            if self.count >= 15:  # later than what is tried
+                self.height, self.levels = self.height + 0.3, self.levels + [0.25, np.inf]
+            return super().step(action)
+
+    env = adapt(Lifting())
+    assert has(env, "state"), env.absent
+    inner = env.env
+    env.reset(seed=1)
+    begun = env.get_state()
+    for _ in range(17):
+        env.step_physics(np.zeros(2))
+    state, height = env.get_state(), inner.height
+    env.set_state(begun)
+    assert (type(inner.height), inner.levels.dtype) == (int, int) and (inner.height, inner.levels.tolist()) == (
+        0,
+        [0, 0],
+    )
+    env.set_state(state)
+    assert inner.height == height == 0.6 and inner.levels.tolist() == [0.5, np.inf]
+
+
 @pytest.mark.parametrize("task", ["Reacher-v5", "InvertedPendulum-v5", "Hopper-v5"])
 def test_gymnasiums_mujoco_environments_have_states(task: str) -> None:
     env: Any = make_environment(task, {"image_size": [24, 32]})

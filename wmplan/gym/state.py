@@ -212,12 +212,21 @@ class Attributes:
         for owner, name, like in self.slots:
             present, own = values[at], values[at + 1 : at + 1 + np.size(like)]
             at += 1 + np.size(like)
-            value: Any = None
-            if present and isinstance(like, np.ndarray):
-                value = own.astype(like.dtype).reshape(like.shape)  # an array that nobody else holds
-            elif present:
-                value = type(like)(own[0])
-            setattr(owner, name, value)
+            setattr(owner, name, _restored(own, like) if present else None)
+
+
+def _restored(values: Array, like: Any) -> Any:
+    """The values (N,) in the type and shape of `like`; floats where that type cannot hold them, as of a later fraction.
+
+    An array is one that nobody else holds.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        typed: NDArray[Any] = values.astype(np.asarray(like).dtype)
+    exact = np.array_equal(typed, values, equal_nan=True)
+    array = (typed if exact else values.copy()).reshape(np.shape(like))
+    if isinstance(like, np.ndarray):
+        return array
+    return type(like)(array[()]) if exact else float(array)
 
 
 def _is_numeric(values: Sequence[Any]) -> bool:
