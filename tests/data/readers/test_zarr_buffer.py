@@ -108,6 +108,29 @@ def test_damaged_chunks_and_ends_are_one_line(write: Any) -> None:
             open_data(path)
 
 
+def test_a_chunk_without_a_file_is_never_made_up(write: Any) -> None:
+    path = write()
+    (path / "data" / "state" / "1.0").unlink()
+    found = open_data(path)
+    assert "state" not in found.columns and "lacks 1 of 5 chunks, first the file" in found.unusable["state"]
+    (path / "data" / "action" / "5.0").write_bytes((path / "data" / "action" / "4.0").read_bytes())  # of a longer one
+    for array, name, told in (("img", "2.0.0.0", "pixels"), ("action", "4.0", "action")):
+        chunk = path / "data" / array / name
+        content = chunk.read_bytes()
+        chunk.unlink()
+        with pytest.raises(DataError, match=f"column '{told}' lacks 1 of 5 chunks, first the file .*/{name}: copy"):
+            open_data(path)
+        chunk.write_bytes(content)
+    described = path / "data" / "action" / ".zarray"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "shape": [10**14, 2], "chunks": [1, 2]}))
+    with pytest.raises(DataError, match="column 'action' lacks"):  # at once, though there are many
+        open_data(path)
+    ends = write() / "meta" / "episode_ends" / "0"
+    ends.unlink()
+    with pytest.raises(DataError, match="meta/episode_ends lacks 1 of 1 chunk,"):
+        open_data(path)
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: gzip.compress(content[:9]) + gzip.compress(content[9:]),  # in two members
     "zlib": zlib.compress,

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.counted import counted
 from wmplan.data.columns import Column, Unusable, as_column, without_last
 from wmplan.data.formats import describe
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.reader import Reader
 from wmplan.data.readers.camera import choose_camera
 from wmplan.data.readers.extra import load
-from wmplan.data.readers.zarr_chunk import unpacks_to_more
+from wmplan.data.readers.zarr_chunk import lost_chunks, unpacks_to_more
 from wmplan.registry import register_reader
 
 COMPRESSORS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2")
@@ -53,6 +54,9 @@ class ZarrBuffer(Reader):
             raise DataError(f"{path} has no array data/action; it has {', '.join(names) or 'none'}")
         described = {name: _describe(folder / name) for name in names}
         ends = _describe(path / "meta" / "episode_ends")
+        self._lost = {name: _lost(folder / name, told) for name, told in described.items()}
+        if why := _lost(path / "meta" / "episode_ends", ends):
+            raise DamagedError(f"{path}: meta/episode_ends {why}")
         self._arrays: dict[str, Any] = {name: self._array(folder / name) for name in described}
         self.lengths = self._lengths(np.asarray(self._array(path / "meta" / "episode_ends")[:]), ends["shape"])
         self._starts = np.cumsum(self.lengths) - self.lengths
@@ -120,6 +124,8 @@ class ZarrBuffer(Reader):
         for name, sources in names.items():
             arrays = [self._arrays[source] for source in sources]
             try:
+                if why := next((self._lost[source] for source in sources if self._lost[source]), None):
+                    raise Unusable(why)
                 parts = [self._column(name, array) for array in arrays]
             except Unusable as why:
                 if name in ("action", "pixels"):
@@ -192,6 +198,17 @@ def _require_room(folder: Path, told: dict[str, Any], chunk_bytes: int) -> None:
     for path in sorted(folder.rglob("*")):
         if path.name[0] != "." and path.is_file() and unpacks_to_more(path, codec, most):
             raise DamagedError(f"{path} unpacks to more than a chunk of {chunk_bytes} bytes, or does not tell its size")
+
+
+def _lost(folder: Path, told: dict[str, Any]) -> str | None:
+    """Why an array lacks rows; None where every chunk has its file. zarr would make up what a missing one held."""
+    count, of, first = lost_chunks(folder, told)
+    if not count:
+        return None
+    return (
+        f"lacks {count} of {counted(of, 'chunk')}, first the file {folder / first}: copy the folder again, or, where "
+        "zarr left out chunks of nothing but zeros, write it with write_empty_chunks=True"
+    )
 
 
 def _sizes(told: Any) -> bool:

@@ -1,9 +1,11 @@
-"""The files of a zarr array's chunks: how much each unpacks to, told before anything holds it in memory."""
+"""The files of a zarr array's chunks: which are missing, and how much each unpacks to, before any is unpacked."""
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import math
+import re
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +34,38 @@ def unpacks_to_more(path: Path, codec: str | None, most: int) -> bool:
         told = _zstd_size(start)
         return told is None or told > most
     return int.from_bytes(start[4:8] if codec == "blosc" else start[:4], "little") > most
+
+
+def lost_chunks(folder: Path, told: dict[str, Any]) -> tuple[int, int, str]:
+    """How many of an array's chunks have no file, of how many, and the first such file's name.
+
+    Args:
+        folder: of the array.
+        told: its .zarray, checked.
+    """
+    grid = [-(-size // max(chunk, 1)) for size, chunk in zip(told["shape"], told["chunks"], strict=True)]
+    separator = "/" if told.get("dimension_separator") == "/" else "."
+    found = {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()}
+    named = (separator.join(_place(number, grid)) for number in range(math.prod(grid)))
+    first = next((name for name in named if name not in found), "")
+    if not first:
+        return 0, math.prod(grid), ""
+    there = sum(_is_in_grid(name.split(separator), grid) for name in found)
+    return math.prod(grid) - there, math.prod(grid), first
+
+
+def _place(number: int, grid: list[int]) -> list[str]:
+    """The coordinates of a chunk, the last one counting fastest."""
+    place: list[str] = []
+    for size in reversed(grid):
+        number, at = divmod(number, size)
+        place.insert(0, str(at))
+    return place
+
+
+def _is_in_grid(place: list[str], grid: list[int]) -> bool:
+    digits = len(place) == len(grid) and all(re.fullmatch(r"0|[1-9]\d{0,15}", one) for one in place)
+    return digits and all(int(one) < size for one, size in zip(place, grid, strict=True))
 
 
 def _counted(path: Path, decompressor: Callable[[], Any], most: int) -> bool:
