@@ -106,6 +106,22 @@ def test_frames_come_from_where_they_are_told_to() -> None:
         adapted(DictPoint, pixels="place")
 
 
+def test_a_picture_of_the_key_pixels_comes_before_render() -> None:
+    class Pixels(DictPoint):
+        def __init__(self, render_mode: str | None = "rgb_array") -> None:
+            super().__init__(render_mode)
+            spaces = dict(self.observation_space.spaces)  # type: ignore[attr-defined]  # a Dict
+            self.observation_space = gymnasium.spaces.Dict({**spaces, "pixels": spaces["camera"]})
+
+        def told(self) -> Any:
+            return {**super().told(), "pixels": self.picture(self.point) // 2}
+
+    env = adapted(Pixels)
+    np.testing.assert_array_equal(env.observe()["pixels"], env.picture(env.point) // 2)
+    env = adapted(Pixels, pixels="render")
+    np.testing.assert_array_equal(env.observe()["pixels"], env.picture(env.point))
+
+
 def test_robot_state_and_task_state_are_rows_of_the_observation() -> None:
     env = adapted(DictPoint)
     assert not has(env, "proprioception")

@@ -14,6 +14,7 @@ from wmplan.errors import UserError
 
 Frame = NDArray[np.uint8]
 RENDER, OBSERVATION = "render", "observation"
+KEY = "pixels"  # of a Dict observation, whose pictures are the frames where nothing is said
 
 
 def frame_source(env: gymnasium.Env[Any, Any], pixels: str | None) -> str:
@@ -30,7 +31,8 @@ def frame_source(env: gymnasium.Env[Any, Any], pixels: str | None) -> str:
     pictures = [name for name, part in parts.items() if _is_picture(part)]
     if pixels is None:
         renders = env.render_mode is not None
-        pixels = OBSERVATION if OBSERVATION in pictures else RENDER if renders or not pictures else pictures[0]
+        first = [name for name in (KEY, OBSERVATION) if name in pictures]
+        pixels = first[0] if first else RENDER if renders or not pictures else pictures[0]
     if pixels != RENDER and pixels not in pictures:
         there = [RENDER, *pictures]
         raise UserError(f"env.pixels must be one of {', '.join(there)}, got {pixels!r}")

@@ -23,7 +23,7 @@ class AdapterOptions:
     Attributes:
         pixels: where the frames come from: "render", "observation" (uint8, height x width x 3 or channels first), or a
             key of a Dict observation; None for the key "pixels" where there is one, an observation that is a picture,
-            else render().
+            else render(), and another picture of a Dict observation where that draws nothing.
         proprio: what the robot knows of itself: "observation", a key of a Dict observation, or a function of the
             environment, MODULE:NAME; None for the key "proprio" where there is one, else nothing.
         state: the task state, the few true numbers that success is about: a function of the environment, MODULE:NAME;
