@@ -228,6 +228,34 @@ def test_numbers_that_are_whole_at_first_are_restored_with_their_fraction() -> N
     assert inner.height == height == 0.6 and inner.levels.tolist() == [0.5, np.inf]
 
 
+def test_clocks_and_counts_over_all_episodes_are_no_state_unless_a_replay_needs_them() -> None:
+    class Counting(OpenPoint):
+        episodes, wind = 0, 0.0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.episodes = self.episodes + 1
+            return super().reset(seed=seed)
+
+        def step(self, action: Any) -> Any:
+            self.point = self.point + self.wind * self.episodes
+            return super().step(action)
+
+    class Windy(Counting):
+        wind = -0.001
+
+    def state_after(resets: int, kind: type[OpenPoint]) -> Any:
+        env = adapt(gymnasium.wrappers.RecordEpisodeStatistics(kind()))
+        assert has(env, "state"), env.absent
+        assert not {"state", "simulator"} & set(faults(env))
+        for _ in range(resets):
+            env.reset(seed=1)
+        env.step_physics(np.array([1, 0.5]))
+        return env.get_state()
+
+    np.testing.assert_array_equal(state_after(1, Counting), state_after(2, Counting))
+    assert (state_after(1, Windy) != state_after(2, Windy)).any()
+
+
 @pytest.mark.parametrize("task", ["Reacher-v5", "InvertedPendulum-v5", "Hopper-v5"])
 def test_gymnasiums_mujoco_environments_have_states(task: str) -> None:
     env: Any = make_environment(task, {"image_size": [24, 32]})

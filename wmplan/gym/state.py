@@ -84,15 +84,18 @@ def find_state(
 
 def _candidates(env: gymnasium.Env[Any, Any], poses: bool) -> Iterator[list[Part]]:
     """Parts that may be the state, the least first."""
-    chain = layers(env)
-    if all(callable(getattr(env.unwrapped, name, None)) for name in ("get_state", "set_state")):
-        yield [Offered(env.unwrapped), Attributes(env, chain[:-1])]
-    numbers = Attributes(env, chain)
-    if not is_mujoco(env.unwrapped):
-        yield [numbers]
-        return
-    for with_poses in (True,) if poses else (False, True):
-        yield [Mujoco(env, with_poses), numbers]
+    chain, inner = layers(env), env.unwrapped
+    offers = all(callable(getattr(inner, name, None)) for name in ("get_state", "set_state"))
+    steady, unsteady = _slots(env, chain)
+    for slots in (steady, steady + unsteady) if unsteady else (steady,):
+        numbers = Attributes(slots)
+        if offers:
+            yield [Offered(inner), Attributes([slot for slot in slots if slot[0] is not inner])]
+        if not is_mujoco(inner):
+            yield [numbers]
+            continue
+        for with_poses in (True,) if poses else (False, True):
+            yield [Mujoco(env, with_poses), numbers]
 
 
 def _fault(env: gymnasium.Env[Any, Any], state: FoundState, frame: Callable[[], NDArray[np.uint8]]) -> str | None:
@@ -171,32 +174,57 @@ class Offered:
         self.env.set_state(values)
 
 
+Slot = tuple[Any, str, Any]
+"""An attribute: its owner, its name, and a value of the type that it is restored as."""
+
+
+def _slots(env: gymnasium.Env[Any, Any], owners: Sequence[Any]) -> tuple[list[Slot], list[Slot]]:
+    """The attributes that are numbers, and those of them that two identical episodes give other values.
+
+    The latter are clocks and counts over all episodes, and part of a state only where a replay needs them.
+    """
+    seen: dict[tuple[int, str], list[Any]] = {}
+
+    def look() -> None:
+        for index, owner in enumerate(owners):
+            for name, value in vars(owner).items():
+                if not name.startswith("_np_random"):
+                    kept = value.copy() if isinstance(value, np.ndarray) else value  # it may be changed in place
+                    seen.setdefault((index, name), []).append(kept)
+
+    env.reset(seed=0)
+    look()
+    for _ in range(3):  # the first of the three is for what an episode leaves to the next
+        env.reset(seed=1)
+        look()
+        for _ in range(2):
+            env.step(middle(env.action_space))
+            look()
+    steady: list[Slot] = []
+    unsteady: list[Slot] = []
+    for (index, name), values in seen.items():
+        if len(values) == 10 and _is_numeric(values):
+            again = zip(values[4:7], values[7:], strict=True)
+            slots = steady if all(_same(one, other) for one, other in again) else unsteady
+            slots.append((owners[index], name, _like(values)))
+    return steady, unsteady
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a number that may be None are the same."""
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other, equal_nan=True)
+
+
 class Attributes:
     """The attributes that are numbers or small arrays of them, or None at times, as TimeLimit's counter is.
 
     Each is written as whether it is there, and its numbers.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], owners: Sequence[Any]) -> None:
-        seen: dict[tuple[int, str], list[Any]] = {}
-
-        def look() -> None:
-            for index, owner in enumerate(owners):
-                for name, value in vars(owner).items():
-                    if not name.startswith("_np_random"):
-                        seen.setdefault((index, name), []).append(value)
-
-        for seed in (0, 1):
-            env.reset(seed=seed)
-            look()
-        for _ in range(2):
-            env.step(middle(env.action_space))
-            look()
-        self.slots = [
-            (owners[index], name, _like(values))
-            for (index, name), values in seen.items()
-            if len(values) == 4 and _is_numeric(values)
-        ]
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = slots
 
     def get(self) -> Array:
         numbers: list[Array] = [np.empty(0)]
