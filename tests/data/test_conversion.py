@@ -197,9 +197,11 @@ def test_shards_of_another_source_camera_or_shift_are_never_kept(tmp_path: Path)
     moved = demonstrations(tmp_path / "elsewhere" / "a.hdf5", 10)  # the same content in another place
     assert convert_data(moved, out, camera="front_image", shift=1) == told
     assert open_data(out).episode(0, ["pixels"])["pixels"].max() == 10
-    (tmp_path / "out" / "conversion.json").unlink()  # as older versions left it
-    with pytest.raises(DataError, match="does not say in conversion.json what it was made from"):
-        convert_data(one, out, camera="front_image", shift=1)
+    record = tmp_path / "out" / "conversion.json"
+    for edit in (lambda: record.write_text(record.read_text().replace("stamp", "stomp")), record.unlink):
+        edit()  # damaged, or missing as older versions left it
+        with pytest.raises(DataError, match="does not say in conversion.json what it was made from"):
+            convert_data(one, out, camera="front_image", shift=1)
 
 
 def test_folders_that_hold_something_are_left_alone(make_store: Store, tmp_path: Path) -> None:

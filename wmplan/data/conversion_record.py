@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wmplan.checked import json_hash
+from wmplan.checked import DamagedFileError, json_hash, read_json_checked
 from wmplan.data.meta import DataError, write_file
 from wmplan.data.reader import Reader
 
@@ -36,7 +36,7 @@ class ConversionRecord:
         """That of a source; `before` knows the files that have not been written to since."""
         from wmplan.training.fingerprint import fingerprint  # imports torch, which reading needs not
 
-        files = fingerprint(data, before and before.files)
+        files = fingerprint(data, before.files if before else None)
         content = {name: entry["sha256"] for name, entry in files.items()}
         return cls(json_hash(content)[:SHOWN], camera, shift, files)
 
@@ -46,7 +46,9 @@ class ConversionRecord:
 
     def write(self, folder: Path) -> None:
         """Write it into `folder`."""
-        write_file(folder / NAME, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        document = asdict(self)
+        document["sha256"] = json_hash(document)
+        write_file(folder / NAME, (json.dumps(document, indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, folder: Path) -> ConversionRecord:
@@ -56,8 +58,8 @@ class ConversionRecord:
             DataError: where it is not there, as older versions wrote none, or damaged.
         """
         try:
-            return cls(**json.loads((folder / NAME).read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError):
+            return cls(**read_json_checked(folder / NAME))
+        except (OSError, DamagedFileError, TypeError):
             raise DataError(
                 f"{folder} does not say in {NAME} what it was made from: give another out=DIR, or delete {folder} to "
                 "begin anew"

@@ -121,7 +121,8 @@ class RobomimicFile(Reader):
 
     def _length(self, number: int) -> int:
         """Rows of an episode, the same in every column, all written, and each of the first episode's shape."""
-        where, counts = f"{self.path}: {self._names[number]}", {}
+        where = f"{self.path}: {self._names[number]}"
+        counts: dict[str, int] = {}
         for name, (shape, _) in self.columns.items():
             try:
                 parts = [self._column(number, name, source) for source in self._sources[name]]
