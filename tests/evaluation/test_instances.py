@@ -75,6 +75,16 @@ def test_files_give_the_same_instances_back(tmp_path: Path, instances: list[Inst
     assert read[2].actions.dtype == np.float32
 
 
+def test_states_that_are_not_finite_are_written_and_read_back(tmp_path: Path) -> None:
+    state, goal = np.array([np.inf, 0.1, -np.inf]), np.array([np.nan, 1e300, 0])
+    given = [Instance(0, 3, 5, state, goal, np.zeros((2, 1), np.float32), None)]
+    save_instances(tmp_path / "instances.json", given, TASK, 0, PROTOCOL)
+    (read,) = load_instances(tmp_path / "instances.json")
+    np.testing.assert_array_equal(read.state, state)
+    np.testing.assert_array_equal(read.goal_state, goal)
+    assert read.state.dtype == np.float64 and digest([read]) == digest(given)
+
+
 def test_a_changed_file_is_refused(tmp_path: Path, instances: list[Instance]) -> None:
     path = tmp_path / "instances.json"
     save_instances(path, instances, TASK, 0, PROTOCOL)

@@ -22,8 +22,8 @@ results.json
 instances.json
     {"schema": 1, "task": Gymnasium id, "seed", "offset", "budget", "sha256", "instances": [{"instance", "episode",
     "step" (of the episode, where the instance starts), "state" (N,), "goal_state" (N,) full simulator states,
-    "actions" (offset, a) that the collection policy took between them, "start_distance"}]}. Read it with
-    `load_instances`.
+    "actions" (offset, a) that the collection policy took between them, "start_distance"}]}. Numbers of states that are
+    not finite are "inf", "-inf" and "nan". Read it with `load_instances`.
 
 episodes/<row>-<planner_seed>-<instance, 4 digits>.npz
     One played episode of T robot steps. Read it with `load_episode(path) -> dict of arrays`:

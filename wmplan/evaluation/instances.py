@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,9 +61,10 @@ class Instance:
         env.reset(seed=0, options=options)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain numbers; they give the same floats back."""
+        """As plain numbers, which give the same floats back; what is not finite in states is a word, as JSON has none."""
         plain = {name: getattr(self, name) for name in ("instance", "episode", "step")}
-        arrays = {name: getattr(self, name).tolist() for name in ("state", "goal_state", "actions")}
+        states = {name: _plain(getattr(self, name)) for name in ("state", "goal_state")}
+        arrays = {**states, "actions": self.actions.tolist()}
         seed = {} if self.reset_seed is None else {"reset_seed": self.reset_seed}
         return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation, **seed}
 
@@ -71,6 +73,11 @@ class Instance:
         """What as_dict() gave."""
         arrays = {name: np.array(content[name], np.float64) for name in ("state", "goal_state")}
         return cls(**{**content, **arrays, "actions": np.array(content["actions"], np.float32)})
+
+
+def _plain(state: Array) -> list[float | str]:
+    """The numbers of a state (N,), as NumPy reads them again from JSON: "inf", "-inf" and "nan" where not finite."""
+    return [number if math.isfinite(number) else str(number) for number in state.tolist()]
 
 
 def generate_instances(
