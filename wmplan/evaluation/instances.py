@@ -61,7 +61,7 @@ class Instance:
         env.reset(seed=0, options=options)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain numbers, which give the same floats back; what is not finite in states is a word, as JSON has none."""
+        """As plain numbers; they give the same floats back; what is not finite in states is a word (JSON has none)."""
         plain = {name: getattr(self, name) for name in ("instance", "episode", "step")}
         states = {name: _plain(getattr(self, name)) for name in ("state", "goal_state")}
         arrays = {**states, "actions": self.actions.tolist()}
