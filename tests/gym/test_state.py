@@ -256,6 +256,32 @@ def test_clocks_and_counts_over_all_episodes_are_no_state_unless_a_replay_needs_
     assert (state_after(1, Windy) != state_after(2, Windy)).any()
 
 
+def test_numbers_that_are_not_finite_are_restored_from_a_finite_state() -> None:
+    class Record(OpenPoint):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.nearest, self.bounds = np.inf, np.array([-np.inf, np.nan, 0.5], np.float32)
+            return super().reset(seed=seed)
+
+        def step(self, action: Any) -> Any:
+            seen, *rest = super().step(action)
+            if self.count > 5:
+                self.nearest, self.bounds = float(np.abs(self.point).max()), np.zeros(3, np.float32)
+            return seen, *rest
+
+    env = adapt(Record())
+    assert has(env, "state") and faults(env) == {}
+    inner = env.env
+    env.reset(seed=1)
+    begun = env.get_state()
+    assert np.isfinite(begun).all()
+    for _ in range(8):
+        env.step_physics(np.ones(2) / 2)
+    assert inner.nearest <= 1
+    env.set_state(begun)
+    assert inner.nearest == np.inf and inner.bounds.dtype == np.float32
+    np.testing.assert_array_equal(inner.bounds, np.float32([-np.inf, np.nan, 0.5]))
+
+
 @pytest.mark.parametrize("task", ["Reacher-v5", "InvertedPendulum-v5", "Hopper-v5"])
 def test_gymnasiums_mujoco_environments_have_states(task: str) -> None:
     env: Any = make_environment(task, {"image_size": [24, 32]})

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from wmplan.environment import Array
 
 LARGEST = 1000  # entries of an attribute that is taken for part of a state, and not for a picture
+INFINITE = float(np.finfo(np.float64).max)  # stands for an infinity: data holds finite states only
+UNKNOWN = float(np.nextafter(INFINITE, 0))  # for NaN
 TRIAL_STEPS = 10  # robot steps replayed in the trial
 MODEL_FIELDS = (
     *("body_pos", "body_quat", "body_mass", "geom_pos", "geom_quat", "geom_size", "geom_rgba", "geom_friction"),
@@ -220,7 +222,7 @@ def _same(one: Any, other: Any) -> bool:
 class Attributes:
     """The attributes that are numbers or small arrays of them, or None at times, as TimeLimit's counter is.
 
-    Each is written as whether it is there, and its numbers.
+    Each is written as whether it is there, and its numbers, finite ones: a record yet to be set may begin at infinity.
     """
 
     def __init__(self, slots: Sequence[Slot]) -> None:
@@ -233,9 +235,11 @@ class Attributes:
             present = value is not None
             numbers += [np.array([present], np.float64)]
             numbers += [np.asarray(value, np.float64).ravel() if present else np.zeros(np.size(like))]
-        return np.concatenate(numbers)
+        return np.nan_to_num(np.concatenate(numbers), nan=UNKNOWN, posinf=INFINITE, neginf=-INFINITE)
 
     def set(self, values: Array) -> None:
+        values = np.where(np.abs(values) == INFINITE, np.copysign(np.inf, values), values)
+        values = np.where(values == UNKNOWN, np.nan, values)
         at = 0
         for owner, name, like in self.slots:
             present, own = values[at], values[at + 1 : at + 1 + np.size(like)]
