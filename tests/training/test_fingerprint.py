@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from wmplan.data import EpisodeStore
+from wmplan.data import fingerprint as module
+from wmplan.data.fingerprint import fingerprint
 from wmplan.data.shard_writer import link_shards
-from wmplan.training import fingerprint as module
-from wmplan.training.fingerprint import fingerprint, tensors_hash
+from wmplan.training.fingerprint import tensors_hash
 
 Write = Callable[..., Path]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmplan.checked import DamagedFileError, json_hash, read_json_checked
+from wmplan.data.fingerprint import fingerprint
 from wmplan.data.meta import DataError, write_file
 from wmplan.data.reader import Reader
 
@@ -34,8 +35,6 @@ class ConversionRecord:
     @classmethod
     def of(cls, data: Reader, camera: str | None, shift: int, before: ConversionRecord | None) -> ConversionRecord:
         """That of a source; `before` knows the files that have not been written to since."""
-        from wmplan.training.fingerprint import fingerprint  # imports torch, which reading needs not
-
         files = fingerprint(data, before.files if before else None)
         content = {name: entry["sha256"] for name, entry in files.items()}
         return cls(json_hash(content)[:SHOWN], camera, shift, files)

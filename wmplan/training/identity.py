@@ -10,10 +10,10 @@ from typing import Any
 
 from wmplan.atomic_io import remove_leftovers
 from wmplan.checked import DamagedFileError, check, json_hash, read_json_checked, write_json_checked
+from wmplan.data.fingerprint import Files
 from wmplan.errors import UserError
 from wmplan.settings.difference import differences, require_same
 from wmplan.training.config import TrainConfig
-from wmplan.training.fingerprint import Files
 
 FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.data import WindowSampler
+from wmplan.data.fingerprint import fingerprint
 from wmplan.data.reader import open_data
 from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
@@ -33,7 +34,7 @@ from wmplan.training.estimate import (
     seconds_per_step,
 )
 from wmplan.training.export import export
-from wmplan.training.fingerprint import fingerprint, tensors_hash
+from wmplan.training.fingerprint import tensors_hash
 from wmplan.training.held_out import HeldOut
 from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
 from wmplan.training.initial_model import seeded_initialisation
