@@ -304,6 +304,14 @@ def test_a_configuration_that_differs_from_the_copy_in_the_weights_is_refused(fo
         assert list(np.ravel(getattr(load(folder).spec, key))) == list(np.ravel(value))
 
 
+def test_weights_of_transformer_blocks_have_the_names_that_stored_models_have(make_jepa):
+    """Another name of a part would make every stored model of these kinds unreadable."""
+    model = make_jepa(encoder="vit", predictor="transformer", encoder_options={"patch": 4}, predictor_options={})
+    names = set(model.state_dict())
+    for block in ("encoder.0.blocks.0", "predictor.blocks.0"):
+        assert {f"{block}.perceptron.{layer}.weight" for layer in (0, 2)} <= names
+
+
 def test_shipped_models_carry_their_hash_and_the_same_description_twice():
     for name in ("pusht", "arm_reach"):
         folder = loading.SHIPPED / name

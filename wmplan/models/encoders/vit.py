@@ -31,7 +31,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-def MLP(width: int) -> nn.Sequential:
+def mlp(width: int) -> nn.Sequential:
     """The two-layer MLP of a transformer block."""
     return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
@@ -42,11 +42,11 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm_attention, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm_perceptron, self.MLP = nn.LayerNorm(width), MLP(width)
+        self.norm_perceptron, self.perceptron = nn.LayerNorm(width), mlp(width)  # names that checkpoints have
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attention(self.norm_attention(tokens))
-        return tokens + self.MLP(self.norm_perceptron(tokens))
+        return tokens + self.perceptron(self.norm_perceptron(tokens))
 
 
 @register_encoder("vit")

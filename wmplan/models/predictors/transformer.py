@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmplan.models.encoders.vit import MLP, Attention
+from wmplan.models.encoders.vit import Attention, mlp
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.registry import require_positive
 from wmplan.registry import register_predictor
@@ -19,7 +19,7 @@ class AdaptiveBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attention, self.MLP = Attention(width, heads), MLP(width)
+        self.attention, self.perceptron = Attention(width, heads), mlp(width)  # names that checkpoints have
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -30,7 +30,7 @@ class AdaptiveBlock(nn.Module):
         normed = F.layer_norm(tokens, tokens.shape[-1:]) * (1 + scale) + shift
         tokens = tokens + gate * self.attention(normed, causal=True)
         normed = F.layer_norm(tokens, tokens.shape[-1:]) * (1 + scale_2) + shift_2
-        return tokens + gate_2 * self.MLP(normed)
+        return tokens + gate_2 * self.perceptron(normed)
 
 
 @register_predictor("transformer")
