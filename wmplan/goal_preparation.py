@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
 from wmplan.control.goal_image import fit_to_camera, read_picture
+from wmplan.data.converted import resized
 from wmplan.data.meta import DataError
 from wmplan.data.reader import Reader, open_data
 from wmplan.errors import UserError
@@ -81,7 +82,7 @@ def prepare_goal(
         cut = _cut(picture, rotate, crop)
         of_data = (cut.height, cut.width) if opened is None else opened.columns["pixels"][0][:2]
         goal = fit_to_camera(cut, _sized(resize or (of_data if world is None else world.spec.image_size)), name)
-        seen = None if opened is None else _Frames(opened, goal.shape[:2], left_out)
+        seen = None if opened is None else _Frames(opened, (goal.shape[0], goal.shape[1]), left_out)
         if matches == "match" and seen is not None:
             goal = matched(goal, seen.pixels)
         inside = None if mask is None else polygon(mask, goal.shape[:2])
@@ -133,13 +134,13 @@ def polygon(corners: tuple[tuple[float, float], ...], size: tuple[int, int]) -> 
 class _Frames:
     """Frames from all over a data set, (N, H, W, 3), none of `left_out`, which the goal itself is of."""
 
-    def __init__(self, data: Reader, size: tuple[int, ...], left_out: int | None) -> None:
+    def __init__(self, data: Reader, size: tuple[int, int], left_out: int | None) -> None:
         rng = np.random.default_rng(SEED)
         episodes = [number for number in range(len(data)) if number != left_out] or list(range(len(data)))
         rows = [(number, row) for number in episodes for row in range(int(data.lengths[number]))]
         chosen = rng.choice(len(rows), min(LOOKED_AT, len(rows)), replace=False)
         self.places = sorted(rows[index] for index in chosen)
-        self.pixels = np.stack([_sized_frame(data.read(*_row(place))[0], size) for place in self.places])
+        self.pixels = np.concatenate([resized(data.read(*_row(place)), *size) for place in self.places])
 
     def compare(self, goal: NDArray[np.uint8], model: WorldModel | None) -> list[str]:
         """How unlike these frames the goal is, in sentences."""
@@ -252,14 +253,6 @@ def _sized(size: tuple[int, ...]) -> tuple[int, int]:
     if not (1 <= height <= 10_000 and 1 <= width <= 10_000):
         raise UserError(f"resize must be [height, width] from 1 to 10000 pixels, got {list(size)}")
     return height, width
-
-
-def _sized_frame(frame: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    if frame.shape[:2] == tuple(size):
-        return frame
-    return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BOX))
 
 
 def _write(pixels: NDArray[np.uint8], path: Path) -> None:

@@ -118,12 +118,12 @@ def continued(
     if len(reaches) < len(approaches):
         fresh = reaches_around(model, measure, here, schedule.min_horizon)
         reaches = [one.reach or new for one, new in zip(approaches, fresh, strict=True)]
-    left = _distances(model, measure, here[:, None], goal)[:, 0].tolist()
+    left = distances(model, measure, here[:, None], goal)[:, 0].tolist()
     moved = [False] * len(left)
     if past_actions is not None and any(one.elapsed for one in approaches):
         before = context[:, -2]
         steps = here.new_tensor([reach.step for reach in reaches])
-        is_far = _distances(model, measure, here[:, None], before)[:, 0] > steps
+        is_far = distances(model, measure, here[:, None], before)[:, 0] > steps
         if bool(is_far.any()):  # a closer look, which costs a prediction
             moved = (is_far & was_moved(model, measure, before, past_actions[:, -1], here)).tolist()
     late = [schedule.is_late(one.elapsed, model.spec.action_block) for one in approaches]
@@ -144,7 +144,7 @@ def errors_away(scale: Tensor, measure: Objective, model: WorldModel, here: Tens
         goal: (B, L).
     """
     aside = goal[:, None] + torch.diag(BESIDE * scale)  # (B, L, L), each off by one number
-    counts = _distances(model, measure, aside, goal) > 0  # (B, L)
+    counts = distances(model, measure, aside, goal) > 0  # (B, L)
     share = counts.float().mean(-1).clamp(min=1 / len(scale))
     return standardised_error((here - goal) * counts, scale) / share.sqrt()
 
@@ -152,7 +152,7 @@ def errors_away(scale: Tensor, measure: Objective, model: WorldModel, here: Tens
 def reaches_around(model: WorldModel, measure: Objective, here: Tensor, shortest: int) -> list[Reach]:
     """Of B robots at latents (B, *latent), where the shortest plan has so many model steps."""
     ends = model.rollout(here[:, None].clone(), _strongest_actions(model, shortest, here))  # (B, 2 a, steps, *latent)
-    step, plan = (_distances(model, measure, ends[:, :, at], here).amax(1).tolist() for at in (0, -1))
+    step, plan = (distances(model, measure, ends[:, :, at], here).amax(1).tolist() for at in (0, -1))
     return [Reach(*one) for one in zip(step, plan, strict=True)]
 
 
@@ -168,14 +168,14 @@ def was_moved(model: WorldModel, measure: Objective, before: Tensor, done: Tenso
     """
     actions = torch.cat([done[:, None, None], _strongest_actions(model, 1, before)], 1)
     ends = model.rollout(before[:, None].clone(), actions)[:, :, -1]  # (B, 1 + 2 a, *latent)
-    off = _distances(model, measure, here[:, None], ends[:, 0])[:, 0]
-    moved = off > MARGIN * _distances(model, measure, ends[:, 1:], before).amax(1)
+    off = distances(model, measure, here[:, None], ends[:, 0])[:, 0]
+    moved = off > MARGIN * distances(model, measure, ends[:, 1:], before).amax(1)
     if model.error_scale is None:
         return moved
     return moved | (standardised_error(here - ends[:, 0], model.error_scale) > SURPRISING)
 
 
-def _distances(model: WorldModel, measure: Objective, latents: Tensor, to: Tensor) -> Tensor:
+def distances(model: WorldModel, measure: Objective, latents: Tensor, to: Tensor) -> Tensor:
     """How much more latents (B, S, *latent) cost than `to` (B, *latent) itself where that is the goal: (B, S)."""
     ends = torch.cat([latents, to[:, None]], 1)[:, :, None]
     costs = measure(ends, to.clone(), ends.new_zeros(*ends.shape[:3], model.spec.block_dim))

@@ -19,7 +19,7 @@ from wmplan.client.goals import (
     declared,
     goal_frames,
 )
-from wmplan.control.arrival import BESIDE
+from wmplan.control.arrival import BESIDE, distances
 from wmplan.control.histories import Moment, Observation, StepObservation, encode, encode_together, read_observation
 from wmplan.control.surprise import standardised_error
 from wmplan.errors import UserError
@@ -221,10 +221,7 @@ def _nearest(model: WorldModel, objective: Objective, pursuit: Pursuit, here: Te
 @torch.no_grad()
 def _cost(model: WorldModel, objective: Objective, here: Tensor, goal: Tensor) -> float:
     """How much more a latent (1, *latent) costs than the goal's own."""
-    measure = start(objective, *copies(here, goal))
-    ends = torch.stack([here, goal], 1)[:, :, None]  # (1, 2, 1, *latent)
-    costs = measure(ends, goal.clone(), ends.new_zeros(1, 2, 1, model.spec.block_dim))[0].tolist()
-    return float(costs[0] - costs[1])
+    return float(distances(model, start(objective, *copies(here, goal)), here[:, None], goal)[0, 0])
 
 
 def _is_over(model: WorldModel, pursuit: Pursuit, target: Target, here: Tensor, goal: Tensor) -> bool:

@@ -22,6 +22,12 @@ class DataError(UserError):
 class DamagedError(DataError):
     """A file is cut short, or its bytes are not those that were written."""
 
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> DamagedError:
+        """What a library said of a file, in one line."""
+        text = " ".join(str(error).split())[:200]
+        return cls(f"{path} is cut short or damaged ({text}); fetch it again")
+
 
 @dataclass(frozen=True)
 class StoreMeta:

@@ -38,7 +38,7 @@ class ParquetFile:
             self.names: list[str] = list(self._file.schema_arrow.names)
             counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         except Exception as error:  # whatever the library raises at what is damaged
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
         self.num_rows = int(metadata.num_rows)
         if not 0 <= self.num_rows <= MOST_ROWS or sum(counts) != self.num_rows or min(counts, default=0) < 0:
             raise DamagedError(f"{path} claims {self.num_rows} rows; at most {MOST_ROWS} are read, and those there are")
@@ -69,7 +69,7 @@ class ParquetFile:
         try:
             return pyarrow.concat_arrays(parts) if parts else self._empty(pyarrow, name)
         except Exception as error:
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
 
     def _empty(self, pyarrow: Any, name: str) -> Any:
         return pyarrow.array([], self._file.schema_arrow.field(name).type)
@@ -85,7 +85,7 @@ class ParquetFile:
         except DataError:
             raise
         except Exception as error:
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
         begin = int(self._ends[group - 1]) if group else 0
         if len(rows) != int(self._ends[group]) - begin:
             raise DamagedError(f"{self.path} is damaged: column {name!r} has {len(rows)} rows in row group {group}")
@@ -105,10 +105,6 @@ class ParquetFile:
                 f"{self.path}: column {name!r} takes {size / 1e9:.1f} GB in row group {group}, at most "
                 f"{MOST_BYTES / 1e9:.1f} GB are read at once: write smaller row groups"
             )
-
-    def _damaged(self, error: Exception) -> DataError:
-        text = " ".join(str(error).split())[:200]
-        return DamagedError(f"{self.path} is cut short or damaged ({text}); fetch it again")
 
     def close(self) -> None:
         """Close the file."""

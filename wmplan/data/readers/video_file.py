@@ -40,7 +40,7 @@ class VideoFile:
         try:
             found = [packet.pts for packet in self._container.demux(self._stream) if _shown(packet)]
         except Exception as error:  # libav's errors are of many classes
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
         if None in found:
             raise DataError(f"{path} has frames without a time stamp; write it anew with ffmpeg -i {path.name}")
         self._stamps = np.sort(np.array(found, np.int64))
@@ -58,7 +58,7 @@ class VideoFile:
             kind = FORMATS[self.path.suffix.lower()]
             self._container = self._av.open(str(self.path.absolute()), format=kind, options=options)
         except Exception as error:
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
         if not self._container.streams.video:
             raise DataError(f"{self.path} holds no video")
         self._stream = self._container.streams.video[0]
@@ -108,7 +108,7 @@ class VideoFile:
         try:
             yield from self._container.decode(self._stream)
         except Exception as error:
-            raise self._damaged(error) from None
+            raise DamagedError.of(self.path, error) from None
 
     def _decoded(self, row: int) -> NDArray[np.uint8]:
         """Frame `row`, those before it being passed over."""
@@ -125,10 +125,6 @@ class VideoFile:
             return pixels
         self._next = -1
         raise DamagedError(f"{self.path} is damaged: frame {row} of {len(self)} cannot be decoded")
-
-    def _damaged(self, error: Exception) -> DataError:
-        text = " ".join(str(error).split())[:200]
-        return DamagedError(f"{self.path} is cut short or damaged ({text}); fetch it again")
 
     def close(self) -> None:
         """Close the file."""
