@@ -226,13 +226,15 @@ def draw_lines(
         axes.plot(line.x, y, color=drawn, label=line.name or None, **style)
     if guide:
         axes.axhline(guide[0], color=SOFT, linewidth=0.9, linestyle=(0, (3, 3)), label=guide[1])
+    has_legend = any(line.name for line in lines) or guide
     if y_range is None:
         low, high = axes.get_ylim()
-        y_range = (min(0.0, low) if low < 0 else 0.0, high)
+        room = 0.2 * high if has_legend else 0.0  # or else the legend lies on the lines
+        y_range = (min(0.0, low) if low < 0 else 0.0, high + room)
     axes.set_ylim(*y_range)
     if whole_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if any(line.name for line in lines) or guide:
+    if has_legend:
         axes.legend(loc="best", ncols=2)
 
 
