@@ -313,9 +313,9 @@ def goal(settings: Settings) -> None:
     its latent's distance from the data's nearest frame is told beside what such distances are within the data.
 
     Examples:
-      wmplan goal photo.jpg model=runs/robot/model data=data/robot crop=[280,0,1000,720] exposure=match
+      wmplan goal photo.jpg model=runs/robot/model data=data/robot 'crop=[280,0,1000,720]' exposure=match
       wmplan goal frame=data/robot:12:80 out=goal.png
-      wmplan goal photo.jpg model=pusht mask=[[10,10],[50,10],[30,55]]
+      wmplan goal photo.jpg model=pusht 'mask=[[10,10],[50,10],[30,55]]'
     """
     from wmplan.goal_preparation import prepare_goal
     from wmplan.settings.build import build
