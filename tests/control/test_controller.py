@@ -18,6 +18,7 @@ from wmplan.planning.cem import CEM, CEMConfig
 from wmplan.planning.objectives.distances import LatentDistance
 from wmplan.planning.objectives.registry import make_objective
 from wmplan.planning.planner import Plan
+from wmplan.settings.compose import compose
 
 BLOCK, SIZE = 5, 8
 
@@ -456,6 +457,19 @@ def test_a_name_stands_for_settings_as_on_the_command_line() -> None:
     assert planning_settings(model, "icem") == planning_settings(model, {"name": "icem"})
     assert planning_settings(model, "preset", "preset", "preset") == planning_settings(model)
     assert planning_settings(model, "realtime")["planner"]["init_std"] == 0.5
+
+
+@pytest.mark.parametrize("preset", ["realtime", "research"])
+@pytest.mark.parametrize("name", ["icem", "cem"])
+def test_a_preset_is_the_same_whatever_the_card_of_the_model_says_of_its_planner(preset: str, name: str) -> None:
+    plain, model = PointWorld(), PointWorld()
+    card = {"name": name, "num_samples": 300, "num_iterations": 6, "num_elites": 20, "cold_start_samples": 2400}
+    model.card = {"planning": {"planner": card}}
+    config = make_controller(plain, preset).planner.config
+    assert config.num_samples == {"realtime": 100, "research": 300}[preset]
+    assert make_controller(model, preset).planner.config == config
+    assert make_controller(model, compose("eval", [f"planner={preset}", "out=x"])["planner"]).planner.config == config
+    assert make_controller(model, "icem").planner.config.num_iterations == (6 if name == "icem" else 3)  # only named
 
 
 @pytest.mark.parametrize(

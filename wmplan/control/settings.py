@@ -8,7 +8,7 @@ from typing import Any
 from wmplan.deprecated import with_new_keys
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
-from wmplan.settings.groups import choice_settings
+from wmplan.settings.groups import whole_choice
 
 Choice = Mapping[str, Any] | str
 """Settings, or the name of a planner, an objective or a preset, as the command line takes it: planner=realtime."""
@@ -56,7 +56,7 @@ def card_settings(
 
 def _given(group: str, choice: Choice | None) -> Mapping[str, Any]:
     if isinstance(choice, str):
-        return choice_settings(group, choice)
+        return whole_choice(group, choice)
     if choice is not None and not isinstance(choice, Mapping):
         raise UserError(f"{group} must be a name or a mapping of settings, got {choice!r}")
     return choice or {}

@@ -79,17 +79,16 @@ class SamplerConfig(PlannerConfig):
         noise_beta: exponent of the noise's spectrum along robot steps, power ~ 1 / f^beta: 0 is white.
         min_std: floor under the deviation, as a fraction of half the action range.
         cold_start_samples: candidates in the first iteration of a search that has no plan before it to start from, and
-            half as many in each that follows, as long as that is more than it would be anyway; None for no more. The
+            half as many in each that follows, as long as that is more than it would be anyway; 1 for no more. The
             first plan decides from which side a thing is pushed; those that follow only improve it.
     """
 
     noise_beta: float = 0.0
     min_std: float = 0.05
-    cold_start_samples: int | None = None
+    cold_start_samples: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cold_start_samples is not None:
-            self.check("cold_start_samples", 1, math.inf)
+        self.check("cold_start_samples", 1, math.inf)
         self.check("noise_beta", 0.0, 10.0)
         self.check("min_std", 0.0, math.inf)

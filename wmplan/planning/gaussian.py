@@ -42,8 +42,8 @@ class Sampler(Planner[Elites]):
 
     def num_candidates(self, iteration: int, space: SearchSpace) -> int:
         """S."""
-        first = self.config.cold_start_samples if space.is_cold else None
-        return max(self.population(iteration), 0 if first is None else first >> iteration)
+        first = self.config.cold_start_samples if space.is_cold else 1
+        return max(self.population(iteration), first >> iteration)
 
     def propose(self, state: Distribution, space: SearchSpace, iteration: int) -> Tensor:
         """Points (B, S, D): the mean, in the first iteration the best of the plan before, and draws."""

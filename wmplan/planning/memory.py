@@ -34,7 +34,7 @@ def require_memory(
         shared += 2 * 8 * (knots * action_dim) ** 2  # what colours the noise
     candidate = 4 * (COPIES * steps * action_dim + 6)  # and its cost, its rank
     name, samples = "num_samples", config.num_samples
-    if (first := getattr(config, "cold_start_samples", None) or 0) > samples:
+    if (first := getattr(config, "cold_start_samples", 1)) > samples:
         name, samples = "cold_start_samples", first
     needed = shared + batch * samples * candidate
     if needed < LARGE:

@@ -20,7 +20,7 @@ from wmplan.deprecated import SETTINGS
 from wmplan.errors import UserError
 from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
-from wmplan.settings.groups import choice_settings, config_file, group_options, read_text, read_yaml
+from wmplan.settings.groups import choice_settings, config_file, group_options, read_text, read_yaml, whole_choice
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
@@ -93,7 +93,7 @@ def _choice_settings(group: str, choice: str) -> dict[str, Any]:
     given = read(f"{group}={choice}") if choice.startswith("{") else None
     if isinstance(given, dict) and "preset" in group_options(group):
         return {**choice_settings(group, "preset"), **given}
-    return choice_settings(group, choice)
+    return whole_choice(group, choice)
 
 
 def _value(settings: Any, key: str) -> Any:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from wmplan.errors import UserError
 from wmplan.registry import ENCODERS, OBJECTIVES, PLANNERS, TASKS, Registry, TaskEntry
-from wmplan.settings.describe import defaults
+from wmplan.settings.describe import default_settings, defaults
 from wmplan.settings.numbers import plain
 from wmplan.settings.suggest import did_you_mean
 
@@ -52,6 +52,17 @@ def choice_settings(group: str, choice: str) -> dict[str, Any]:
         offered = [one for one in choices if one != "preset"] or choices  # a preset is what holds without a choice
         raise UserError(f"there is no {group} {choice!r}; {did_you_mean(choice, offered)}")
     return _FROM_REGISTRY[group](choice, REGISTRIES[group][choice])
+
+
+def whole_choice(group: str, choice: str) -> dict[str, Any]:
+    """choice_settings() with all of a planner's defaults where it is a preset: the same for every model.
+
+    To a planner that is only named, the card of a model adds what it recommends.
+    """
+    settings = choice_settings(group, choice)
+    if group == "planner" and choice in _presets(group) and "name" in settings:
+        return {**default_settings(PLANNERS[settings["name"]].config), **settings}
+    return settings
 
 
 def read_yaml(name: str) -> dict[str, Any]:
