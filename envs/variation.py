@@ -28,6 +28,8 @@ RANGES: dict[str, tuple[Any, Any]] = {
 }
 SCALES = ("light", "friction", "mass")
 """Factors that are 1 where nothing is varied; the others are 0."""
+PHYSICS = ("friction", "mass")
+"""Factors that change what happens, and no frame of a given state."""
 STRENGTHENED = {"distractors": slice(2), "occluder": slice(1)}
 """Entries (last axis) that the strength scales, where it does not scale all: the others are places and colours."""
 FIELDS = (
@@ -52,6 +54,7 @@ class Variation:
     def __init__(self, model: mujoco.MjModel, area: Area) -> None:
         self.model = model
         self.names = tuple(RANGES)
+        self.looks = tuple(name for name in RANGES if name not in PHYSICS)
         self.factors: dict[str, Any] = {}
         self.distractors: Distractors | None = None
         self._area = area

@@ -19,8 +19,9 @@ import pytest
 
 from wmplan.data.collection import CollectConfig, _describe, collect, run_episode
 from wmplan.data.episode import episode_rng
-from wmplan.data.meta import DataError
+from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.store import EpisodeStore
+from wmplan.errors import UserError
 from wmplan.random_streams import Stream
 
 TASK = "wmplan.envs:wmplan/PushT-v0"
@@ -182,6 +183,33 @@ def wait_until_gone(group: int) -> None:
             return
         assert time.monotonic() < until, f"processes {alive} are still there"
         time.sleep(0.02)
+
+
+def test_varied_frames_show_the_same_states_otherwise_and_change_nothing_else(
+    reference: EpisodeStore, tmp_path: Path
+) -> None:
+    config = small(tmp_path / "two", varied_frames=("hue", "image_noise"), episodes=4)
+    store, frames = collect(config), reference.column("pixels", range(4))
+    for name in ("pixels", "action", "physics_state"):
+        assert store.column(name).tobytes() == reference.column(name, range(4)).tobytes()
+    varied = store.column("pixels_varied")
+    same = [np.array_equal(*pair) for pair in zip(frames, varied, strict=True)]
+    assert varied.shape == frames.shape and not all(same)
+    hue = collect(small(tmp_path / "hue", varied_frames="hue", episodes=4)).column("pixels_varied").astype(float)
+    for episode in range(4):
+        rows = slice(episode * (STEPS + 1), (episode + 1) * (STEPS + 1))
+        shift = hue[rows] - frames[rows]
+        assert np.ptp(np.median(shift, (1, 2)), axis=0).max() <= 2  # the background's, the same in every frame
+    assert StoreMeta.read(tmp_path / "two").varied_frames == ("hue", "image_noise")
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"), [("friction", "changes no frame"), ("fog", "no factor of variation 'fog'"), (True, "state")]
+)
+def test_varied_frames_that_cannot_be_drawn_are_refused(tmp_path: Path, choice: object, said: str) -> None:
+    task = "Pendulum-v1" if choice is True else TASK
+    with pytest.raises(UserError, match=said):
+        collect(small(tmp_path / "data", task=task, varied_frames=choice))
 
 
 @pytest.mark.slow

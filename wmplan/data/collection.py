@@ -23,6 +23,7 @@ from wmplan.data.registered import Registration, make_environment
 from wmplan.data.shard import Shard
 from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
+from wmplan.data.varied_frames import chosen_looks
 from wmplan.data.workers import run_jobs
 from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
@@ -52,6 +53,8 @@ class CollectConfig:
         variation: give each episode a look and physics of its own: true for every factor of variation, or names of
             some.
         strength: share of each factor's range that is drawn from, above 0 and at most 1.
+        varied_frames: draw every frame a second time, in a world that looks otherwise, for the stage `appearance` of
+            wmplan train: true for every factor of looks, or names of some.
         processes: how many work at once; None for one a core. It does not change the data.
         episodes_per_shard: episodes in a file.
         policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "held",
@@ -70,6 +73,7 @@ class CollectConfig:
     image_size: tuple[int, int] = (64, 64)
     variation: bool | str | tuple[str, ...] = False
     strength: float = 1.0
+    varied_frames: bool | str | tuple[str, ...] = False
     processes: int | None = None
     episodes_per_shard: int = 50
     policy: str = EXPLORATION
@@ -80,7 +84,8 @@ class CollectConfig:
     def __post_init__(self) -> None:
         try:
             convert_fields(self)
-            object.__setattr__(self, "variation", checked_choice(self.variation, self.strength))
+            for name in ("variation", "varied_frames"):
+                object.__setattr__(self, name, checked_choice(getattr(self, name), self.strength))
         except UserError as error:
             raise DataError(str(error)) from None
         for name in ("episodes", "steps", "episodes_per_shard"):
@@ -136,6 +141,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
     env = config.make_environment()
     meta = _describe(config, env)
     require_variation(env, config.variation, config.strength)
+    chosen_looks(env, config.varied_frames, config.strength)
     env.close()
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
@@ -186,8 +192,9 @@ class _Collector:
         for episode in episodes[len(writer.lengths) :]:
             rng = episode_rng(config.seed, episode)
             policy = config.collection_policy
-            varied: dict[str, Any] = {"variation": config.variation, "strength": config.strength}
-            writer.add(episode, run_episode(self.env, rng, config.steps, policy=policy, **varied))
+            worlds: dict[str, Any] = {"variation": config.variation, "strength": config.strength}
+            worlds |= {"second_look": config.varied_frames}
+            writer.add(episode, run_episode(self.env, rng, config.steps, policy=policy, **worlds))
             if time.monotonic() - saved >= SAVE_SECONDS:
                 writer.save()
                 saved = time.monotonic()
@@ -231,7 +238,8 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         state_names=tuple(env.task.state_names),
         proprio_names=tuple(env.task.proprio_names),
         variation=checked_choice(config.variation, config.strength),
-        strength=config.strength if config.variation else 1.0,
+        varied_frames=config.varied_frames,
+        strength=config.strength if config.variation or config.varied_frames else 1.0,
         policy=config.policy,
         policy_options=config.collection_policy.as_dict(),
         environment=dict(config.env),

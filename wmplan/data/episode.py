@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.policies import CollectionPolicy
+from wmplan.data.varied_frames import COLUMN, chosen_looks, varied_frames
 from wmplan.environment import PlanningEnvironment, has
 from wmplan.random_streams import Stream, stream_rng
 from wmplan.variation import Choice, reset_varied
@@ -27,6 +28,7 @@ def run_episode(
     strength: float = 1.0,
     pixels: bool = True,
     policy: CollectionPolicy | None = None,
+    second_look: Choice = False,
 ) -> dict[str, NDArray[Any]]:
     """Run a policy from a random start.
 
@@ -38,13 +40,14 @@ def run_episode(
         strength: share of each factor's range that is drawn from, above 0 and at most 1.
         pixels: draw the frames.
         policy: what chooses the actions; None for the environment's own, or held random ones where it has none.
+        second_look: factors of looks, true for all: draw each state once more, in a world that looks otherwise.
 
     Returns:
         Columns of steps + 1 rows, row t being what was seen at step t and what was done then, as the public data
         sets have it: `pixels` uint8 (H, W, 3), `action` float32 (A,) exactly as it was executed and NaN in the last
         row; what the environment is able to tell of `proprio` float32 (P,), `state` float32 (D,) (the task state) and
         `physics_state` float64 (N,) (the full state); and with variation one column `variation.NAME` a factor, the
-        same in every row.
+        same in every row. With a second look `pixels_varied` (H, W, 3); the rest is what it is without.
 
     Raises:
         UserError: if a variation is asked for that the environment does not have.
@@ -78,4 +81,6 @@ def run_episode(
     columns = {name: np.stack(values) for name, values in rows.items()}
     for name, factor in env.variation.factors.items() if variation else ():
         columns[f"variation.{name}"] = np.repeat(np.asarray(factor, np.float64)[None], len(columns["action"]), axis=0)
+    if looks := chosen_looks(env, second_look, strength):
+        columns[COLUMN] = varied_frames(env, columns["physics_state"], rng, looks, strength)
     return columns

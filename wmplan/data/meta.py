@@ -44,6 +44,8 @@ class StoreMeta:
         action_low, action_high: bounds of an action, in the robot's units.
         action_names, state_names, proprio_names: names of the entries, with the unit as suffix.
         variation: whether each episode has a look and physics of its own; the factors' names where only some vary.
+        varied_frames: whether each frame was drawn a second time with other looks; the factors' names where only some
+            vary.
         strength: share of the factors' ranges that was drawn from.
         policy: what chose the actions.
         policy_options: of it, as CollectionPolicy.as_dict() tells them; empty of the environment's own policy.
@@ -64,6 +66,7 @@ class StoreMeta:
     state_names: tuple[str, ...] = ()
     proprio_names: tuple[str, ...] = ()
     variation: bool | tuple[str, ...] = False
+    varied_frames: bool | tuple[str, ...] = False
     strength: float = 1.0
     policy: str = "exploration"
     policy_options: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
-from wmplan.models.encoders import ENCODERS, TwoStreams, make_encoder
+from wmplan.models.encoders import ENCODERS, TwoStreams, grow, make_encoder
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
 from wmplan.models.sprite_decoder import SpriteDecoder
@@ -29,6 +29,7 @@ class JEPAConfig:
         encoder: "keypoint", "impala", "vit" or "hf"; encoder_options are the keyword arguments of its class.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
+        robot_blocks: residual blocks of that encoder.
         predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
@@ -40,6 +41,7 @@ class JEPAConfig:
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
     robot_dim: int = 0
+    robot_blocks: int = 0
     predictor: str = "mlp"
     predictor_options: dict[str, Any] = field(default_factory=dict)
     proprio_width: int = 128
@@ -50,7 +52,7 @@ class JEPAConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        for name, least in (("latent_dim", 1), ("robot_dim", 0), ("proprio_width", 0)):
+        for name, least in (("latent_dim", 1), ("robot_dim", 0), ("robot_blocks", 0), ("proprio_width", 0)):
             whole_number(getattr(self, name), name, least)
 
 
@@ -149,6 +151,22 @@ class JEPA(WorldModel):
             "decoder_options": decoder_with_defaults(config.decoder_options),
         }
         return {"kind": "jepa", **asdict(config), **options}
+
+    def grow_encoder(self, blocks: int) -> None:
+        """Add residual blocks to every camera's encoder, half as many to the robot's; the latents stay what they are.
+
+        Raises:
+            UserError: of an encoder that cannot grow.
+        """
+        options, robot_blocks = self.config.encoder_options, self.config.robot_blocks
+        for encoder in self.encoder:
+            if isinstance(encoder, TwoStreams):
+                encoder.grow(blocks, -(-blocks // 2))
+                robot_blocks = self.config.robot_blocks + -(-blocks // 2)
+            else:
+                grow(encoder, blocks)
+        grown = {**options, "residual_blocks": options.get("residual_blocks", 0) + blocks}
+        self.config = replace(self.config, encoder_options=grown, robot_blocks=robot_blocks)
 
     # ------------------------------------------------------------------ frames to latents
 
@@ -267,7 +285,7 @@ class JEPA(WorldModel):
 def make_camera_encoder(config: JEPAConfig, image_size: tuple[int, int]) -> nn.Module:
     """The encoder of one camera."""
     scene = make_encoder(config.encoder, image_size, config.latent_dim, **config.encoder_options)
-    return TwoStreams(scene, image_size, config.robot_dim) if config.robot_dim else scene
+    return TwoStreams(scene, image_size, config.robot_dim, config.robot_blocks) if config.robot_dim else scene
 
 
 def make_head(inputs: int, outputs: int, width: int) -> nn.Module | None:

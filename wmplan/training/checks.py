@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.reader import Reader
+from wmplan.data.varied_frames import COLUMN
 from wmplan.errors import UserError
 from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
@@ -17,9 +18,14 @@ from wmplan.training.windows import StageWindows, stage_windows, validation_rows
 
 LOOKED_AT = 8  # episodes whose frames are compared
 UNUSED_RANGE = 0.1  # share of its bounds' range below which a number of the action counts as hardly moved
-OPTIONAL = {"critic": "the critic", "decoder": "the decoder"}  # stages that a model does without
+OPTIONAL = {
+    "appearance": "varied looks",
+    "critic": "the critic",
+    "decoder": "the decoder",
+}  # stages that a model does without
 LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
+    "appearance": "action_block",
     "dynamics": "history or action_block",
     "critic": "action_block",
     "decoder": "action_block",
@@ -212,7 +218,21 @@ def check_stage(windows: StageWindows, lengths: NDArray[np.int64]) -> Iterator[F
         )
 
 
+def check_looks(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
+    """Second frames for the stage that learns from them."""
+    there, wanted = COLUMN in store.columns, config.appearance.steps > 0
+    if wanted and not there:
+        yield Finding(
+            f"stage appearance takes the column {COLUMN!r}, which the data does not have: collect with "
+            "varied_frames=true, or set appearance.steps=0",
+            fatal=True,
+        )
+    elif there and not wanted:
+        yield Finding(f"column {COLUMN!r} is not used: set appearance.steps to train on it")
+
+
 CHECKS: tuple[Check, ...] = (
+    check_looks,
     check_task,
     check_frames,
     check_actions,

@@ -119,6 +119,9 @@ class TrainConfig:
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
+        appearance: the encoder again, on data with pixels_varied (wmplan collect varied_frames=true): frames of worlds
+            that look otherwise get the latents of the nominal ones; steps=0 leaves it out.
+        appearance_blocks: residual blocks that a keypoint encoder grows by for it; they begin as nothing.
         critic, decoder: from latents to steps between them, and to images for people; both on cached latents.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
@@ -161,6 +164,8 @@ class TrainConfig:
     dynamics: StageConfig = field(
         default_factory=lambda: StageConfig(7500, 256, 3e-3, save_every=500, optimizer="muon")
     )
+    appearance: StageConfig = field(default_factory=lambda: StageConfig(0, 192, 2e-3, save_every=500, optimizer="muon"))
+    appearance_blocks: int = 2
     critic: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     decoder: StageConfig = field(default_factory=lambda: StageConfig(4000, 32, 2e-3, save_every=500))
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
@@ -178,6 +183,7 @@ class TrainConfig:
         for name in ("history", "rollout", "action_block", "latent_dim"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
+        require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         rate = self.control_rate
         require(rate is None or 0 < rate < math.inf, f"control_rate must be above 0 and finite, got {rate}")

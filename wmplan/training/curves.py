@@ -25,6 +25,7 @@ PANELS = {  # what is drawn together, by the names of the figures
     "open-loop error, share of no prediction": ("open_loop",),
     "worst-read state entry, share of its spread": ("probe_by_region",),
     "effective rank": ("effective_rank",),
+    "distance from the nominal frame's latent, share of the spread": ("varied_look", "nominal_look"),
 }
 
 

@@ -68,16 +68,20 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
     """A batch of the shapes of a stage's, from fixed random numbers.
 
     Args:
-        columns: pixels, action, proprio, latent.
+        columns: pixels, pixels_varied, action, proprio, latent.
         dense: a frame at every robot step.
     """
     generator = torch.Generator().manual_seed(0)
     count, frames = windows.batch_size, windows.rows if dense else windows.frames
     spec = model.spec
+
+    def pictures() -> torch.Tensor:
+        shape = (count, frames, *spec.image_size, 3)
+        return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+
     made: dict[str, Callable[[], torch.Tensor]] = {
-        "pixels": lambda: torch.randint(
-            256, (count, frames, *spec.image_size, 3), dtype=torch.uint8, generator=generator
-        ),
+        "pixels": pictures,
+        "pixels_varied": pictures,
         "action": lambda: torch.rand(
             count, frames - 1, spec.action_dim if dense else spec.block_dim, generator=generator
         ),

@@ -16,7 +16,7 @@ from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 
-STAGES = ("joint", "dynamics", "critic", "decoder")
+STAGES = ("joint", "appearance", "dynamics", "critic", "decoder")
 
 
 def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:
@@ -55,6 +55,7 @@ def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
             "policy": meta.policy,
             **({"policy_options": meta.policy_options} if meta.policy_options else {}),
             **({"variation": meta.variation, "strength": meta.strength} if meta.variation else {}),
+            **({"varied_frames": meta.varied_frames, "strength": meta.strength} if meta.varied_frames else {}),
         },
         **({"environment": meta.environment} if meta.environment else {}),
         "seed": config.seed,

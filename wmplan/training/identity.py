@@ -81,7 +81,7 @@ def claim(config: TrainConfig, record: Mapping[str, Any] | None, data: Files, pr
 
 def holds_work(folder: Path) -> bool:
     """Whether something was trained or encoded in the folder."""
-    return any(any(folder.glob(pattern)) for pattern in ("*.checkpoint.pt", "latents*.npy", "model"))
+    return any(any(folder.glob(pattern)) for pattern in ("*.checkpoint.pt", "latents*.npy", "taught*.npy", "model"))
 
 
 def other_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -82,6 +83,8 @@ def take_encoder(model: JEPA, path: str) -> None:
     if not isinstance(other, JEPA) or other.visual_dim != model.visual_dim:
         raise UserError(f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours")
     model.encoder = other.encoder
+    taken = ("encoder", "encoder_options", "robot_blocks")  # or else the checkpoint would tell of another encoder
+    model.config = replace(model.config, **{name: getattr(other.config, name) for name in taken})
     model.visual_mean.copy_(other.visual_mean)
     model.visual_std.copy_(other.visual_std)
     height, width = model.spec.image_size

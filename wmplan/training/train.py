@@ -23,6 +23,8 @@ from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.models.sprite_decoder import SpriteDecoder
+from wmplan.training import appearance
+from wmplan.training.appearance import appearance_figures, appearance_loss
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.dense_dynamics import dense_dynamics_loss
 from wmplan.training.estimate import (
@@ -90,6 +92,7 @@ class Run:
         self.copies: dict[str, NDArray[np.float32]] = {}
         self.symmetry_figures: dict[str, dict[str, Any]] = {}
         self.bfloat16 = has_bfloat16() if config.bfloat16 is None else config.bfloat16
+        self.looked_at: Batch | None = None
         self.stage: Stage | None = None
         self.estimate: Estimate | None = None
 
@@ -109,6 +112,7 @@ class Run:
         model = self.model
         if self.config.pretrained is None:
             self.train_stage("joint")
+        self.see_through_looks()
         model.encoder.requires_grad_(False)
         self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}
         require_encoder(self.folder, self.made_from)
@@ -121,6 +125,16 @@ class Run:
         self.train_stage("decoder")
         export(self.config, self.store.meta, model, self.figures)
         return model
+
+    def see_through_looks(self) -> None:
+        """The stage `appearance`: the encoder, grown, learns what it said itself of the nominal frames."""
+        if "appearance" not in self.windows:
+            return
+        self.cache_latents("taught", self.made_from | {"encoder": tensors_hash(self.encoder_weights())})
+        if self.config.appearance_blocks:
+            with seeded_initialisation(self.config.seed + 3):
+                self.model.grow_encoder(self.config.appearance_blocks)
+        self.train_stage("appearance")
 
     def train_stage(self, name: str) -> None:
         """Train one stage, or go on with it, unless the run has none of that name."""
@@ -156,7 +170,7 @@ class Run:
             optimizer=settings.optimizer,
             seed=config.seed + 1,
             folder=self.folder,
-            evaluate=self.dynamics_figures if name == "dynamics" else None,
+            evaluate={"appearance": self.appearance_figures, "dynamics": self.dynamics_figures}.get(name),
             save_every=settings.save_every,
             frames_per_step=settings.batch_size * frames,
             made_from=self.made_from,
@@ -207,6 +221,8 @@ class Run:
     def trained_part(self, name: str) -> tuple[nn.Module, Loss]:
         """What a stage on cached latents trains, and by what."""
         model, config = self.model, self.config
+        if name == "appearance":
+            return model.encoder, partial(appearance_loss, bfloat16=self.bfloat16)
         if name == "critic":
             assert model.critic is not None
             return model.critic, partial(critic_loss, expectile=config.expectile)
@@ -224,7 +240,7 @@ class Run:
         """What a batch of a stage holds of the data set."""
         if name == "joint":
             return ("pixels", "action", *(("proprio",) if self.config.proprio else ()))
-        return ("pixels",) if name == "decoder" else ("action",)
+        return {"appearance": appearance.COLUMNS, "decoder": ("pixels",)}.get(name, ("action",))
 
     def batches(self, name: str) -> Batches:
         """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch."""
@@ -268,12 +284,12 @@ class Run:
 
     # ------------------------------------------------------------------ the latents
 
-    def cache_latents(self) -> None:
+    def cache_latents(self, name: str = "latents", made_from: dict[str, Any] | None = None) -> None:
         """Encode the data set once, and set what is measured on latents: their scale and the whitening."""
         self.model.eval()
         encode = partial(encode_episode, self.model, self.store)
         self.latents = cached_latents(
-            self.folder / "latents.npy", self.made_from, self.store, self.model.spec.latent_shape, encode
+            self.folder / f"{name}.npy", made_from or self.made_from, self.store, self.model.spec.latent_shape, encode
         )
         self.model.whitening.copy_(
             latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
@@ -300,6 +316,12 @@ class Run:
                     self.model.spec.latent_shape,
                     encode,
                 )
+
+    def appearance_figures(self, step: int = 0) -> dict[str, Any]:
+        """How far the latents of held-out frames are from what is taught."""
+        if self.looked_at is None:
+            self.looked_at = self.held_out.batch(1, 1024, appearance.COLUMNS, self.latents)
+        return appearance_figures(self.model, self.looked_at)
 
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""

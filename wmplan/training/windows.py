@@ -43,6 +43,7 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
     """Those of every stage that the run has, in their order."""
     frames = {
         "joint": 0 if config.pretrained is not None else config.history + config.rollout,
+        "appearance": 1,
         "dynamics": config.history + DYNAMICS_STEPS,
         "critic": CRITIC_FRAMES,
         "decoder": 1,

@@ -14,12 +14,21 @@ from torch import nn
 from wmplan.models.encoders.hf import HFEncoder
 from wmplan.models.encoders.impala import ImpalaEncoder
 from wmplan.models.encoders.keypoint import KeypointEncoder
-from wmplan.models.encoders.two_streams import TwoStreams
+from wmplan.models.encoders.two_streams import TwoStreams, grow
 from wmplan.models.encoders.vit import ViTEncoder
 from wmplan.models.registry import build
 from wmplan.registry import ENCODERS
 
-__all__ = ["ENCODERS", "HFEncoder", "ImpalaEncoder", "KeypointEncoder", "TwoStreams", "ViTEncoder", "make_encoder"]
+__all__ = [
+    "ENCODERS",
+    "HFEncoder",
+    "ImpalaEncoder",
+    "KeypointEncoder",
+    "TwoStreams",
+    "ViTEncoder",
+    "grow",
+    "make_encoder",
+]
 
 
 def make_encoder(name: str, image_size: tuple[int, int], latent_dim: int, /, **options: Any) -> nn.Module:

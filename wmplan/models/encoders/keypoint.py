@@ -174,6 +174,16 @@ class KeypointEncoder(nn.Module):
             norm = nn.LayerNorm(hidden)
             self.head = nn.Sequential(nn.Linear(inputs, hidden), norm, nn.GELU(), nn.Linear(hidden, latent_dim))
 
+    def grow(self, blocks: int) -> None:
+        """Add residual blocks, which give nothing until they are trained: the latents stay."""
+        for _ in range(blocks):
+            block = Residual(self.heatmaps.in_channels)
+            for layer in (block.first, block.second):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(block.second.weight)
+            self.convolutions.append(block.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
     def keypoints(self, frames: Tensor) -> Tensor:
         """uint8 frames (N, H, W, 3) to keypoints (N, K, features)."""
         cells = space_to_depth(frames, self.cell) if self.cell > 1 else frames

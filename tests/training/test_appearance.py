@@ -1,0 +1,132 @@
+"""The stage that teaches the encoder to see through looks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wmplan.data.collection import CollectConfig, collect
+from wmplan.data.reader import open_data
+from wmplan.data.varied_frames import COLUMN
+from wmplan.errors import UserError
+from wmplan.models import JEPA, load
+from wmplan.training.config import StageConfig, TrainConfig
+from wmplan.training.stage import Stage
+from wmplan.training.train import train
+
+TASK = "wmplan.envs:wmplan/PushT-v0"
+NONE = StageConfig(0, 1, 1.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "pusht"
+    looks = ("hue", "light")
+    collect(CollectConfig(TASK, str(out), 4, 60, image_size=(32, 32), processes=1, varied_frames=looks), progress=False)
+    return out
+
+
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        data=str(data),
+        out=str(tmp_path / "run"),
+        task=TASK,
+        encoder_options={"channels": [8], "keypoints": 4, "hidden": 16},
+        latent_dim=6,
+        robot_dim=4,
+        predictor="mlp",
+        predictor_options={"width": 32, "depth": 1},
+        joint_predictor=None,
+        joint=StageConfig(20, 16, 3e-3, optimizer="muon"),
+        appearance=StageConfig(100, 24, 3e-3, save_every=50, optimizer="muon"),
+        dynamics=StageConfig(2, 4, 1e-3),
+        critic=NONE,
+        decoder=NONE,
+        validation=0.3,
+        threads=1,
+        half=False,
+    )
+
+
+def distance(model: JEPA, seen: torch.Tensor, teacher: JEPA, nominal: torch.Tensor) -> float:
+    """Of latents from the teacher's of nominal frames, as a share of these latents' spread."""
+    with torch.no_grad():
+        latents, targets = model.encode_visual(seen[:, None]), teacher.encode_visual(nominal[:, None])
+    return float((latents - targets).square().mean() / (targets - targets.mean(0)).square().mean())
+
+
+def test_it_brings_varied_frames_to_the_latents_of_the_nominal_ones_and_leaves_those(config: TrainConfig) -> None:
+    teacher = train(replace(config, appearance=NONE, out=config.out + "-teacher"))
+    student = train(config)
+    store = open_data(config.data)
+    nominal, varied = (torch.from_numpy(store.column(name)[::7]) for name in ("pixels", COLUMN))
+    before, after = (distance(model, varied, teacher, nominal) for model in (teacher, student))
+    assert after < 0.5 * before
+    assert distance(student, nominal, teacher, nominal) < 0.6 * before
+    loaded = load(Path(config.out) / "model")
+    assert isinstance(loaded, JEPA) and loaded.config.encoder_options["residual_blocks"] == 2
+    assert loaded.config.robot_blocks == 1
+    assert loaded.card["data"]["varied_frames"] == ["hue", "light"]
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    rows = [json.loads(line) for line in (Path(config.out) / "appearance.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "varied_look" in row and "nominal_look" in row] == [50, 100]
+
+
+def test_a_grown_encoder_begins_as_it_was(config: TrainConfig) -> None:
+    quick = replace(config, joint=StageConfig(2, 16, 1e-3), appearance=StageConfig(1, 4, 1e-12))
+    teacher, grown = train(replace(quick, appearance=NONE, out=config.out + "-teacher")), train(quick)
+    frames = torch.from_numpy(open_data(config.data).column("pixels")[:20, None])
+    with torch.no_grad():
+        expected, got = teacher.encode_visual(frames), grown.encode_visual(frames)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_run_that_was_cut_in_it_goes_on_to_the_same_weights(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(config, joint=StageConfig(2, 4, 1e-3), appearance=StageConfig(4, 8, 1e-3, save_every=2))
+    whole = train(replace(quick, out=config.out + "-whole"))
+    one_step = Stage.one_step
+
+    def cut(stage: Stage, batch: Any) -> dict[str, float]:
+        if stage.name == "appearance" and stage.step == 3:
+            raise InterruptedError
+        return one_step(stage, batch)
+
+    monkeypatch.setattr(Stage, "one_step", cut)
+    with pytest.raises(InterruptedError):
+        train(quick)
+    monkeypatch.undo()
+    for name, tensor in train(quick).state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[name]), name
+
+
+def test_a_pretrained_encoder_is_taught_too(config: TrainConfig) -> None:
+    quick = replace(config, joint=StageConfig(2, 4, 1e-3), appearance=StageConfig(2, 8, 1e-3))
+    train(replace(quick, appearance=NONE, out=config.out + "-first"))
+    other = {"channels": [4], "keypoints": 3}  # not what the pretrained one is made of
+    train(replace(quick, encoder_options=other, pretrained=config.out + "-first/model"))
+    loaded = load(Path(config.out) / "model")
+    assert isinstance(loaded, JEPA)
+    assert loaded.config.encoder_options["channels"] == [8] and loaded.config.encoder_options["residual_blocks"] == 2
+
+
+def test_data_without_second_frames_and_encoders_that_cannot_grow_are_refused(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(CollectConfig(TASK, str(tmp_path / "one"), 3, 60, image_size=(32, 32), processes=1), progress=False)
+    with pytest.raises(UserError, match="varied_frames=true"):
+        train(replace(config, data=str(tmp_path / "one")))
+    quick = replace(config, joint=StageConfig(2, 4, 1e-3), appearance=StageConfig(2, 8, 1e-3))
+    with pytest.raises(UserError, match="appearance_blocks=0"):
+        train(replace(quick, encoder="impala", encoder_options={"channels": [4], "hidden": 8}))
+    train(replace(quick, appearance=NONE, out=config.out + "-without"))
+    assert "'pixels_varied' is not used" in capsys.readouterr().err
