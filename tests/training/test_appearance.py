@@ -119,6 +119,22 @@ def test_a_pretrained_encoder_is_taught_too(config: TrainConfig) -> None:
     assert loaded.config.encoder_options["channels"] == [8] and loaded.config.encoder_options["residual_blocks"] == 2
 
 
+def test_teaching_alone_leaves_the_rest_of_a_model(config: TrainConfig, tmp_path: Path) -> None:
+    whole = replace(
+        config, joint=StageConfig(2, 4, 1e-3), critic=StageConfig(1, 4, 1e-3), decoder=StageConfig(1, 4, 1e-3)
+    )
+    first = train(replace(whole, appearance=NONE, predictor_options={"width": 24}, out=config.out + "-first"))
+    taught = replace(config, pretrained=config.out + "-first/model", dynamics=NONE, appearance=StageConfig(2, 8, 1e-3))
+    train(taught)
+    loaded = load(Path(config.out) / "model")
+    assert isinstance(loaded, JEPA) and loaded.spec == first.spec
+    for part in ("predictor", "critic", "decoder"):
+        ours, theirs = (getattr(model, part).state_dict() for model in (loaded, first))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    with pytest.raises(UserError, match="history is 2, not 3"):
+        train(replace(taught, history=3, out=str(tmp_path / "other")))
+
+
 def test_data_without_second_frames_and_encoders_that_cannot_grow_are_refused(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,7 +115,8 @@ class TrainConfig:
         critic_options: of the critic; see wmplan.models.critic.
         decoder_options: of the decoder: its kind, sprites where nothing is said or broadcast, and what that takes; see
             wmplan.models.decoder.
-        pretrained: a model folder whose encoder is taken over and frozen; then there is no first stage.
+        pretrained: a model, by folder or name, whose encoder is taken over; then there is no first stage. What else no
+            stage trains (steps=0) is taken over with it: predictor, critic, decoder.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.

@@ -28,6 +28,9 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         UserError: where the settings do not fit the data or each other.
     """
     spec = data_spec(config, store, training)
+    other = None if config.pretrained is None else pretrained_model(config.pretrained)
+    if other is not None and not config.dynamics.steps:
+        spec = with_normalisers_of(other, spec, config.pretrained)
     for name, symmetry in config.symmetries.items():
         symmetry.check(name, spec.action_dim, spec.proprio_dim, spec.image_size)
     architecture = JEPAConfig(
@@ -44,8 +47,11 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))
-    if config.pretrained is not None:
-        take_encoder(model, config.pretrained)
+    if other is not None:
+        take_encoder(model, other, config.pretrained)
+        for part, stage in (("predictor", config.dynamics), ("critic", config.critic), ("decoder", config.decoder)):
+            if not stage.steps:
+                take_part(model, other, part, config.pretrained)
     return model
 
 
@@ -73,15 +79,64 @@ def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -
     )
 
 
-def take_encoder(model: JEPA, path: str) -> None:
+def pretrained_model(path: str) -> JEPA:
+    """The model whose encoder, and whatever no stage trains, is taken over.
+
+    Raises:
+        UserError: of a model that is none of ours.
+    """
+    other = load(path)
+    if not isinstance(other, JEPA):
+        raise UserError(f"pretrained={path} is not a JEPA of ours, whose encoder could be taken over")
+    return other
+
+
+def with_normalisers_of(other: JEPA, spec: ModelSpec, path: str | None) -> ModelSpec:
+    """The spec with the units that another model's predictor was trained in.
+
+    Raises:
+        UserError: where that predictor is of other actions, proprioception or times.
+    """
+    for name in ("history", "action_block", "action_dim", "proprio_dim"):
+        ours, theirs = getattr(spec, name), getattr(other.spec, name)
+        if ours != theirs:
+            raise UserError(
+                f"dynamics.steps=0 takes over the predictor of pretrained={path}, whose {name} is {theirs}, not "
+                f"{ours}: train one, or choose the same"
+            )
+    names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
+    return replace(spec, **{name: getattr(other.spec, name) for name in names})
+
+
+def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
+    """Put a part of another model that no stage of this run trains into this one, if it has it.
+
+    Raises:
+        UserError: where it was trained on latents of another shape.
+    """
+    taken = getattr(other, part)
+    if taken is None:
+        return
+    if other.spec.latent_shape != model.spec.latent_shape:
+        raise UserError(
+            f"pretrained={path} has latents of shape {other.spec.latent_shape}, this run's are of "
+            f"{model.spec.latent_shape}: its {part} cannot be taken over"
+        )
+    setattr(model, part, taken)
+    names = [name for name in (part, f"{part}_options") if hasattr(model.config, name)]
+    model.config = replace(model.config, **{name: getattr(other.config, name) for name in names})
+
+
+def take_encoder(model: JEPA, other: JEPA, path: str | None) -> None:
     """Put the encoder of another model into this one, with the head that reads the robot's state off it.
 
     Raises:
         UserError: where it does not fit.
     """
-    other = load(path)
-    if not isinstance(other, JEPA) or other.visual_dim != model.visual_dim:
-        raise UserError(f"pretrained={path} has no encoder with {model.visual_dim} latent numbers of a JEPA of ours")
+    if other.visual_dim != model.visual_dim:
+        raise UserError(
+            f"pretrained={path} has an encoder with {other.visual_dim} latent numbers, not {model.visual_dim}"
+        )
     model.encoder = other.encoder
     taken = ("encoder", "encoder_options", "robot_blocks")  # or else the checkpoint would tell of another encoder
     model.config = replace(model.config, **{name: getattr(other.config, name) for name in taken})
