@@ -238,7 +238,7 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         state_names=tuple(env.task.state_names),
         proprio_names=tuple(env.task.proprio_names),
         variation=checked_choice(config.variation, config.strength),
-        varied_frames=config.varied_frames,
+        varied_frames=checked_choice(config.varied_frames, config.strength),
         strength=config.strength if config.variation or config.varied_frames else 1.0,
         policy=config.policy,
         policy_options=config.collection_policy.as_dict(),

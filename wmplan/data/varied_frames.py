@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wmplan.environment import PlanningEnvironment, require
 from wmplan.errors import UserError
-from wmplan.variation import Choice, require_variation
+from wmplan.variation import Choice, checked_choice, require_variation
 
 COLUMN = "pixels_varied"
 SHARE = 0.6
@@ -23,12 +23,13 @@ def chosen_looks(env: PlanningEnvironment, choice: Choice, strength: float) -> t
     Raises:
         UserError: of an environment that cannot draw a state again, or a factor that changes no frame.
     """
-    if not choice:
+    chosen = checked_choice(choice, strength)
+    if not chosen:
         return ()
     require(env, "varied_frames", "state", "variation", "factor_choice")
     variation: Any = env.variation  # type: ignore[attr-defined]  # asked for
     looks: tuple[str, ...] = getattr(variation, "looks", variation.names)
-    names = looks if choice is True else (choice,) if isinstance(choice, str) else tuple(choice)
+    names = chosen if isinstance(chosen, tuple) else looks
     require_variation(env, names, strength)
     for name in names:
         if name not in looks:
