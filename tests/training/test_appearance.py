@@ -119,7 +119,9 @@ def test_a_pretrained_encoder_is_taught_too(config: TrainConfig) -> None:
     assert loaded.config.encoder_options["channels"] == [8] and loaded.config.encoder_options["residual_blocks"] == 2
 
 
-def test_teaching_alone_leaves_the_rest_of_a_model(config: TrainConfig, tmp_path: Path) -> None:
+def test_teaching_alone_leaves_the_rest_of_a_model_and_fine_tuning_begins_from_it(
+    config: TrainConfig, tmp_path: Path
+) -> None:
     whole = replace(
         config, joint=StageConfig(2, 4, 1e-3), critic=StageConfig(1, 4, 1e-3), decoder=StageConfig(1, 4, 1e-3)
     )
@@ -131,6 +133,10 @@ def test_teaching_alone_leaves_the_rest_of_a_model(config: TrainConfig, tmp_path
     for part in ("predictor", "critic", "decoder"):
         ours, theirs = (getattr(model, part).state_dict() for model in (loaded, first))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    nearly_none = StageConfig(1, 4, 1e-12)
+    tuned = train(replace(taught, fine_tune=True, dynamics=nearly_none, appearance=NONE, out=str(tmp_path / "tuned")))
+    for name, tensor in first.predictor.state_dict().items():
+        torch.testing.assert_close(tuned.predictor.state_dict()[name], tensor)
     with pytest.raises(UserError, match="history is 2, not 3"):
         train(replace(taught, history=3, out=str(tmp_path / "other")))
 

@@ -117,6 +117,8 @@ class TrainConfig:
             wmplan.models.decoder.
         pretrained: a model, by folder or name, whose encoder is taken over; then there is no first stage. What else no
             stage trains (steps=0) is taken over with it: predictor, critic, decoder.
+        fine_tune: let these begin from the pretrained model's where a stage trains them, instead of anew; at a lower
+            learning rate and for fewer steps.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
@@ -160,6 +162,7 @@ class TrainConfig:
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
+    fine_tune: bool = False
     loss: LossConfig = field(default_factory=LossConfig)
     joint: StageConfig = field(default_factory=lambda: StageConfig(2400, 80, 3e-3, save_every=400, optimizer="muon"))
     dynamics: StageConfig = field(
@@ -192,6 +195,7 @@ class TrainConfig:
         require(0 < self.expectile < 1, f"expectile must be between 0 and 1, got {self.expectile}")
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
         require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
+        require(self.pretrained is not None or not self.fine_tune, "fine_tune needs pretrained=MODEL to begin from")
         require(
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",

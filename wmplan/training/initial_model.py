@@ -29,7 +29,7 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     """
     spec = data_spec(config, store, training)
     other = None if config.pretrained is None else pretrained_model(config.pretrained)
-    if other is not None and not config.dynamics.steps:
+    if other is not None and (config.fine_tune or not config.dynamics.steps):
         spec = with_normalisers_of(other, spec, config.pretrained)
     for name, symmetry in config.symmetries.items():
         symmetry.check(name, spec.action_dim, spec.proprio_dim, spec.image_size)
@@ -50,7 +50,7 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     if other is not None:
         take_encoder(model, other, config.pretrained)
         for part, stage in (("predictor", config.dynamics), ("critic", config.critic), ("decoder", config.decoder)):
-            if not stage.steps:
+            if config.fine_tune or not stage.steps:
                 take_part(model, other, part, config.pretrained)
     return model
 
@@ -101,15 +101,15 @@ def with_normalisers_of(other: JEPA, spec: ModelSpec, path: str | None) -> Model
         ours, theirs = getattr(spec, name), getattr(other.spec, name)
         if ours != theirs:
             raise UserError(
-                f"dynamics.steps=0 takes over the predictor of pretrained={path}, whose {name} is {theirs}, not "
-                f"{ours}: train one, or choose the same"
+                f"the predictor of pretrained={path} would be taken over, whose {name} is {theirs}, not {ours}: "
+                "train a new one (dynamics.steps, fine_tune=false), or choose the same"
             )
     names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
     return replace(spec, **{name: getattr(other.spec, name) for name in names})
 
 
 def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
-    """Put a part of another model that no stage of this run trains into this one, if it has it.
+    """Put a part of another model into this one, if it has it: to stay as it is, or to begin from.
 
     Raises:
         UserError: where it was trained on latents of another shape.
