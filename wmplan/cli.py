@@ -113,6 +113,7 @@ def train(settings: Settings) -> None:
     Examples:
       wmplan train data=data/pusht task=pusht out=runs/pusht
       wmplan train data=robot.h5 task=none control_rate=20 'action_low=[-1,-1]' 'action_high=[1,1]' out=runs/robot
+      wmplan train data=data/mine task=none 'cameras=[front,wrist]' camera_encoders=shared out=runs/mine
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
       wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384
       wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
@@ -181,6 +182,7 @@ def data_convert(settings: Settings) -> None:
 
     Examples:
       wmplan data convert recordings out=data/mine camera=observation.images.top 'image_size=[96,96]'
+      wmplan data convert recordings out=data/mine 'cameras=[front,wrist]' 'image_size=[96,96]'
       wmplan data convert in=data/pusht out=lerobot/pusht format=lerobot
     """
     from wmplan.data.conversion import convert_data

@@ -204,6 +204,23 @@ def test_shards_of_another_source_camera_or_shift_are_never_kept(tmp_path: Path)
             convert_data(one, out, camera="front_image", shift=1)
 
 
+def test_several_cameras_become_columns_of_their_names(tmp_path: Path) -> None:
+    source, out = demonstrations(tmp_path / "a.hdf5", 10), str(tmp_path / "out")
+    names = ("front_image", "wrist_image")
+    convert_data(source, out, cameras=names, image_size=(8, 8))
+    rows = open_data(out, cameras=names).episode(1)
+    assert {name: int(rows[name].max()) for name in names} == {"front_image": 10, "wrist_image": 110}
+    assert rows["front_image"].shape == rows["wrist_image"].shape == (12, 8, 8, 3)
+    one = open_data(out, camera="wrist_image")
+    assert one.cameras == ("pixels",) and one.episode(0)["pixels"].min() == 110
+    with pytest.raises(DataError, match='data with camera=.*"wrist_image".*, this one has "front_image"'):
+        convert_data(source, out, camera="front_image", image_size=(8, 8))
+    with pytest.raises(UserError, match="give either camera=front_image"):
+        open_data(out, camera="front_image", cameras=names)
+    with pytest.raises(UserError, match="format=lerobot takes one"):
+        convert_data(source, str(tmp_path / "lerobot"), "lerobot", cameras=names)
+
+
 def test_folders_that_hold_something_are_left_alone(make_store: Store, tmp_path: Path) -> None:
     pytest.importorskip("av")
     source = str(folder_of(make_store([5, 3])))
@@ -222,7 +239,7 @@ def test_folders_that_hold_something_are_left_alone(make_store: Store, tmp_path:
         (["control_rate=0"], "control_rate must be above 0"),
         (["shift=99"], "no episode has more than 99 rows"),
         (["format=hdf5"], "format is 'hdf5'"),
-        (["camera=top"], "its frames in one column, 'pixels'"),
+        (["camera=top"], "has no camera 'top'; it has pixels"),
     ],
 )
 def test_mistakes_are_one_line(

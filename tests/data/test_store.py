@@ -33,6 +33,22 @@ def test_reads_back_what_was_written(make_store: Make, episode_columns: Callable
         assert read["step_idx"].tolist() == list(range(rows))
 
 
+def test_a_public_file_with_frames_of_several_cameras(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    top, wrist = rng.integers(0, 255, (7, 6, 8, 3), np.uint8), rng.uniform(size=(7, 3, 6, 8)).astype(np.float32)
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["action"], file["top"], file["wrist"] = np.zeros((7, 2), np.float32), top, wrist
+        file["ep_len"], file["ep_offset"] = np.array([4, 3]), np.array([0, 4])
+    found = EpisodeStore.open(tmp_path / "data.h5", cameras=["wrist", "top"])
+    assert found.columns["wrist"] == found.columns["top"] == ((6, 8, 3), np.uint8)
+    np.testing.assert_array_equal(found.episode(1)["top"], top[4:])
+    as_bytes = np.round(np.moveaxis(wrist, 1, -1) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(found.column("wrist"), as_bytes)
+    one = EpisodeStore.open(tmp_path / "data.h5", camera="wrist")
+    np.testing.assert_array_equal(one.episode(0)["pixels"], as_bytes[:4])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).episode(0)["pixels"], as_bytes[:4])
+
+
 def test_reads_a_part_of_an_episode(make_store: Make) -> None:
     store = make_store(LENGTHS)
     part = store.episode(4, ("action",), 1, 3)

@@ -46,15 +46,18 @@ class Column:
     arrange: Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def open_column(file: h5py.File, name: str) -> Column:
+def open_column(file: h5py.File, name: str, *, frames: bool = False) -> Column:
     """The column `name`, from what its header says.
+
+    Args:
+        frames: whether it is a camera's, whatever its name.
 
     Raises:
         Unusable: where it cannot be used.
         DamagedError: where its header cannot be read.
     """
     dataset, stored = _dataset(file, name)
-    return as_column(name, dataset, stored)
+    return as_frames(dataset, stored) if frames else as_column(name, dataset, stored)
 
 
 def as_column(name: str, dataset: Any, stored: np.dtype[Any], *, float_white: float = 1) -> Column:
@@ -70,7 +73,7 @@ def as_column(name: str, dataset: Any, stored: np.dtype[Any], *, float_white: fl
     """
     shape = dataset.shape[1:]
     if name == "pixels":
-        return _frames(dataset, shape, stored, float_white)
+        return as_frames(dataset, stored, float_white=float_white)
     if name in QUANTITIES:
         return _quantity(dataset, shape, stored)
     if stored.kind == "O" and h5py.check_string_dtype(dataset.dtype) is None:
@@ -112,7 +115,9 @@ def _quantity(dataset: Any, shape: tuple[int, ...], stored: np.dtype[Any]) -> Co
     return Column(dataset, shape, dtype, partial(_typed, dtype=dtype, shape=shape))
 
 
-def _frames(dataset: Any, shape: tuple[int, ...], stored: np.dtype[Any], float_white: float) -> Column:
+def as_frames(dataset: Any, stored: np.dtype[Any], *, float_white: float = 1) -> Column:
+    """Frames of what any array holds; see as_column()."""
+    shape = dataset.shape[1:]
     if stored.kind not in "fiu":
         raise Unusable(f"holds {_kind(stored)}, {RGB}")
     if len(shape) != 3 or 3 not in (shape[0], shape[2]) or 0 in shape:

@@ -34,6 +34,7 @@ def convert_data(
     out: str,
     format: Literal["shards", "lerobot"] = "shards",
     camera: str | None = None,
+    cameras: tuple[str, ...] | None = None,
     image_size: tuple[int, int] | None = None,
     shift: int = 0,
     control_rate: float | None = None,
@@ -45,7 +46,8 @@ def convert_data(
         source: a folder or file, or FORMAT:PATH.
         out: the folder to write into.
         format: shards are what training reads fastest; lerobot is LeRobot's v3.0.
-        camera: the one to read, of several.
+        camera: the one to read, of several; its frames are written as the column pixels.
+        cameras: those to read in place of one, each a column of its name; for format=shards.
         image_size: [height, width] that frames are brought to; null for as they are.
         shift: rows by which actions move; see wmplan data check.
         control_rate: rows a second, where the data does not say, or says wrong.
@@ -58,7 +60,9 @@ def convert_data(
         raise UserError(f"image_size must be [height, width] from 1 to {LARGEST_SIDE}, got {list(image_size)}")
     if control_rate is not None and not 0 < control_rate < 1e6:
         raise UserError(f"control_rate must be above 0 rows a second, got {control_rate}")
-    data = open_data(source, camera=camera)
+    if cameras is not None and format == "lerobot":
+        raise UserError("cameras are written as shards; format=lerobot takes one, camera=NAME")
+    data = open_data(source, camera=camera, cameras=cameras)
     view = Converted(data, image_size, shift)
     if not len(view):
         raise UserError(f"{source}: no episode has more than {abs(shift)} rows, shift={shift} leaves nothing")
@@ -67,10 +71,10 @@ def convert_data(
     columns = view.columns
     if left := sorted(data.columns.keys() - columns.keys() - {"episode_idx", "step_idx"}):
         notes.append(f"left out, without finite numbers in every row: {', '.join(left)}")
-    if "pixels" in columns and image_size is not None:
-        height, width = data.columns["pixels"][0][:2]
-        if abs(width * image_size[0] / (height * image_size[1]) - 1) > 0.02:
-            notes.append(f"frames of {height} x {width} are stretched to {image_size[0]} x {image_size[1]}")
+    for name in view.cameras if image_size is not None else ():
+        (height, width, _), (to_height, to_width, _) = data.columns[name][0], columns[name][0]
+        if abs(width * to_height / (height * to_width) - 1) > 0.02:
+            notes.append(f"frames of {height} x {width} are stretched to {to_height} x {to_width}")
     rate = control_rate or data.meta.control_rate
     if format == "lerobot":
         from wmplan.data.lerobot_writer import write_lerobot
@@ -78,14 +82,14 @@ def convert_data(
         written = write_lerobot(view, Path(out), rate, video)
         notes += [f"{len(view) - written} episodes of one row left out"] if written < len(view) else []
     else:
-        _write_shards(view, Path(out), rate, camera)
+        _write_shards(view, Path(out), rate, camera if cameras is None else list(cameras))
         written = len(view)
     data.close()
     told = f"{out}: {counted(written, 'episode')}, {int(view.lengths.sum())} rows"
     return "\n".join([told, *(f"note: {note}" for note in notes)])
 
 
-def _write_shards(view: Converted, folder: Path, rate: float | None, camera: str | None) -> EpisodeStore:
+def _write_shards(view: Converted, folder: Path, rate: float | None, camera: str | list[str] | None) -> EpisodeStore:
     """Write what is missing of the shards."""
     columns = view.columns
     meta = _describe(view, rate)
@@ -133,7 +137,7 @@ def _describe(view: Converted, rate: float | None) -> StoreMeta:
         steps=max(lengths) - 1 if len(lengths) == 1 else None,
         episodes_per_shard=int(np.clip(SHARD_BYTES // (row_bytes * int(view.lengths.max())), 1, 500)),
         control_rate=rate,
-        image_size=(columns["pixels"][0][0], columns["pixels"][0][1]) if "pixels" in columns else None,
+        image_size=columns[view.cameras[0]][0][:2] if view.cameras else None,  # type: ignore[arg-type]  # of 3
         versions={name: version(name) for name in ("wmplan", "numpy")},
     )
 

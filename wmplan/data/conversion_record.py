@@ -22,18 +22,20 @@ class ConversionRecord:
 
     Attributes:
         source: hash of the content of the source's files, wherever they lie.
-        camera: that was chosen; None where there is one, or none.
+        camera: that was chosen, or several; None where there is one, or none.
         shift: rows that actions were moved by.
         files: hash and stamp of each file, so that those that are unchanged need not be hashed again.
     """
 
     source: str
-    camera: str | None
+    camera: str | list[str] | None
     shift: int
     files: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(cls, data: Reader, camera: str | None, shift: int, before: ConversionRecord | None) -> ConversionRecord:
+    def of(
+        cls, data: Reader, camera: str | list[str] | None, shift: int, before: ConversionRecord | None
+    ) -> ConversionRecord:
         """That of a source; `before` knows the files that have not been written to since."""
         files = fingerprint(data, before.files if before else None)
         content = {name: entry["sha256"] for name, entry in files.items()}

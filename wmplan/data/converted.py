@@ -1,4 +1,4 @@
-"""The episodes of any reader, as they are to be written: one camera, another size of frames, actions moved by rows."""
+"""The episodes of any reader, as they are to be written: another size of frames, actions moved by rows."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class Converted:
         return np.flatnonzero(self.data.lengths > abs(self.shift))
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """The columns that hold frames, of those that there are."""
+        return tuple(name for name in self.data.cameras if name in self.data.columns)
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Rows of each, of shape (E,)."""
         return self.data.lengths[self.episodes] - abs(self.shift)
@@ -49,7 +54,7 @@ class Converted:
         """(shape of a row, dtype) by name, of what can be written: numbers that are finite."""
         found = {}
         for name, (shape, dtype) in self.data.columns.items():
-            if name == "pixels":
+            if name in self.cameras:
                 found[name] = ((*(self.image_size or shape[:2]), 3), dtype)
             elif dtype.kind in "fiub" and name not in OWN_COLUMNS and (name in KNOWN or self._finite(name, dtype)):
                 found[name] = (shape, dtype)
@@ -65,8 +70,8 @@ class Converted:
         first = max(self.shift, 0)
         columns = {}
         for name in names:
-            if name == "pixels":
-                columns[name] = np.concatenate(list(self._frames(index, first, first + rows)))
+            if name in self.cameras:
+                columns[name] = np.concatenate(list(self._frames(name, index, first, first + rows)))
             elif name == "action":
                 actions = self.data.read(index, name, max(-self.shift, 0), max(-self.shift, 0) + rows)
                 columns[name] = without_last(actions, True)
@@ -74,11 +79,11 @@ class Converted:
                 columns[name] = self.data.read(index, name, first, first + rows)
         return columns
 
-    def _frames(self, index: int, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        shape, _ = self.data.columns["pixels"]
+    def _frames(self, name: str, index: int, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        shape, _ = self.data.columns[name]
         step = max(1, READ_BYTES // max(1, int(np.prod(shape))))
         for row in range(start, stop, step):
-            frames = self.data.read(index, "pixels", row, min(row + step, stop))
+            frames = self.data.read(index, name, row, min(row + step, stop))
             yield frames if self.image_size in (None, shape[:2]) else resized(frames, *self.image_size or shape[:2])
 
 

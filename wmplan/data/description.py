@@ -11,12 +11,15 @@ from wmplan.data.reader import Reader, open_data
 from wmplan.errors import UserError
 
 
-def describe_data(data: str, camera: str | None = None, frames: int = 100) -> str:
+def describe_data(
+    data: str, camera: str | None = None, cameras: tuple[str, ...] | None = None, frames: int = 100
+) -> str:
     """The description of a data set.
 
     Args:
         data: a folder or file, or FORMAT:PATH.
         camera: the one to read, of several.
+        cameras: those to read, in place of one.
         frames: that are looked at, from episodes all over the data.
 
     Raises:
@@ -24,7 +27,7 @@ def describe_data(data: str, camera: str | None = None, frames: int = 100) -> st
     """
     if frames < 0:
         raise UserError(f"frames must be at least 0, got {frames}")
-    opened = open_data(data, allow_nan=True, camera=camera)
+    opened = open_data(data, allow_nan=True, camera=camera, cameras=cameras)
     lines = [f"{data}: {type(opened).__name__}", *_sizes(opened), "columns:"]
     lines += [f"  {name:22}{text}" for name, text in _columns(opened, frames)]
     lines += [f"  {name:22}not read: it {why}" for name, why in opened.unusable.items()]
@@ -47,8 +50,8 @@ def _columns(data: Reader, frames: int) -> Iterator[tuple[str, str]]:
     names = {"action": data.meta.action_names, "proprio": data.meta.proprio_names, "state": data.meta.state_names}
     for name, (shape, dtype) in data.columns.items():
         told = f"{dtype} {shape}"
-        if name == "pixels":
-            yield name, f"{told}{_brightness(data, frames)}"
+        if name in data.cameras:
+            yield name, f"{told}{_brightness(data, name, frames)}"
             continue
         if dtype.kind in "fiub" and int(np.prod(shape)) <= 64:
             with np.errstate(all="ignore"):
@@ -63,15 +66,13 @@ def _columns(data: Reader, frames: int) -> Iterator[tuple[str, str]]:
         yield name, told + (f" ({', '.join(names[name])})" if names.get(name) else "")
 
 
-def _brightness(data: Reader, frames: int) -> str:
+def _brightness(data: Reader, camera: str, frames: int) -> str:
     """Mean and spread over some frames: a black or a washed-out camera is seen here."""
     usable = np.flatnonzero(data.lengths)
     if not frames or not len(usable):
         return ""
     chosen = usable[np.linspace(0, len(usable) - 1, min(frames, len(usable))).astype(int)]
-    seen = [
-        data.read(int(one), "pixels", int(data.lengths[one]) // 2, int(data.lengths[one]) // 2 + 1) for one in chosen
-    ]
+    seen = [data.read(int(one), camera, int(data.lengths[one]) // 2, int(data.lengths[one]) // 2 + 1) for one in chosen]
     means = np.array([frame.mean() for frame in seen])
     spread = np.array([frame.std() for frame in seen])
     return (

@@ -39,7 +39,8 @@ def describe(store: Reader, task: str | None) -> StoreMeta:
     if not len(actions):
         raise DataError(f"{store.name}: column 'action' has no action in any of its {len(store)} episodes")
     lengths = set(store.lengths.tolist())
-    height_width = store.columns.get("pixels", ((), None))[0][:2]
+    camera = next(iter(store.cameras), "pixels")
+    height_width = store.columns.get(camera, ((), None))[0][:2]
     return StoreMeta(
         task=task,
         seed=None,

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wmplan.data.cameras import choose_cameras
 from wmplan.data.finite import first_not_finite
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.registry import READERS
@@ -42,6 +43,7 @@ class Reader(ABC):
         files: every file that rows come from: a training run is identified by their content.
         meta: what is known of the data; describe(self, task) of wmplan.data.formats reads off what columns tell.
         unusable: why other things are no columns, by name; goes on from "column 'NAME' ".
+        cameras: the columns that hold frames.
         decodes: whether frames are decoded from videos or pictures, which takes longer than reading them.
     """
 
@@ -50,6 +52,7 @@ class Reader(ABC):
     files: list[Path]
     meta: StoreMeta
     unusable: Mapping[str, str] = {}
+    cameras: tuple[str, ...] = ("pixels",)
     decodes: bool = False
 
     @classmethod
@@ -63,15 +66,19 @@ class Reader(ABC):
 
         Args:
             allow_nan: take actions that are not finite, to look at them.
-            options: keyword arguments of the constructor: camera="top".
+            options: keyword arguments of the constructor: camera="top", cameras=["top", "wrist"]. A reader that does
+                not take cameras has to have columns of frames of these names.
 
         Raises:
             DataError: where it cannot be read, or is of another task.
         """
-        unknown = options.keys() - inspect.signature(cls.__init__).parameters.keys()
-        if unknown:
+        known = inspect.signature(cls.__init__).parameters.keys()
+        named = None if "cameras" in known else options.pop("cameras", None)
+        if unknown := options.keys() - known:
             raise DataError(f"{path}: the reader {cls.__name__} does not take {', '.join(sorted(unknown))}")
         store = cls(Path(path), task, **options)  # type: ignore[call-arg]  # a subclass's constructor
+        if named is not None:
+            store.cameras = tuple(choose_cameras(None, named, store.possible_cameras, Path(path)))
         if not allow_nan:
             store.require_finite_actions()
         return store
@@ -97,6 +104,12 @@ class Reader(ABC):
     def num_rows(self) -> int:
         """Rows of all episodes."""
         return int(self.lengths.sum())
+
+    @property
+    def possible_cameras(self) -> list[str]:
+        """Columns that could be a camera's frames, by their shape: uint8 (H, W, 3)."""
+        of_frames = [len(shape) == 3 and shape[2] == 3 and dtype == np.uint8 for shape, dtype in self.columns.values()]
+        return [name for name, fits in zip(self.columns, of_frames, strict=True) if fits]
 
     @property
     def name(self) -> str:
@@ -174,7 +187,8 @@ def open_data(path: str | Path, *, task: str | None = None, allow_nan: bool = Fa
         path: a folder or file; lerobot:PATH is read by the reader registered as "lerobot".
         task: Gymnasium id that the data has to be of, or is taken to be of where it does not say.
         allow_nan: take actions that are not finite, to look at them.
-        options: of the format's reader: camera="top" of several. None stands for what is left out.
+        options: of the format's reader: camera="top" of several, or cameras=["top", "wrist"]. None stands for what is
+            left out.
 
     Raises:
         DataError: where there is no data set, or it is damaged or of another task.

@@ -52,9 +52,9 @@ def split_episodes(
 class WindowSampler:
     """Endless batches of windows: T frames of one episode, `stride` robot steps apart, and the actions between them.
 
-    A batch holds `pixels` uint8 (N, T, H, W, 3), `proprio` float32 (N, T, P) and `action` float32 (N, T - 1,
-    stride * action_dim), each block's robot steps oldest first; any other column as (N, T, ...). Each epoch goes over
-    every window once, but for those that do not fill its last batch.
+    A batch holds `pixels`, or other cameras' frames, uint8 (N, T, H, W, 3), `proprio` float32 (N, T, P) and `action`
+    float32 (N, T - 1, stride * action_dim), each block's robot steps oldest first; any other column as (N, T, ...).
+    Each epoch goes over every window once, but for those that do not fill its last batch.
 
     From memory, an epoch is one shuffle of all windows. From the disk, the episodes are shuffled and read in groups of
     `group` episodes, one ahead, and the windows are shuffled within a group; each episode is read once an epoch.
@@ -114,7 +114,7 @@ class WindowSampler:
         size = sum(self._row_bytes(name) for name in self.columns) * int(store.lengths[self.episodes].sum())
         self.memory = size < MEMORY_BYTES if memory is None else memory
         self.group = len(self.episodes) if self.memory else group
-        if store.decodes and not self.memory and "pixels" in self.columns:
+        if store.decodes and not self.memory and set(store.cameras) & set(self.columns):
             warnings.warn(
                 f"{store.name}: frames are decoded anew in every epoch, for they take {size / 1e9:.0f} GB in memory; "
                 "decode them once with wmplan data convert",

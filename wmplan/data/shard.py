@@ -7,10 +7,12 @@ stable-worldmodel's recorder leaves it. Their loader opens a shard as a data set
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +22,8 @@ from wmplan.data.hdf5_file import open_hdf5
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.sources import source_files, unwritten_rows
 
-REQUIRED = ("pixels", "action")
-"""Columns for whose sake a file is opened: where one cannot be used, neither can the file."""
+ONE_CAMERA: Mapping[str, str] = {"pixels": "pixels"}
+"""Columns of frames, and what they are called in the file, where nothing else is asked for."""
 
 
 class Shard:
@@ -30,13 +32,14 @@ class Shard:
     Args:
         path: the file.
         check: look at every column before any is read. Without, the file has to have passed that before.
+        cameras: columns that are handed out as frames, and what they are called in the file.
 
     Raises:
         DataError: where the file is missing, locked, cut short, damaged or has no episodes in this layout.
     """
 
-    def __init__(self, path: Path, *, check: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, check: bool = True, cameras: Mapping[str, str] = ONE_CAMERA) -> None:
+        self.path, self._cameras = path, cameras
         self._file = open_hdf5(path)
         self._columns: dict[str, Column] = {}
         if check:
@@ -83,14 +86,16 @@ class Shard:
         """Why the others cannot, by name; goes on from "column 'NAME' "."""
         self.files = list(dict.fromkeys([self.path, *self._index[2]]))
         """Every file that rows come from, this one first."""
-        for name in sorted(set(names) - set(INDEX), key=lambda one: one != "action"):
+        behind = {name: name for name in names if name not in INDEX and name not in self._cameras.values()}
+        behind |= {name: source for name, source in self._cameras.items() if source in names}
+        for name in sorted(behind, key=lambda one: one != "action"):
             try:
                 column = self._column(name)
                 files = source_files(column.dataset)
                 self._require_rows(name, column)
                 self._require_values(name, column)
             except Unusable as why:
-                if name in REQUIRED:
+                if name in ("action", *self._cameras):
                     raise DataError(f"{self.path}: column {name!r} {why}") from None
                 self.unusable[name] = str(why)
                 continue
@@ -98,22 +103,23 @@ class Shard:
                 raise self._damaged(f"column {name!r} cannot be opened", error) from None
             self.columns[name] = (column.shape, column.dtype)
             self.files += [file for file in files if file not in self.files]
-        self.columns = {name: self.columns[name] for name in names if name in self.columns}
+        self.columns = {name: self.columns[name] for name in behind if name in self.columns}
 
     def _column(self, name: str) -> Column:
         if name not in self._columns:
-            self._columns[name] = open_column(self._file, name)
+            source = self._cameras.get(name, name)
+            self._columns[name] = open_column(self._file, source, frames=name in self._cameras)
         return self._columns[name]
 
     def _require_rows(self, name: str, column: Column) -> None:
         """Raise unless the column has the rows that the index and the actions say."""
         count, needed = len(column.dataset), int((self.offsets + self.lengths).max(initial=0))
         rows = len(self._column("action").dataset)
-        if name in KNOWN and count < needed:
+        if self._is_known(name) and count < needed:
             raise DamagedError(
                 f"{self.path} is cut short: column {name!r} has {count} rows, its episodes need {needed}"
             )
-        if name in KNOWN and count != rows:
+        if self._is_known(name) and count != rows:
             raise DataError(
                 f"{self.path}: column {name!r} has {count} rows and 'action' {rows}, they have to agree, or their rows "
                 "would not belong together"
@@ -123,14 +129,18 @@ class Shard:
 
     def _require_values(self, name: str, column: Column) -> None:
         """Raise unless the rows of all episodes were written, and those at either end can be meant as frames."""
-        if name not in KNOWN or not len(self.rows):
+        if not self._is_known(name) or not len(self.rows):
             return
         unwritten = unwritten_rows(column.dataset)
         if unwritten is not None and unwritten[self.rows].any():
             raise Unusable(f"was never written at row {self.rows[unwritten[self.rows].argmax()]}: HDF5 would invent it")
-        if name == "pixels" and column.dataset.dtype != np.uint8:
+        if name in self._cameras and column.dataset.dtype != np.uint8:
             for row in (int(self.rows[0]), int(self.rows[-1])):
                 column.arrange(self._stored(name, row, row + 1))
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a column has to have a row a robot step."""
+        return name in KNOWN or name in self._cameras
 
     def _stored(self, name: str, start: int, stop: int | None) -> NDArray[Any]:
         try:
@@ -150,12 +160,21 @@ class Shard:
             DamagedError: where its bytes are not those that were written.
             DataError: where the column is missing, or a value in it cannot be meant.
         """
-        if name not in self._columns and name not in self._file:
+        if name not in self._columns and self._cameras.get(name, name) not in self._file:
             raise DataError(f"{self.path} has no column {name!r}; it has {', '.join(self._file)}")
         try:
             return self._column(name).arrange(self._stored(name, start, stop))
         except Unusable as why:
             raise DataError(f"{self.path}: column {name!r}, rows {start} to {stop or 'the last'}: it {why}") from None
+
+    def possible_cameras(self) -> list[str]:
+        """What could be a camera's frames in the file, by its shape."""
+        found = {name: self._file.get(name) for name in self._file}
+        return [
+            name
+            for name, one in found.items()
+            if isinstance(one, h5py.Dataset) and len(one.shape) == 4 and 3 in (one.shape[1], one.shape[3])
+        ]
 
     def require_episodes(self, episodes: range) -> None:
         """Raise unless these episodes are what the file holds, in their order and without gaps; the last may lack.

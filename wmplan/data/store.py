@@ -6,7 +6,8 @@ file that stable-worldmodel's loader takes: stable_worldmodel.data.HDF5Dataset(p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from wmplan.data.cameras import choose_cameras
 from wmplan.data.finite import not_finite
 from wmplan.data.formats import describe, public_files
 from wmplan.data.hdf5_file import has_demonstrations
 from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.reader import Reader
-from wmplan.data.shard import Shard
+from wmplan.data.shard import ONE_CAMERA, Shard
 from wmplan.registry import register_reader
 
 OPEN_SHARDS = 16  # file handles kept
@@ -42,11 +44,13 @@ class EpisodeStore(Reader):
         meta: what is known of them; what the files tell themselves where left out.
         task: Gymnasium id the data is taken to be of, where `meta` is left out.
         episodes: those that a collection puts into each file, which may end early; any where left out.
+        camera: the column whose frames are `pixels`; None for the one of that name.
+        cameras: columns that are frames, in place of `pixels`.
 
     Attributes:
         lengths: rows of each episode, of shape (E,); one more than its robot steps.
         offsets: first row of each episode, of shape (E,), rows that belong to none not being counted.
-        columns: (shape of a row, dtype) by name. Frames (`pixels`) are uint8 (H, W, 3); `action`, `proprio`, `state`
+        columns: (shape of a row, dtype) by name. Frames are uint8 (H, W, 3); `action`, `proprio`, `state`
             and `physics_state` are floats (N,), whatever the files hold.
         unusable: why other things in the first file are no columns, by name; goes on from "column 'NAME' ".
         files: every file that rows come from: `paths`, each followed by what it links to.
@@ -62,11 +66,15 @@ class EpisodeStore(Reader):
         *,
         task: str | None = None,
         episodes: Sequence[range] | None = None,
+        camera: str | None = None,
+        cameras: Sequence[str] | None = None,
     ) -> None:
         self.paths = list(paths)
         self._open: dict[int, Shard] = {}
         if not self.paths:
             raise DataError("a data set needs at least one HDF5 file")
+        self._sources = self._choose_cameras(camera, cameras)
+        self.cameras = tuple(self._sources)
         try:
             self._read_indices(episodes)
             self.meta = describe(self, task) if meta is None else meta
@@ -74,12 +82,19 @@ class EpisodeStore(Reader):
             self.close()
             raise
 
+    def _choose_cameras(self, camera: str | None, cameras: Sequence[str] | None) -> Mapping[str, str]:
+        """Columns of frames, and what they are called in the files."""
+        if camera is None and cameras is None:
+            return ONE_CAMERA
+        with contextlib.closing(Shard(self.paths[0], check=False)) as shard:
+            return choose_cameras(camera, cameras, shard.possible_cameras(), self.paths[0])
+
     def _read_indices(self, episodes: Sequence[range] | None) -> None:
         """Open every file once, and put their episodes after each other."""
         lengths, local, shards = [], [], []
         self.files = []
         for number, path in enumerate(self.paths):
-            shard = Shard(path)
+            shard = Shard(path, cameras=self._sources)
             self._keep(number, shard)
             if number == 0:
                 self.columns, self.unusable = shard.columns, shard.unusable
@@ -95,7 +110,7 @@ class EpisodeStore(Reader):
         self._shard_of: NDArray[np.int64] = np.concatenate(shards)
 
     @classmethod
-    def open(  # type: ignore[override]  # one frame column: there is no camera to choose
+    def open(  # type: ignore[override]  # its constructor takes files
         cls,
         path: str | Path,
         *,
@@ -103,6 +118,7 @@ class EpisodeStore(Reader):
         partial: bool = False,
         allow_nan: bool = False,
         camera: str | None = None,
+        cameras: Sequence[str] | None = None,
     ) -> EpisodeStore:
         """Open a data set.
 
@@ -112,23 +128,23 @@ class EpisodeStore(Reader):
             task: Gymnasium id that the data has to be of. A public file does not say what it is of.
             partial: take the episodes that are there, though the collection is not finished.
             allow_nan: take actions of public data that are not finite, to look at them.
-            camera: has to be left out: the frames are in one column.
+            camera: the column whose frames are `pixels`; None for the one of that name.
+            cameras: columns that are frames, in place of `pixels`.
 
         Raises:
             DataError: where there is no data set, or it is unfinished, damaged or of another task.
         """
         folder = Path(path)
-        if camera is not None:
-            raise DataError(f"{path} has its frames in one column, 'pixels': there is no camera to choose")
         if not (folder / "meta.json").is_file():
-            public = cls(public_files(folder), task=task)
+            public = cls(public_files(folder), task=task, camera=camera, cameras=cameras)
             if not allow_nan:
                 public.require_finite_actions()
             return public
         meta = StoreMeta.read(folder)
         wanted = {shard_path(folder, shard): meta.shard_episodes(shard) for shard in range(meta.num_shards)}
         present = [path for path in wanted if path.is_file()]
-        store = cls(present, meta, episodes=[wanted[path] for path in present]) if present else None
+        episodes = [wanted[path] for path in present]
+        store = cls(present, meta, episodes=episodes, camera=camera, cameras=cameras) if present else None
         counts: list[int] = np.bincount(store._shard_of, minlength=len(present)).tolist() if store else []
         whole = sum(count == len(wanted[path]) for path, count in zip(present, counts, strict=True))
         if store is None or (whole < len(wanted) and not partial):
@@ -214,7 +230,7 @@ class EpisodeStore(Reader):
         self._open.clear()
 
     def _shard(self, number: int) -> Shard:
-        shard = self._open.pop(number, None) or Shard(self.paths[number], check=False)
+        shard = self._open.pop(number, None) or Shard(self.paths[number], check=False, cameras=self._sources)
         self._keep(number, shard)
         return shard
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
+from wmplan.models.camera_encoders import CameraEncoders
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
 from wmplan.models.encoders import ENCODERS, TwoStreams, grow, make_encoder
@@ -27,6 +28,7 @@ class JEPAConfig:
 
     Attributes:
         encoder: "keypoint", "impala", "vit" or "hf"; encoder_options are the keyword arguments of its class.
+        camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
         robot_blocks: residual blocks of that encoder.
@@ -39,6 +41,7 @@ class JEPAConfig:
 
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
+    camera_encoders: Literal["own", "shared"] = "own"
     latent_dim: int = 32
     robot_dim: int = 0
     robot_blocks: int = 0
@@ -54,14 +57,6 @@ class JEPAConfig:
         convert_fields(self)
         for name, least in (("latent_dim", 1), ("robot_dim", 0), ("robot_blocks", 0), ("proprio_width", 0)):
             whole_number(getattr(self, name), name, least)
-
-
-class CameraEncoders(nn.ModuleList):
-    """One encoder a camera, their latents side by side."""
-
-    def forward(self, frames: list[Tensor]) -> Tensor:
-        """uint8 frames (N, H, W, 3), one tensor a camera, to visual latents (N, D)."""
-        return torch.cat([encoder(one) for encoder, one in zip(self, frames, strict=True)], -1)
 
 
 class JEPA(WorldModel):
@@ -111,7 +106,9 @@ class JEPA(WorldModel):
                 f"{config.robot_dim}, {len(spec.cameras)} camera(s) and proprio_dim {spec.proprio_dim}, got "
                 f"{spec.latent_shape}"
             )
-        self.encoder = CameraEncoders(make_camera_encoder(config, spec.image_size) for _ in spec.cameras)
+        self.encoder = CameraEncoders(
+            lambda: make_camera_encoder(config, spec.image_size), len(spec.cameras), config.camera_encoders
+        )
         first = config.latent_dim if config.robot_dim else 0
         columns = torch.arange(self.visual_dim)
         self.register_buffer("robot", columns[columns % per_camera >= first], persistent=False)

@@ -53,8 +53,9 @@ Check = Callable[[TrainConfig, Reader, Side, Side], Iterator[Finding]]
 
 def check_columns(config: TrainConfig, store: Reader) -> Iterator[Finding]:
     """Columns that there have to be, and their types."""
+    cameras = config.camera_names
     for name, hint in {
-        "pixels": "the camera's frames, uint8 RGB of shape (H, W, 3)",
+        **dict.fromkeys(cameras, "a camera's frames, uint8 RGB of shape (H, W, 3)"),
         "action": "what was executed at each row, NaN in an episode's last",
         "proprio": "the robot's own state; set proprio=false to do without",
     }.items():
@@ -62,11 +63,24 @@ def check_columns(config: TrainConfig, store: Reader) -> Iterator[Finding]:
             if name != "proprio" or config.proprio:
                 why = store.unusable.get(name)
                 lacks = f"column {name!r} {why}" if why else f"there is no column {name!r}"
-                yield Finding(f"{lacks} ({hint}); the columns are {', '.join(sorted(store.columns))}", True, name)
+                others = (
+                    f"; set cameras=[{','.join(there)}]"
+                    if name in cameras and (there := store.possible_cameras)
+                    else ""
+                )
+                columns = ", ".join(sorted(store.columns))
+                yield Finding(f"{lacks} ({hint}); the columns are {columns}{others}", True, name)
             continue
         shape, dtype = store.columns[name]
-        if name == "pixels" and (dtype != np.uint8 or len(shape) != 3 or shape[2] != 3):
-            yield Finding(f"column 'pixels' must hold uint8 frames (H, W, 3), got {dtype} {shape}", True, name)
+        if name in cameras and (dtype != np.uint8 or len(shape) != 3 or shape[2] != 3):
+            yield Finding(f"column {name!r} must hold uint8 frames (H, W, 3), got {dtype} {shape}", True, name)
+        elif name in cameras and name != cameras[0] and shape != store.columns.get(cameras[0], (shape,))[0]:
+            yield Finding(
+                f"camera {name!r} has frames of {shape[:2]}, {cameras[0]!r} of {store.columns[cameras[0]][0][:2]}: "
+                f"bring them to one size, wmplan data convert cameras=[{','.join(cameras)}] image_size=[H,W]",
+                True,
+                name,
+            )
         if name == "proprio" and config.proprio and (dtype.kind not in "fiu" or len(shape) != 1):
             yield Finding(f"column 'proprio' must hold one row of numbers (P,), got {dtype} {shape}", True, name)
     if "state" not in store.columns:
@@ -86,9 +100,10 @@ def check_task(config: TrainConfig, store: Reader, training: Side, held: Side) -
 
 def check_frames(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Frames that show something."""
-    frames = some_frames(store)
-    if (frames == frames[0]).all():
-        yield Finding("every frame that was looked at is the same picture: did the camera run?", fatal=True)
+    for camera, frames in some_frames(store, config.camera_names).items():
+        if (frames == frames[0]).all():
+            of = f" of {camera!r}" if config.cameras else ""
+            yield Finding(f"every frame{of} that was looked at is the same picture: did the camera run?", fatal=True)
 
 
 def check_actions(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
@@ -242,21 +257,21 @@ CHECKS: tuple[Check, ...] = (
     check_rate,
     check_lengths,
 )
-READS: dict[Check, str] = {check_frames: "pixels", check_actions: "action", check_proprio: "proprio"}
-"""The column that a check cannot do without."""
+READS: dict[Check, str] = {check_actions: "action", check_proprio: "proprio"}
+"""The column that a check cannot do without; check_frames reads those of all cameras."""
 
 
 # ------------------------------------------------------------------ helpers
 
 
-def some_frames(store: Reader) -> NDArray[np.uint8]:
-    """First, middle and last frames of a few episodes, (n, H, W, 3)."""
-    frames = [
-        store.episode(int(index), ("pixels",), row, row + 1)["pixels"]
+def some_frames(store: Reader, cameras: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """First, middle and last frames of a few episodes, (n, H, W, 3) of each camera."""
+    seen = [
+        store.episode(int(index), cameras, row, row + 1)
         for index in np.unique(np.linspace(0, len(store) - 1, LOOKED_AT).astype(int))
         for row in sorted({0, int(store.lengths[index]) // 2, int(store.lengths[index]) - 1})
     ]
-    return np.concatenate(frames)
+    return {camera: np.concatenate([one[camera] for one in seen]) for camera in cameras}
 
 
 def named(column: str, count: int, names: Sequence[str]) -> list[str]:

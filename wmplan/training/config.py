@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from wmplan.data.symmetry import Symmetry
 from wmplan.deprecated import STAGES, renamed_arguments
@@ -104,8 +104,11 @@ class TrainConfig:
         control_rate: robot steps in a second, for data that does not say it.
         action_low, action_high: bounds of one robot step's action; None for those of the data set, or the smallest and
             largest seen where it does not say them.
+        cameras: columns of the data's frames that the model sees, by the names that it will call them; None for the
+            column `pixels`, or the only camera.
+        camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
         encoder, encoder_options: the network from frames to latents, by name.
-        latent_dim: numbers in the latent of the scene.
+        latent_dim: numbers in the latent of one camera's scene.
         robot_dim: numbers that a small encoder of the robot alone adds to it; 0 for none.
         predictor: hidden_state, mlp, transformer, or a plug-in's.
         predictor_options: of the predictor; see wmplan.models.predictors.
@@ -151,6 +154,8 @@ class TrainConfig:
     control_rate: float | None = None
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None
+    cameras: tuple[str, ...] | None = None
+    camera_encoders: Literal["own", "shared"] = "own"
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
@@ -186,6 +191,8 @@ class TrainConfig:
         convert_fields(self)
         for name in ("history", "rollout", "action_block", "latent_dim"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        names = self.camera_names
+        require(len(set(names)) == len(names) > 0, f"cameras must be at least one name, and no name twice, got {names}")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
@@ -200,3 +207,8 @@ class TrainConfig:
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",
         )
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The data's columns of frames, in the order in which they are encoded."""
+        return ("pixels",) if self.cameras is None else self.cameras

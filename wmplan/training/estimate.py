@@ -68,7 +68,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
     """A batch of the shapes of a stage's, from fixed random numbers.
 
     Args:
-        columns: pixels, pixels_varied, action, proprio, latent.
+        columns: cameras, pixels_varied, action, proprio, latent.
         dense: a frame at every robot step.
     """
     generator = torch.Generator().manual_seed(0)
@@ -80,8 +80,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
         return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
     made: dict[str, Callable[[], torch.Tensor]] = {
-        "pixels": pictures,
-        "pixels_varied": pictures,
+        **dict.fromkeys((*spec.cameras, "pixels_varied"), pictures),
         "action": lambda: torch.rand(
             count, frames - 1, spec.action_dim if dense else spec.block_dim, generator=generator
         ),
@@ -93,12 +92,12 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
 
 @torch.no_grad()
 def encoding_seconds(model: JEPA, frames: int) -> float:
-    """Seconds that encoding so many frames takes."""
+    """Seconds that encoding so many rows takes, a frame of each camera."""
     count = 64
     pixels = torch.zeros(1, count, *model.spec.image_size, 3, dtype=torch.uint8)
     proprio = torch.zeros(1, count, model.spec.proprio_dim) if model.spec.proprio_dim else None
     begun = time.perf_counter()
-    model.eval().encode(pixels, proprio)
+    model.eval().encode(dict.fromkeys(model.spec.cameras, pixels), proprio)
     return (time.perf_counter() - begun) / count * frames
 
 

@@ -97,9 +97,12 @@ class HeldOut:
         for episodes in (self.training[:200], self.held):
             frames, states = [], []
             for episode in episodes:
-                columns = self.store.episode(int(episode), ("pixels", "state"))
+                columns = self.store.episode(int(episode), (*model.spec.cameras, "state"))
+                seen = {
+                    camera: torch.from_numpy(columns[camera][None, ::PROBE_STRIDE]) for camera in model.spec.cameras
+                }
                 with torch.no_grad():
-                    visual = model.encode_visual(torch.from_numpy(columns["pixels"][None, ::PROBE_STRIDE]))[0]
+                    visual = model.encode_visual(seen)[0]
                 frames.append(visual)
                 states.append(columns["state"][::PROBE_STRIDE].reshape(len(visual), -1))
             sides.append((torch.cat(frames), np.concatenate(states)))

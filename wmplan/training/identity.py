@@ -17,12 +17,18 @@ from wmplan.training.config import TrainConfig
 
 FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
+LATER: dict[str, Any] = {"cameras": None, "camera_encoders": "own"}
+"""Settings that came later, with what runs did before: these are told where they differ, so that old runs go on."""
 RECORD = "train.json"
 
 
 def compared(config: TrainConfig) -> dict[str, Any]:
     """The settings that the weights depend on, as JSON gives them back."""
-    settings = {name: value for name, value in asdict(config).items() if name not in FREE}
+    settings = {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in FREE and (name not in LATER or value != LATER[name])
+    }
     return dict(json.loads(json.dumps(settings)))
 
 

@@ -36,6 +36,7 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     architecture = JEPAConfig(
         encoder=config.encoder,
         encoder_options=config.encoder_options,
+        camera_encoders=config.camera_encoders,
         latent_dim=config.latent_dim,
         robot_dim=config.robot_dim,
         predictor=config.predictor,
@@ -62,7 +63,8 @@ def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -
     proprio = store.column("proprio", training) if config.proprio else np.zeros((1, 0), np.float32)
     deviation = proprio.std(0) + 1e-6
     deviation[np.ptp(proprio, axis=0) == 0] = 1.0  # or else its first move would be a million deviations
-    height, width = store.columns["pixels"][0][:2]
+    cameras = config.camera_names
+    height, width = store.columns[cameras[0]][0][:2]
     return ModelSpec(
         image_size=(height, width),
         history=config.history,
@@ -71,11 +73,12 @@ def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -
         action_high=tuple(high.tolist()),
         action_mean=(0.0,) * len(low),  # a null action stays null
         action_std=tuple(actions.scale.tolist()),
-        latent_shape=(config.latent_dim + config.robot_dim + proprio.shape[1],),
+        latent_shape=(len(cameras) * (config.latent_dim + config.robot_dim) + proprio.shape[1],),
         proprio_dim=proprio.shape[1],
         proprio_mean=tuple(map(float, proprio.mean(0))),
         proprio_std=tuple(map(float, deviation)),
         control_rate=config.control_rate or meta.control_rate or 10.0,
+        cameras=cameras,
     )
 
 
@@ -145,7 +148,8 @@ def take_encoder(model: JEPA, other: JEPA, path: str | None) -> None:
     height, width = model.spec.image_size
     try:
         with torch.no_grad():
-            model.encode_visual(torch.zeros(1, 1, height, width, 3, dtype=torch.uint8))
+            black = torch.zeros(1, 1, height, width, 3, dtype=torch.uint8)
+            model.encode_visual(dict.fromkeys(model.spec.cameras, black))
     except RuntimeError as error:
         raise UserError(
             f"pretrained={path} takes frames of {other.spec.image_size}, the data has {model.spec.image_size}"

@@ -65,12 +65,13 @@ class Joint(nn.Module):
         """Prediction over the whole rollout, from full and from one-frame contexts, plus the configured terms.
 
         Args:
-            batch: `pixels` uint8 (N, T, H, W, 3), `action` (N, T - 1, A), `proprio` (N, T, P) if the model has it.
+            batch: the cameras' frames, uint8 (N, T, H, W, 3), `action` (N, T - 1, A), `proprio` (N, T, P) if the model
+                has it.
             generator: draws the context length and the directions of SIGReg.
         """
         model, weights = self.model, self.config
         with bfloat16_products(self.multiply_bfloat16):
-            visual = model.encode_visual(batch["pixels"])  # (N, T, D), float32 again
+            visual = model.encode_visual(batch)  # (N, T, D), float32 again
         state = visual[..., :0]  # (N, T, P or 0)
         if model.spec.proprio_dim:
             state = model.normalise_proprio(batch["proprio"])
@@ -78,7 +79,7 @@ class Joint(nn.Module):
         targets = latents
         if self.target is not None:
             with torch.no_grad():
-                views = model.views(batch["pixels"])
+                views = model.views(batch)
                 with bfloat16_products(self.multiply_bfloat16):
                     aimed = self.target([view.flatten(0, 1) for view in views]).unflatten(0, visual.shape[:2])
                 targets = torch.cat([(aimed - model.visual_mean) / model.visual_std, state], -1)

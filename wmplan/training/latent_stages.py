@@ -22,16 +22,19 @@ def encode_episode(
 ) -> NDArray[np.float32]:
     """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L)."""
     uses_proprio = model.spec.proprio_dim > 0
-    episode = store.episode(index, ("pixels", "proprio") if uses_proprio else ("pixels",))
-    frames = torch.from_numpy(episode["pixels"])
+    cameras = model.spec.cameras
+    episode = store.episode(index, (*cameras, "proprio") if uses_proprio else cameras)
+    frames = {camera: torch.from_numpy(episode[camera]) for camera in cameras}
     proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
     if symmetry is not None:
-        frames = symmetry.map_frames(frames).contiguous()
+        frames = {camera: symmetry.map_frames(seen).contiguous() for camera, seen in frames.items()}
         proprio = None if proprio is None else symmetry.map_proprio(proprio)
-    latents = np.empty((len(frames), *model.spec.latent_shape), np.float32)
-    for start in range(0, len(frames), batch_size):
+    rows = len(frames[cameras[0]])
+    latents = np.empty((rows, *model.spec.latent_shape), np.float32)
+    for start in range(0, rows, batch_size):
         part = slice(start, start + batch_size)
-        latents[part] = model.encode(frames[None, part], None if proprio is None else proprio[None, part])[0]
+        seen = {camera: whole[None, part] for camera, whole in frames.items()}
+        latents[part] = model.encode(seen, None if proprio is None else proprio[None, part])[0]
     return latents
 
 
@@ -143,12 +146,12 @@ def critic_loss(
 
 
 def decoder_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-    """Squared error of the pictures decoded from `latent` (N, 1, L), against `pixels` uint8 (N, 1, H, W, 3).
+    """Squared error of the pictures decoded from `latent` (N, 1, L), against the first camera's, uint8 (N, 1, H, W, 3).
 
     Pixels that stand out from the batch's mean picture count more: the things in a scene are a small part of it.
     """
     assert model.decoder is not None
-    frames = batch["pixels"][:, 0].float() / 255  # (N, H, W, 3)
+    frames = batch[model.spec.cameras[0]][:, 0].float() / 255  # (N, H, W, 3)
     weight = 1.0 + 20.0 * (frames - frames.mean(0)).square().sum(-1, keepdim=True).clamp(max=0.5)
     error = (model.decoder(batch["latent"][:, 0]) - frames).square()
     return (weight * error).mean(), {"pixels": error.mean().item()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from wmplan.data.reader import Reader
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
-from wmplan.training.checks import CHECKS, READS, Finding, Side, check_columns, some_frames
+from wmplan.training.checks import CHECKS, READS, Finding, Side, check_columns, check_frames, some_frames
 from wmplan.training.config import TrainConfig
 from wmplan.training.initial_model import initial_model, seeded_initialisation
 from wmplan.training.joint import with_predictor
@@ -30,6 +30,8 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
     findings = list(check_columns(config, store))
     lacking = {finding.column for finding in findings if finding.fatal}
     checks = [check for check in CHECKS if READS.get(check) not in lacking]
+    if lacking.intersection(config.camera_names):
+        checks.remove(check_frames)
     findings += [finding for check in checks for finding in check(config, store, training, held)]
     if lacking:  # there is nothing to make a model of
         return findings, None
@@ -42,7 +44,7 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
         if not any(finding.message == str(error) for finding in findings):
             findings.append(Finding(str(error), fatal=True))
         return findings, None
-    findings += [*check_model(model, some_frames(store)), *check_room(config, store, model)]
+    findings += [*check_model(model, some_frames(store, config.camera_names)), *check_room(config, store, model)]
     return findings, model
 
 
@@ -67,11 +69,13 @@ def report(findings: Sequence[Finding], data: str | Path, say: Callable[[str], N
 
 
 @torch.no_grad()
-def check_model(model: JEPA, frames: NDArray[np.uint8]) -> Iterator[Finding]:
-    """An encoder that tells some frames (n, H, W, 3) apart, be it untrained."""
-    latents = model.eval().encode_visual(torch.from_numpy(frames)[:, None])[:, 0]
-    if (frames != frames[0]).any() and (latents - latents[0]).abs().max() <= 1e-6 * latents.abs().max():
-        height, width = frames.shape[1:3]
+def check_model(model: JEPA, frames: Mapping[str, NDArray[np.uint8]]) -> Iterator[Finding]:
+    """An encoder that tells some frames (n, H, W, 3) of each camera apart, be it untrained."""
+    seen = {camera: torch.from_numpy(some)[:, None] for camera, some in frames.items()}
+    latents = model.eval().encode_visual(seen)[:, 0]
+    differ = any((some != some[0]).any() for some in frames.values())
+    if differ and (latents - latents[0]).abs().max() <= 1e-6 * latents.abs().max():
+        height, width = model.spec.image_size
         yield Finding(
             f"the encoder {model.config.encoder!r} gives all frames of {height} x {width} pixels the same latent: it "
             "needs larger frames, or other options",

@@ -104,7 +104,7 @@ def measure_symmetries(
         model: with the trained encoder and its whitening.
         latents: of the whole data set, (rows, L).
     """
-    columns = ("pixels", "action", *(("proprio",) if config.proprio else ()))
+    columns = (*config.camera_names, "action", *(("proprio",) if config.proprio else ()))
     train = held_out.windows_of(held_out.training, 3, 4 * WINDOWS, ("action",), latents)
     held = held_out.batch(3, WINDOWS, columns, latents)
 
@@ -119,7 +119,8 @@ def measure_symmetries(
     for name, symmetry in config.symmetries.items():
         proprio = symmetry.map_proprio(held["proprio"]) if config.proprio else None
         with torch.no_grad():
-            copied = model.encode(symmetry.map_frames(held["pixels"]).contiguous(), proprio)
+            seen = {camera: symmetry.map_frames(held[camera]).contiguous() for camera in config.camera_names}
+            copied = model.encode(seen, proprio)
         excess = test.excess(prepared(copied, symmetry.map_actions(held["action"])))
         used = excess <= config.symmetry_tolerance
         found[name] = {"excess": round(excess, 4), "used": used}

@@ -76,7 +76,7 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.folder = config, Path(config.out)
-        self.store = open_data(config.data, task=config.task)
+        self.store = open_data(config.data, task=config.task, cameras=config.cameras)
         record = read_record(config)
         self.training, held = split(config, self.store)
         findings, model = preflight(config, self.store, self.training, held)
@@ -148,7 +148,7 @@ class Run:
                 self.estimate.say()
             stage.later_seconds = self.estimate.after(name)
         if name == "decoder" and stage.step == 0 and isinstance(self.model.decoder, SpriteDecoder):
-            self.model.decoder.start_from(next(iter(stage.batches))["pixels"][:, 0])
+            self.model.decoder.start_from(next(iter(stage.batches))[self.config.camera_names[0]][:, 0])
         stage.run()
         stage.module.eval()
 
@@ -190,7 +190,7 @@ class Run:
         def figures(step: int) -> dict[str, Any]:
             batch = held()
             with torch.no_grad():
-                latents = model.encode(batch["pixels"], batch["proprio"] if config.proprio else None)
+                latents = model.encode(batch, batch["proprio"] if config.proprio else None)
                 visual = latents[..., : model.visual_dim].flatten(0, 1)
                 alarm = collapse_alarm(effective_rank(visual), visual.shape[1])
                 if alarm["collapsed"] and step > settings.steps // 10:  # before that they have not unfolded yet
@@ -238,9 +238,10 @@ class Run:
 
     def columns(self, name: str) -> tuple[str, ...]:
         """What a batch of a stage holds of the data set."""
+        cameras = self.config.camera_names
         if name == "joint":
-            return ("pixels", "action", *(("proprio",) if self.config.proprio else ()))
-        return {"appearance": appearance.COLUMNS, "decoder": ("pixels",)}.get(name, ("action",))
+            return (*cameras, "action", *(("proprio",) if self.config.proprio else ()))
+        return {"appearance": appearance.COLUMNS, "decoder": cameras[:1]}.get(name, ("action",))
 
     def batches(self, name: str) -> Batches:
         """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch."""

@@ -39,8 +39,8 @@ class Recording:
         latents: with the robot's own state where the model takes it, (T, *latent).
         goals: the same frames encoded as goal images are, from the image alone where the model can, (T, *latent).
         actions: between the frames, (T - 1, A).
-        small: the frames, SMALL pixels a side, from 0 to 1, (T, SMALL * SMALL * 3).
-        frames: in full, uint8 (T, H, W, 3), of the first few recordings; None of the others.
+        small: the frames, SMALL pixels a side, from 0 to 1, those of all cameras side by side, (T, numbers).
+        frames: the first camera's in full, uint8 (T, H, W, 3), of the first few recordings; None of the others.
     """
 
     episode: int
@@ -158,16 +158,14 @@ def record(model: WorldModel, data: Reader, episodes: Sequence[int], steps: int,
 
 
 def require_fit(model: WorldModel, data: Reader) -> None:
-    """Check that data has the model's camera, actions, robot state and rate.
+    """Check that data has the model's cameras, actions, robot state and rate.
 
     Raises:
         UserError: naming both sides.
     """
     spec = model.spec
-    for name in ("pixels", "action"):
+    for name in (*columns_of(model).values(), "action"):
         data.require_column(name)
-    if len(spec.cameras) > 1:
-        raise UserError(f"the model sees {', '.join(spec.cameras)}; recorded data is read for one camera only")
     differs = []
     if (width := data.columns["action"][0][-1]) != spec.action_dim:
         differs.append(f"actions of {width} numbers, the model's have {spec.action_dim}")
@@ -182,6 +180,12 @@ def require_fit(model: WorldModel, data: Reader) -> None:
         raise UserError(f"{data.name} has {' and '.join(differs)}: give data of this model's robot")
 
 
+def columns_of(model: WorldModel) -> dict[str, str]:
+    """The data's column of frames for each of the model's cameras: of their names where there are several."""
+    cameras = model.spec.cameras
+    return {name: name for name in cameras} if len(cameras) > 1 else {cameras[0]: "pixels"}
+
+
 def reads_proprio(model: WorldModel, data: Reader) -> bool:
     """Whether the model takes the robot's own state and the data has it; else it is read off the frames."""
     return bool(model.spec.proprio_dim) and "proprio" in data.columns
@@ -191,18 +195,24 @@ def reads_proprio(model: WorldModel, data: Reader) -> bool:
 def encoded(model: WorldModel, data: Reader, episode: int, keep: bool = False) -> Recording:
     """One episode at every model step."""
     spec = model.spec
-    names = ["pixels", "action", *(["proprio"] if reads_proprio(model, data) else [])]
+    cameras = columns_of(model)
+    names = [*cameras.values(), "action", *(["proprio"] if reads_proprio(model, data) else [])]
     columns = data.episode(episode, names)
     block, dim = spec.action_block, spec.action_dim
     steps = max(0, len(columns["action"]) - 1) // block
-    frames = columns["pixels"][: steps * block + 1 : block]  # (T, H, W, 3)
-    if frames.shape[1:3] != spec.image_size:
-        frames = resized(frames, *spec.image_size)
+    frames = {}  # (T, H, W, 3) of each camera
+    for camera, column in cameras.items():
+        recorded = columns[column][: steps * block + 1 : block]
+        frames[camera] = recorded if recorded.shape[1:3] == spec.image_size else resized(recorded, *spec.image_size)
     actions = np.asarray(columns["action"][: steps * block], np.float32).reshape(steps, block * dim)
     latents, goals = [], []
-    for begin in range(0, len(frames), FRAMES_AT_ONCE):
+    for begin in range(0, steps + 1, FRAMES_AT_ONCE):
         part = slice(begin, begin + FRAMES_AT_ONCE)
-        seen = torch.from_numpy(np.ascontiguousarray(frames[part]))[None].to(model.device)
+        views = {
+            camera: torch.from_numpy(np.ascontiguousarray(whole[part]))[None].to(model.device)
+            for camera, whole in frames.items()
+        }
+        seen = views if len(views) > 1 else views[spec.cameras[0]]
         if "proprio" in columns:
             own = np.asarray(columns["proprio"][: steps * block + 1 : block][part], np.float32)
             latents.append(model.encode(seen, torch.from_numpy(own)[None].to(model.device))[0])
@@ -210,12 +220,12 @@ def encoded(model: WorldModel, data: Reader, episode: int, keep: bool = False) -
         else:
             latents.append(model.encode(seen)[0])
             goals.append(latents[-1])
-    small = torch.from_numpy(resized(frames, SMALL, SMALL)).float().flatten(1) / 255
+    small = [torch.from_numpy(resized(whole, SMALL, SMALL)).float().flatten(1) / 255 for whole in frames.values()]
     return Recording(
         episode,
         torch.cat(latents).float().cpu(),
         torch.cat(goals).float().cpu(),
         torch.from_numpy(actions),
-        small,
-        frames if keep else None,
+        torch.cat(small, -1),
+        frames[spec.cameras[0]] if keep else None,
     )

@@ -73,7 +73,7 @@ def validate(
         candidates: random plans, and others' recorded actions, that the recorded actions are ranked among.
         compared: windows in which they are ranked and planned.
         goals: goal images, files, whose distance from the data is measured.
-        camera: of the data, of several.
+        camera: of the data, of several; a model that sees several finds them by their names.
         planner, objective: left out, what the model's card recommends.
         device: for the model; null for what the machine has.
 
@@ -95,7 +95,10 @@ def validate(
     images = goal_latents(loaded, goals)
     ahead = min(2 * problem.horizon, MOST_STEPS) if steps is None else steps
     rows = loaded.spec.history * loaded.spec.action_block + 1
-    with contextlib.closing(open_data(data, camera=camera)) as opened:
+    cameras = loaded.spec.cameras if len(loaded.spec.cameras) > 1 else None
+    if cameras and camera:
+        raise UserError(f"camera must be left out, got {camera}: the model sees {', '.join(cameras)}")
+    with contextlib.closing(open_data(data, camera=camera, cameras=cameras)) as opened:
         choice = choose_episodes(loaded.card, opened, counts["episodes"], seed, rows)
         recordings = record(loaded, opened, choice.episodes, ahead, seed)
         names = action_names(opened, loaded.spec.action_dim)
@@ -185,6 +188,8 @@ def goal_latents(model: WorldModel, goals: Sequence[str]) -> Tensor | None:
     """Latents (G, *latent) of goal images; None without any."""
     if not goals:
         return None
+    if len(model.spec.cameras) > 1:
+        raise UserError(f"goals: the model sees {', '.join(model.spec.cameras)}, one image is no goal for it")
     if model.spec.proprio_dim and not model.reads_proprio:
         raise UserError("goals: this model reads no robot state off images, so that their distance is not known")
     try:

@@ -63,6 +63,18 @@ def test_a_camera_is_chosen(write_lerobot: Write, episodes: Episodes) -> None:
         np.testing.assert_array_equal(found.episode(2)["pixels"], episodes[2]["pixels"] + np.uint8(shift))
 
 
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_several_cameras_are_read_by_their_names(write_lerobot: Write, episodes: Episodes, kind: str) -> None:
+    names = ("observation.images.wrist", "observation.images.top")
+    found = open_data(write_lerobot(episodes, cameras=("top", "wrist"), kind=kind), cameras=names)
+    assert found.cameras == names and "pixels" not in found.columns
+    for index, one in enumerate(episodes):
+        rows = found.episode(index)
+        for shift, name in enumerate(reversed(names)):
+            brighter = np.uint8(shift if kind == "video" else 0)
+            np.testing.assert_array_equal(rows[name], one["pixels"] + brighter)
+
+
 def test_scrambled_and_missing_episode_numbers(write_lerobot: Write, episodes: Episodes) -> None:
     def scramble(info: Any, table: Any, rows: Any) -> None:
         for one in (*table, *rows):

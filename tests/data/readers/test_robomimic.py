@@ -70,6 +70,10 @@ def test_a_camera_is_chosen_or_there_is_none(write: Any, episodes: Episodes) -> 
         open_data(path)
     found = open_data(path, camera="robot0_eye_in_hand_image")
     np.testing.assert_array_equal(found.episode(2)["pixels"], episodes[2]["pixels"])
+    both = open_data(path, cameras=["robot0_eye_in_hand_image", "agentview_image"])
+    assert both.cameras == ("robot0_eye_in_hand_image", "agentview_image") and "pixels" not in both.columns
+    for name in both.cameras:
+        np.testing.assert_array_equal(both.episode(2)[name], episodes[2]["pixels"])
     assert "pixels" not in open_data(write(cameras=())).columns
 
 

@@ -67,6 +67,9 @@ def test_a_camera_is_chosen(write: Any, episodes: Episodes) -> None:
     with pytest.raises(DataError, match="2 cameras, camera_0, camera_1: choose one"):
         open_data(path)
     np.testing.assert_array_equal(open_data(path, camera="camera_1").episode(3)["pixels"], episodes[3]["pixels"])
+    both = open_data(path, cameras=["camera_1", "camera_0"]).episode(3)
+    for name in ("camera_0", "camera_1"):
+        np.testing.assert_array_equal(both[name], episodes[3]["pixels"])
 
 
 @pytest.mark.parametrize(

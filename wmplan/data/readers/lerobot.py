@@ -7,7 +7,7 @@ within an episode, on which LeRobot's own loader fails, do no harm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.data.cameras import choose_cameras
 from wmplan.data.columns import KNOWN, Column, Unusable, as_column, without_last
 from wmplan.data.formats import describe
 from wmplan.data.meta import DamagedError, DataError
@@ -39,17 +40,26 @@ class LeRobotFolder(Reader):
         path: the folder that holds meta/info.json.
         task: Gymnasium id that the data is taken to be of.
         camera: the feature whose frames are `pixels`; needed where there are several.
+        cameras: features whose frames are columns of their own names, in place of one.
     """
 
     decodes = True
 
-    def __init__(self, path: Path, task: str | None = None, *, camera: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        task: str | None = None,
+        *,
+        camera: str | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> None:
         self.info = LeRobotInfo.read(path)
-        self.camera = self.info.choose_camera(camera)
+        self._cameras = choose_cameras(camera, cameras, self.info.cameras, path)
+        self.cameras = tuple(self._cameras)
         self._open: dict[tuple[str, Path], ParquetFile | VideoFile] = {}
         self._columns: dict[str, Column] = {}
         try:
-            self._table = EpisodeTable.read(self.info, self.camera)
+            self._table = EpisodeTable.read(self.info, self._cameras.values())
             self.lengths = self._table.lengths
             self._find_rows()
             self._find_columns()
@@ -79,12 +89,13 @@ class LeRobotFolder(Reader):
             return self._read(episode, name, start, stop)
 
     def _read(self, episode: int, name: str, start: int, stop: int) -> NDArray[Any]:
-        if name == "pixels" and self.info.is_video(self.camera):
-            return self._video_frames(episode, start, stop)
+        camera = self._cameras.get(name)
+        if camera in self._table.videos:
+            return self._video_frames(name, episode, start, stop)
         file, first = self._data(episode), int(self._first_row[episode])
         try:
-            if name == "pixels":
-                return self._pictures(file.arrow(str(self.camera), first + start, first + stop), episode, start)
+            if camera is not None:
+                return self._pictures(name, file.arrow(camera, first + start, first + stop), episode, start)
             rows = self._columns[name].arrange(file.values(self._feature[name], first + start, first + stop))
         except Unusable as why:
             raise DataError(f"{file.path}: column {name!r} of episode {episode} {why}") from None
@@ -114,7 +125,7 @@ class LeRobotFolder(Reader):
                 if (stored[row : row + wanted] != identity).any():
                     raise DataError(f"{path}: the rows of episode {identity} must follow each other")
                 self._first_row[number] = row
-        videos = [path for path in dict.fromkeys(self._table.video_files) if path is not None]
+        videos = list(dict.fromkeys(path for one in self._table.videos.values() for path in one.files))
         if lost := [path for path in videos if not path.is_file()]:
             raise DataError(f"{lost[0]} is missing")
         self.files = [self.info.path / "meta" / "info.json", *self._table.files, *by_file, *videos]
@@ -122,11 +133,11 @@ class LeRobotFolder(Reader):
     def _find_columns(self) -> None:
         """What each feature is read as, from the first file's first row."""
         self._feature = {}
-        others = [name for name in self.info.cameras if name != self.camera]
-        self.columns, self.unusable = {}, {name: "is another camera than the one that is read" for name in others}
+        others = [name for name in self.info.cameras if name not in self._cameras.values()]
+        self.columns, self.unusable = {}, {name: "is another camera than what is read" for name in others}
         file = self._file(ParquetFile, self._table.data_files[0])
-        if self.camera is not None:
-            self.columns["pixels"] = (self._frame_shape(file), np.dtype(np.uint8))
+        for name, camera in self._cameras.items():
+            self.columns[name] = (self._frame_shape(camera, file), np.dtype(np.uint8))
         for feature in file.names:
             if feature in BOOKKEEPING or self.info.is_camera(feature):
                 continue
@@ -148,12 +159,11 @@ class LeRobotFolder(Reader):
         if "action" not in self.columns:
             raise DataError(f"{file.path} has no column 'action'; it has {', '.join(file.names)}")
 
-    def _frame_shape(self, file: ParquetFile) -> tuple[int, ...]:
-        video = self._table.video_files[0]
-        if video is not None:
-            return (*self._file(VideoFile, video).image_size, 3)
-        (first,) = file.arrow(str(self.camera), 0, 1).to_pylist()
-        return decode_picture(_content(first), None, f"{file.path}: {self.camera!r} of row 0").shape
+    def _frame_shape(self, camera: str, file: ParquetFile) -> tuple[int, ...]:
+        if camera in self._table.videos:
+            return (*self._file(VideoFile, self._table.videos[camera].files[0]).image_size, 3)
+        (first,) = file.arrow(camera, 0, 1).to_pylist()
+        return decode_picture(_content(first), None, f"{file.path}: {camera!r} of row 0").shape
 
     def _names(self, feature: str) -> tuple[str, ...]:
         column = self.columns.get(RENAMED.get(feature, feature))
@@ -162,26 +172,26 @@ class LeRobotFolder(Reader):
 
     # ------------------------------------------------------------------ frames
 
-    def _video_frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
-        path = self._table.video_files[episode]
-        assert path is not None
+    def _video_frames(self, name: str, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
+        videos = self._table.videos[self._cameras[name]]
+        path = videos.files[episode]
         video = self._file(VideoFile, path)
-        begins = self._table.from_seconds[episode] - 0.5 / self.info.rate  # half a frame before
+        begins = videos.from_seconds[episode] - 0.5 / self.info.rate  # half a frame before
         first, length = int(np.searchsorted(video.times, begins)), int(self.lengths[episode])
         if first + length > len(video):
             raise DamagedError(
                 f"{path} has {len(video)} frames, episode {self._table.identities[episode]} takes the frames {first} "
                 f"to {first + length - 1}; fetch it again"
             )
-        if (*video.image_size, 3) != self.columns["pixels"][0]:
-            raise DataError(f"{path} has frames of {video.image_size}, those before have {self.columns['pixels'][0]}")
+        if (*video.image_size, 3) != (shape := self.columns[name][0]):
+            raise DataError(f"{path} has frames of {video.image_size}, those before have {shape}")
         return video.read(first + start, first + stop)
 
-    def _pictures(self, cells: Any, episode: int, start: int) -> NDArray[np.uint8]:
-        shape = self.columns["pixels"][0]
+    def _pictures(self, name: str, cells: Any, episode: int, start: int) -> NDArray[np.uint8]:
+        shape = self.columns[name][0]
         frames = np.empty((len(cells), *shape), np.uint8)
         for row, cell in enumerate(cells.to_pylist()):
-            where = f"{self.path_of(episode)}: {self.camera!r} of episode {episode}, frame {start + row}"
+            where = f"{self.path_of(episode)}: {self._cameras[name]!r} of episode {episode}, frame {start + row}"
             frames[row] = decode_picture(_content(cell), shape, where)
         return frames
 
@@ -195,7 +205,7 @@ class LeRobotFolder(Reader):
         held = self._open.pop(key) if key in self._open else kind(path)
         self._open[key] = held  # most recently used last
         same = [other for other in self._open if other[0] == key[0]]
-        if len(same) > OPEN_FILES:
+        if len(same) > max(OPEN_FILES, len(self._cameras)):
             self._open.pop(same[0]).close()
         return held
 

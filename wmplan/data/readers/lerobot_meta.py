@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from wmplan.data.columns import Unusable
 from wmplan.data.meta import DamagedError, DataError
-from wmplan.data.readers.camera import choose_camera
 from wmplan.data.readers.parquet_file import ParquetFile
 
 INFO_BYTES = 1 << 24
@@ -82,17 +82,9 @@ class LeRobotInfo:
         """Whether a feature is frames."""
         return self.features.get(feature, {}).get("dtype") in ("video", "image")
 
-    def is_video(self, feature: str | None) -> bool:
+    def is_video(self, feature: str) -> bool:
         """Whether a feature is frames of a video, and not pictures in the table."""
-        return feature is not None and self.features[feature].get("dtype") == "video"
-
-    def choose_camera(self, camera: str | None) -> str | None:
-        """The camera of that name, or the only one; None where there is none.
-
-        Raises:
-            DataError: where there is no such camera, or several to choose from.
-        """
-        return choose_camera(camera, self.cameras, self.path)
+        return self.features[feature].get("dtype") == "video"
 
     def names(self, feature: str) -> tuple[str, ...]:
         """Names of a feature's entries, where they are told."""
@@ -128,6 +120,19 @@ def _require_version(path: Path, version: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Videos:
+    """Where the episodes are in one camera's videos.
+
+    Attributes:
+        files: the video of each.
+        from_seconds: when each begins in it, of shape (E,).
+    """
+
+    files: list[Path]
+    from_seconds: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class EpisodeTable:
     """meta/episodes: where each episode lies, in the order of their numbers.
 
@@ -135,21 +140,19 @@ class EpisodeTable:
         identities: their numbers in the files, of shape (E,).
         lengths: rows of each, of shape (E,).
         data_files: the Parquet file of each.
-        video_files: the video of each; None without one.
-        from_seconds: when each begins in its video, of shape (E,).
+        videos: where each begins, by camera whose frames are in videos.
         files: that the table was read from.
     """
 
     identities: NDArray[np.int64]
     lengths: NDArray[np.int64]
     data_files: list[Path]
-    video_files: list[Path | None]
-    from_seconds: NDArray[np.float64]
+    videos: dict[str, Videos]
     files: list[Path]
 
     @classmethod
-    def read(cls, info: LeRobotInfo, camera: str | None) -> EpisodeTable:
-        """Read and check it.
+    def read(cls, info: LeRobotInfo, cameras: Iterable[str]) -> EpisodeTable:
+        """Read and check it, for some cameras.
 
         Raises:
             DataError: where it is missing, damaged or contradicts itself.
@@ -157,9 +160,9 @@ class EpisodeTable:
         files = sorted((info.path / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
             raise DataError(f"{info.path / 'meta' / 'episodes'} has no chunk-000/file-000.parquet")
-        video = f"videos/{camera}/" if info.is_video(camera) else None
+        filmed = [camera for camera in cameras if info.is_video(camera)]
         whole = ["episode_index", "length", "data/chunk_index", "data/file_index"]
-        whole += [f"{video}chunk_index", f"{video}file_index"] if video else []
+        whole += [f"videos/{camera}/{number}" for camera in filmed for number in ("chunk_index", "file_index")]
         stored = {name: _numbers(files, name, np.dtype(np.int64)) for name in whole}
         order = np.argsort(stored["episode_index"], kind="stable")
         stored = {name: values[order] for name, values in stored.items()}
@@ -174,14 +177,19 @@ class EpisodeTable:
                 f"{files[0]}: numbers must be from 0 to {MOST_ROWS}, got {low} to {high}, and so must the sum "
                 "of the lengths"
             )
-        data = zip(stored["data/chunk_index"].tolist(), stored["data/file_index"].tolist(), strict=True)
-        videos: list[Path | None] = [None] * len(identities)
-        seconds = np.zeros(len(identities))
-        if video and camera is not None:
-            numbers = zip(stored[f"{video}chunk_index"].tolist(), stored[f"{video}file_index"].tolist(), strict=True)
-            videos = [info.locate(info.video_path, *one, camera) for one in numbers]
-            seconds = _numbers(files, f"{video}from_timestamp", np.dtype(np.float64))[order]
-        return cls(identities, lengths, [info.locate(info.data_path, *one) for one in data], videos, seconds, files)
+
+        def places(what: str) -> Iterator[tuple[int, int]]:
+            yield from zip(stored[f"{what}/chunk_index"].tolist(), stored[f"{what}/file_index"].tolist(), strict=True)
+
+        videos = {
+            camera: Videos(
+                [info.locate(info.video_path, *place, camera) for place in places(f"videos/{camera}")],
+                _numbers(files, f"videos/{camera}/from_timestamp", np.dtype(np.float64))[order],
+            )
+            for camera in filmed
+        }
+        data = [info.locate(info.data_path, *place) for place in places("data")]
+        return cls(identities, lengths, data, videos, files)
 
 
 def _numbers(files: list[Path], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.data.columns import Column, Unusable, as_column, without_last
+from wmplan.data.cameras import choose_cameras
+from wmplan.data.columns import Column, Unusable, as_column, as_frames, without_last
 from wmplan.data.formats import describe
 from wmplan.data.hdf5_file import has_demonstrations, open_hdf5
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.reader import Reader
-from wmplan.data.readers.camera import choose_camera
 from wmplan.data.sources import source_files, unwritten_rows
 from wmplan.registry import register_reader
 
@@ -42,15 +43,24 @@ class RobomimicFile(Reader):
         path: the file.
         task: Gymnasium id that the data is taken to be of.
         camera: the observation whose frames are `pixels`; needed where there are several.
+        cameras: observations whose frames are columns of their own names, in place of one.
     """
 
-    def __init__(self, path: Path, task: str | None = None, *, camera: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        task: str | None = None,
+        *,
+        camera: str | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> None:
         self.path, self.files = path, [path]
         self._file: h5py.File | None = None
         try:
             self._names = self._episodes()
             first = self._group(0)
-            self._camera = choose_camera(camera, _cameras(first), path)
+            self._chosen = choose_cameras(camera, cameras, _cameras(first), path)
+            self.cameras = tuple(self._chosen)
             self._sources = self._find_sources(first)
             self._find_columns()
             self.lengths = np.array([self._length(number) for number in range(len(self._names))], np.int64)
@@ -91,8 +101,7 @@ class RobomimicFile(Reader):
     def _find_sources(self, first: h5py.Group) -> dict[str, list[str]]:
         """The datasets behind each column."""
         sources = {"action": ["actions"]}
-        if self._camera is not None:
-            sources["pixels"] = [f"obs/{self._camera}"]
+        sources |= {name: [f"obs/{camera}"] for name, camera in self._chosen.items()}
         own = next((names for names in PROPRIO if all(f"obs/{name}" in first for name in names)), None)
         if own is not None:
             sources["proprio"] = [f"obs/{name}" for name in own]
@@ -105,7 +114,7 @@ class RobomimicFile(Reader):
                 parts = [self._column(0, name, source) for source in sources]
                 self.files += [file for part in parts for file in source_files(part.dataset) if file not in self.files]
             except Unusable as why:
-                if name in ("action", "pixels"):
+                if name in ("action", *self.cameras):
                     raise DataError(f"{self.path}: {self._names[0]}, column {name!r} {why}") from None
                 self.unusable[name] = str(why)
                 continue
@@ -117,7 +126,8 @@ class RobomimicFile(Reader):
             raise Unusable(f"has no dataset {source!r}")
         if not dataset.shape:
             raise Unusable("is a single value, it has to have a row a robot step")
-        return as_column(name, dataset, dataset.dtype.newbyteorder("="))
+        stored = dataset.dtype.newbyteorder("=")
+        return as_frames(dataset, stored) if name in self.cameras else as_column(name, dataset, stored)
 
     def _length(self, number: int) -> int:
         """Rows of an episode, the same in every column, all written, and each of the first episode's shape."""

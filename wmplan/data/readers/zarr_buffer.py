@@ -8,6 +8,7 @@ unpacked first.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.counted import counted
-from wmplan.data.columns import Column, Unusable, as_column, without_last
+from wmplan.data.cameras import choose_cameras
+from wmplan.data.columns import Column, Unusable, as_column, as_frames, without_last
 from wmplan.data.formats import describe
 from wmplan.data.meta import DamagedError, DataError
 from wmplan.data.reader import Reader
-from wmplan.data.readers.camera import choose_camera
 from wmplan.data.readers.extra import load
 from wmplan.data.readers.zarr_chunk import lost_chunks, unpacks_to_more
 from wmplan.registry import register_reader
@@ -42,9 +43,17 @@ class ZarrBuffer(Reader):
         path: the folder, with data/ and meta/ in it.
         task: Gymnasium id that the data is taken to be of.
         camera: the array whose frames are `pixels`; needed where there are several.
+        cameras: arrays whose frames are columns of their own names, in place of one.
     """
 
-    def __init__(self, path: Path, task: str | None = None, *, camera: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        task: str | None = None,
+        *,
+        camera: str | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> None:
         self.path = path
         if path.is_file():
             raise DataError(f"{path} is packed: unpack it first, unzip {path.name} -d {path.stem}")
@@ -60,8 +69,10 @@ class ZarrBuffer(Reader):
         self._arrays: dict[str, Any] = {name: self._array(folder / name) for name in described}
         self.lengths = self._lengths(np.asarray(self._array(path / "meta" / "episode_ends")[:]), ends["shape"])
         self._starts = np.cumsum(self.lengths) - self.lengths
-        cameras = [name for name, one in described.items() if len(one["shape"]) == 4 and 3 in one["shape"][1::2]]
-        self._find_columns(choose_camera(camera, cameras, path), cameras)
+        there = [name for name, one in described.items() if len(one["shape"]) == 4 and 3 in one["shape"][1::2]]
+        chosen = choose_cameras(camera, cameras, there, path)
+        self.cameras = tuple(chosen)
+        self._find_columns(chosen, there)
         self.files = sorted(one for one in path.rglob("*") if one.is_file())
         self.meta = describe(self, task)
 
@@ -114,10 +125,10 @@ class ZarrBuffer(Reader):
             raise DamagedError(f"{where} ends at row {ends[-1]}, data/action has {rows} rows")
         return np.diff(ends, prepend=0).astype(np.int64)
 
-    def _find_columns(self, camera: str | None, cameras: list[str]) -> None:
-        """What is read as what: the camera as pixels, the robot's own state as proprio, the rest as it is named."""
-        names = {name: [name] for name in self._arrays if name not in cameras}
-        names |= {} if camera is None else {"pixels": [camera]}
+    def _find_columns(self, chosen: Mapping[str, str], there: Sequence[str]) -> None:
+        """What is read as what: cameras as frames, the robot's own state as proprio, the rest as it is named."""
+        names = {name: [name] for name in self._arrays if name not in there}
+        names |= {name: [camera] for name, camera in chosen.items()}
         own = next((one for one in PROPRIO if all(part in self._arrays for part in one)), None)
         names |= {} if own is None else {"proprio": list(own)}
         self.columns, self.unusable, self._columns = {}, {}, {}
@@ -128,7 +139,7 @@ class ZarrBuffer(Reader):
                     raise Unusable(why)
                 parts = [self._column(name, array) for array in arrays]
             except Unusable as why:
-                if name in ("action", "pixels"):
+                if name in ("action", *self.cameras):
                     raise DataError(f"{self.path}: column {name!r} {why}") from None
                 self.unusable[name] = str(why)
                 continue
@@ -141,10 +152,11 @@ class ZarrBuffer(Reader):
         rows = self._arrays["action"].shape[0]
         if not array.shape or array.shape[0] != rows:
             raise Unusable(f"has the shape {array.shape}, data/action has {rows} rows")
-        white = 1.0
-        if name == "pixels" and array.dtype.kind == "f" and rows and self._first_frames(array).max() > 1:
-            white = 255.0  # Diffusion Policy's Push-T keeps whole numbers as floats
-        return as_column(name, array, array.dtype.newbyteorder("="), float_white=white)
+        stored = array.dtype.newbyteorder("=")
+        if name not in self.cameras:
+            return as_column(name, array, stored)
+        in_bytes = array.dtype.kind == "f" and rows and self._first_frames(array).max() > 1
+        return as_frames(array, stored, float_white=255 if in_bytes else 1)  # as Diffusion Policy's Push-T has them
 
     def _first_frames(self, array: Any) -> NDArray[Any]:
         try:

@@ -1,0 +1,33 @@
+"""From the frames of every camera to one visual latent: an encoder for each camera, or the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class CameraEncoders(nn.ModuleList):
+    """One encoder a camera, or one for all, their latents side by side.
+
+    Cameras that see alike, as two at either side of a table, teach one encoder twice as much; a camera at the hand
+    sees things of its own.
+
+    Args:
+        make: makes the encoder of one camera, from uint8 frames (N, H, W, 3) to latents (N, d).
+        cameras: how many there are.
+        sharing: whether each camera has an encoder of its own, or all have the same.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], cameras: int, sharing: Literal["own", "shared"]) -> None:
+        super().__init__(make() for _ in range(cameras if sharing == "own" else 1))
+        self.cameras = cameras
+
+    def forward(self, frames: list[Tensor]) -> Tensor:
+        """uint8 frames (N, H, W, 3), one tensor a camera, to visual latents (N, D)."""
+        if len(self) == self.cameras:
+            return torch.cat([encoder(one) for encoder, one in zip(self, frames, strict=True)], -1)
+        latents: Tensor = self[0](torch.cat(frames))  # (cameras N, d)
+        return torch.cat(latents.chunk(len(frames)), -1)
