@@ -113,6 +113,7 @@ def train(settings: Settings) -> None:
     Examples:
       wmplan train data=data/pusht task=pusht out=runs/pusht
       wmplan train data=robot.h5 task=none control_rate=20 'action_low=[-1,-1]' 'action_high=[1,1]' out=runs/robot
+      wmplan train data=data/mine task=none 'action_kind=[delta,delta,delta,gripper]' control_rate=10 out=runs/mine
       wmplan train data=data/mine task=none 'cameras=[front,wrist]' camera_encoders=shared out=runs/mine
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
       wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384

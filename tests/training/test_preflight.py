@@ -158,7 +158,11 @@ def test_images_too_small_for_the_encoder_are_refused(write_public: Write, tiny:
     [
         ({"control_rate": 0.0}, "control_rate of the data set must be above 0, got 0.0"),
         ({"control_rate": float("nan")}, "control_rate of the data set must be above 0"),
-        ({"control_rate": 20.0}, "control_rate is 10, but the data was recorded at 20"),
+        ({"control_rate": 5.0}, "control_rate is 10, but the data was recorded at 5: it must be that, or that over"),
+        (
+            {"control_rate": 20.0},
+            "control_rate is 10 and the data was recorded at 20: 2 of its rows become one",
+        ),
         ({"action_low": ()}, "action_low must have 2 entries as the actions, got 0 in the data set's meta.json"),
     ],
 )

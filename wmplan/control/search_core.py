@@ -117,6 +117,7 @@ class SearchCore(PlanningCore):
         self.planner.warm_start = self._warm_start(tasks)
         search = self.search(
             cost,
+            nominal=self._begin(len(tasks)) if first.memory.actions is None and spec.action_kinds else None,
             generators=[query.generator for query in queries],
             horizon=first.horizon,
             elapsed=None if first.memory.actions is None else 0,
@@ -129,6 +130,11 @@ class SearchCore(PlanningCore):
         costs, feasible = plan.cost.tolist(), plan.diagnostics["feasible"].tolist()
         memories = [replace(left.row(row), clock=one.clock) for row, one in enumerate(tasks)]
         return search, [RobotPlan(*row) for row in zip(actions, costs, feasible, memories, strict=True)]
+
+    def _begin(self, robots: int) -> Tensor:
+        """Where searches begin that no plan went before, (B, 1, A)."""
+        spec = self.model.spec
+        return torch.tensor(spec.neutral_action, device=self.model.device).repeat(robots, 1, spec.action_block)
 
     def _warm_start(self, tasks: Sequence[_Task]) -> WarmStart:
         """What the searches before left, as it stands now; in one go for robots in step, as a controller's are."""

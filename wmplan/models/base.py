@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wmplan.errors import UserError
+from wmplan.planning.action_kinds import check_kinds, kept_by
 from wmplan.settings.build import convert_fields
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ModelSpec:
         action_block: robot steps in one model step.
         action_low, action_high: bounds of one robot step's action, of length action_dim.
         action_mean, action_std: normaliser of one robot step's action, of length action_dim.
+        action_kinds: what each of its numbers is, see wmplan.planning.action_kinds; empty where that is not said.
         latent_shape: shape of one frame's latent.
         proprio_dim: numbers of robot state beside each frame, 0 for none. They are the last entries of a flat
             latent, standardised by proprio_mean and proprio_std.
@@ -54,6 +56,7 @@ class ModelSpec:
     proprio_std: tuple[float, ...] = ()
     control_rate: float = 10.0
     cameras: tuple[str, ...] = ("pixels",)
+    action_kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -76,6 +79,8 @@ class ModelSpec:
             if len(getattr(self, name)) != len(self.action_low):
                 given, wanted = len(getattr(self, name)), len(self.action_low)
                 raise UserError(f"{name} has {given} entries, action_low has {wanted}")
+        if self.action_kinds:
+            check_kinds(self.action_kinds, len(self.action_low))
         for name in ("proprio_mean", "proprio_std"):
             if len(getattr(self, name)) != self.proprio_dim:
                 raise UserError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")
@@ -95,6 +100,19 @@ class ModelSpec:
     def block_dim(self) -> int:
         """A, the numbers in one model step's action: action_block robot steps, oldest first."""
         return self.action_block * self.action_dim
+
+    @property
+    def neutral_action(self) -> tuple[float, ...]:
+        """Where a search begins that knows no better, one robot step (a,).
+
+        Zero, but of positions and rotations the mean of the data, and of a gripper the lower of its values.
+        """
+        kinds = self.action_kinds or ("",) * self.action_dim
+        found = []
+        for kind, mean, low, high in zip(kinds, self.action_mean, self.action_low, self.action_high, strict=True):
+            still = low if kind == "gripper" else mean if kind in ("absolute", "rotation_6d") else 0.0
+            found.append(min(max(still, low), high))
+        return tuple(found)
 
     def block_bounds(self) -> tuple[Tensor, Tensor]:
         """Bounds of one model step's action: two float32 tensors of shape (A,)."""
@@ -211,8 +229,9 @@ class WorldModel(nn.Module, ABC):
 
     @property
     def projections(self) -> Sequence[Projection]:
-        """What every plan is moved to keep beside the bounds, as the planner of its paper does; here nothing."""
-        return ()
+        """What every plan is moved to keep beside the bounds; here what the kinds of its actions ask."""
+        spec = self.spec
+        return kept_by(spec.action_kinds, spec.action_low, spec.action_high)
 
     def native_objective(self, *args: Any, **settings: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """The cost that the model's paper plans with, None for a model that brings none of its own."""

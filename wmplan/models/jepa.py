@@ -28,7 +28,6 @@ class JEPAConfig:
 
     Attributes:
         encoder: "keypoint", "impala", "vit" or "hf"; encoder_options are the keyword arguments of its class.
-        camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
         robot_blocks: residual blocks of that encoder.
@@ -37,11 +36,11 @@ class JEPAConfig:
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
         decoder: whether there is a decoder; decoder_options are its kind, "broadcast" or "sprites", and its keyword
             arguments.
+        camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
     """
 
     encoder: str = "keypoint"
     encoder_options: dict[str, Any] = field(default_factory=dict)
-    camera_encoders: Literal["own", "shared"] = "own"
     latent_dim: int = 32
     robot_dim: int = 0
     robot_blocks: int = 0
@@ -52,6 +51,7 @@ class JEPAConfig:
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder: bool = False
     decoder_options: dict[str, Any] = field(default_factory=dict)
+    camera_encoders: Literal["own", "shared"] = "own"
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -91,6 +91,7 @@ class JEPA(WorldModel):
     visual_std: Tensor
     action_mean: Tensor
     action_std: Tensor
+    still_action: Tensor
     proprio_mean: Tensor
     proprio_std: Tensor
 
@@ -134,6 +135,8 @@ class JEPA(WorldModel):
         for name in ("action_mean", "action_std"):  # of a block: (A,); they come from the spec, so they are not stored
             block = torch.tensor(getattr(spec, name)).repeat(spec.action_block)
             self.register_buffer(name, block, persistent=False)
+        still = torch.tensor(spec.neutral_action if spec.action_kinds else (0.0,) * spec.action_dim)
+        self.register_buffer("still_action", still.repeat(spec.action_block), persistent=False)  # (A,)
         for name in ("proprio_mean", "proprio_std"):
             self.register_buffer(name, torch.tensor(getattr(spec, name)), persistent=False)
 
@@ -253,7 +256,7 @@ class JEPA(WorldModel):
         """
         batch, time = context.shape[:2]
         missing = self.spec.history - time
-        past = context.new_zeros(batch, self.spec.history - 1, self.spec.block_dim)  # null actions
+        past = self.still_action.to(context).expand(batch, self.spec.history - 1, -1)
         if past_actions is not None and time > 1:
             past = torch.cat([past[:, :missing], past_actions.to(past)], 1)  # (B, h - 1, A)
         return torch.cat([context[:, :1].expand(-1, missing, -1), context], 1), self.normalise_actions(past)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.reader import Reader
+from wmplan.data.resampled import Resampled, at_rate
 from wmplan.data.varied_frames import COLUMN
 from wmplan.errors import UserError
-from wmplan.training.action_statistics import action_statistics
+from wmplan.training.action_statistics import ActionStatistics, action_statistics
 from wmplan.training.config import TrainConfig
 from wmplan.training.states import regions_of, state_names
 from wmplan.training.windows import StageWindows, stage_windows, validation_rows
@@ -114,7 +115,10 @@ def check_actions(config: TrainConfig, store: Reader, training: Side, held: Side
         yield Finding(str(error), fatal=True)
         return
     names = named("action", len(actions.low), store.meta.action_names)
-    if store.meta.policy == "unknown" and (config.action_low is None or config.action_high is None):
+    if config.action_kind or config.action_bounds:
+        yield Finding(told_of_actions(config, actions))
+    unsaid = config.action_bounds is None and (config.action_low is None or config.action_high is None)
+    if store.meta.policy == "unknown" and unsaid:
         low, high = np.round(actions.low, 6).tolist(), np.round(actions.high, 6).tolist()
         yield Finding(
             f"it does not say its action bounds; the smallest and largest seen are taken, {low} and {high} "
@@ -136,7 +140,7 @@ def check_actions(config: TrainConfig, store: Reader, training: Side, held: Side
             f"are {actions.low[index]:.4g} and {actions.high[index]:.4g}: plans will try what the model never saw "
             "(set action_low and action_high closer)"
         )
-    if actions.outside:
+    if actions.outside and config.action_bounds != "quantiles":
         yield Finding(
             f"{100 * actions.outside:.2g} % of the actions lie outside of action_low={actions.low.tolist()} and "
             f"action_high={actions.high.tolist()}: plans will never take them"
@@ -192,8 +196,16 @@ def check_rate(config: TrainConfig, store: Reader, training: Side, held: Side) -
         yield Finding("it does not say its control rate; 10 robot steps a second are taken (set control_rate)")
     elif told is not None and not (np.isfinite(told) and told > 0):
         yield Finding(f"control_rate of the data set must be above 0, got {told}", fatal=True)
-    elif told is not None and given is not None and told != given:
-        yield Finding(f"control_rate is {given:g}, but the data was recorded at {told:g}: leave it out", fatal=True)
+    elif told is not None and isinstance(store, Resampled):
+        yield Finding(
+            f"it has {told * store.stride:g} rows a second, of which every {ordinal(store.stride)} is taken for "
+            f"control_rate={given:g}: displacements are summed, velocities averaged, of the rest the last counts"
+        )
+    else:
+        try:
+            at_rate(store, given, config.action_kind, config.data_rate)
+        except UserError as error:
+            yield Finding(str(error), fatal=True)
 
 
 def check_lengths(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
@@ -272,6 +284,21 @@ def some_frames(store: Reader, cameras: Sequence[str]) -> dict[str, NDArray[np.u
         for row in sorted({0, int(store.lengths[index]) // 2, int(store.lengths[index]) - 1})
     ]
     return {camera: np.concatenate([one[camera] for one in seen]) for camera in cameras}
+
+
+def told_of_actions(config: TrainConfig, actions: ActionStatistics) -> str:
+    """Kinds, bounds and normaliser of the actions, in a sentence."""
+    low, high, mean, std = (np.round(one, 6).tolist() for one in (*actions.planned, actions.mean, actions.std))
+    kinds = f"actions are {', '.join(actions.kinds)}; " if actions.kinds else ""
+    return (
+        f"{kinds}bounds ({config.bounds_source}) are {low} and {high}, the normaliser's mean {mean} and deviation {std}"
+    )
+
+
+def ordinal(number: int) -> str:
+    """2nd, 3rd, 4th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
 
 
 def named(column: str, count: int, names: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from wmplan.data.symmetry import Symmetry
 from wmplan.deprecated import STAGES, renamed_arguments
 from wmplan.errors import UserError
 from wmplan.machine import MOST_THREADS
+from wmplan.planning.action_kinds import KINDS
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.training.regions import Region
@@ -101,9 +102,15 @@ class TrainConfig:
         rollout: model steps that the joint stage predicts; the dynamics stage predicts five.
         action_block: robot steps in a model step.
         proprio: whether the robot's state is part of the latent.
-        control_rate: robot steps in a second, for data that does not say it.
-        action_low, action_high: bounds of one robot step's action; None for those of the data set, or the smallest and
-            largest seen where it does not say them.
+        control_rate: robot steps in a second; None for the data's rows. Of data with n times as many rows every n-th is
+            taken, and the actions between made one by their kinds.
+        data_rate: rows in a second, for data that does not say it; None for control_rate.
+        action_kind: what the numbers of an action are: velocity, delta (a displacement in one robot step), absolute (a
+            position), rotation_6d (six numbers) or gripper (open or closed), one for each, or one for all.
+        action_bounds: where the bounds come from: "given" by action_low and action_high, "data" for those of the data
+            set, or the smallest and largest seen where it does not say them, "quantiles" for the 1 % and 99 % quantiles
+            of the training episodes. None for those that are given, and the data's.
+        action_low, action_high: bounds of one robot step's action.
         cameras: columns of the data's frames that the model sees, by the names that it will call them; None for the
             column `pixels`, or the only camera.
         camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
@@ -152,6 +159,9 @@ class TrainConfig:
     action_block: int = 5
     proprio: bool = True
     control_rate: float | None = None
+    data_rate: float | None = None
+    action_kind: tuple[str, ...] = ()
+    action_bounds: Literal["given", "data", "quantiles"] | None = None
     action_low: tuple[float, ...] | None = None
     action_high: tuple[float, ...] | None = None
     cameras: tuple[str, ...] | None = None
@@ -193,11 +203,24 @@ class TrainConfig:
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         names = self.camera_names
         require(len(set(names)) == len(names) > 0, f"cameras must be at least one name, and no name twice, got {names}")
+        require(
+            self.cameras is None or self.appearance.steps == 0,
+            "appearance.steps must be 0 with cameras: second frames are of the column pixels",
+        )
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
-        rate = self.control_rate
-        require(rate is None or 0 < rate < math.inf, f"control_rate must be above 0 and finite, got {rate}")
+        for name in ("control_rate", "data_rate"):
+            rate = getattr(self, name)
+            require(rate is None or 0 < rate < math.inf, f"{name} must be above 0 and finite, got {rate}")
+        require(
+            set(self.action_kind) <= set(KINDS), f"action_kind must be of {', '.join(KINDS)}, got {self.action_kind}"
+        )
+        given = [name for name in ("action_low", "action_high") if getattr(self, name) is not None]
+        if self.action_bounds == "given":
+            require(len(given) == 2, "action_bounds is given, so that action_low and action_high must be set")
+        elif self.action_bounds is not None:
+            require(not given, f"action_bounds is {self.action_bounds}: leave out {' and '.join(given)}")
         require(self.latent_noise >= 0, f"latent_noise must be at least 0, got {self.latent_noise}")
         require(0 < self.expectile < 1, f"expectile must be between 0 and 1, got {self.expectile}")
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
@@ -207,6 +230,14 @@ class TrainConfig:
             self.pretrained is not None or self.joint.steps > 0,
             "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",
         )
+
+    @property
+    def bounds_source(self) -> str:
+        """Where the bounds of actions come from, in words."""
+        if self.action_bounds is not None:
+            return self.action_bounds
+        given = [name for name in ("action_low", "action_high") if getattr(self, name) is not None]
+        return "given" if len(given) == 2 else f"{given[0]} given, the other of the data" if given else "data"
 
     @property
     def camera_names(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wmplan.data import StoreMeta
+from wmplan.data.reader import Reader
+from wmplan.data.resampled import Resampled
 from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
@@ -19,11 +20,11 @@ from wmplan.training.curves import draw_curves, read_log
 STAGES = ("joint", "appearance", "dynamics", "critic", "decoder")
 
 
-def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:
+def export(config: TrainConfig, store: Reader, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:
     """Write the model into `out`/model; then once more with what it is measured to do, and the curves.
 
     Args:
-        meta: what the data says of itself.
+        store: the data.
         figures: measures them; a fault in it costs no training.
 
     Raises:
@@ -31,7 +32,7 @@ def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[
     """
     run = Path(config.out)
     folder = run / "model"
-    written = card(config, meta, run)
+    written = card(config, store, model, run)
     model.requires_grad_(True).eval()
     try:
         save(model, folder, written, half=config.half)
@@ -42,8 +43,9 @@ def export(config: TrainConfig, meta: StoreMeta, model: JEPA, figures: Callable[
     shutil.copy(draw_curves(run, STAGES), folder / "curves.png")
 
 
-def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
+def card(config: TrainConfig, store: Reader, model: JEPA, run: Path) -> dict[str, Any]:
     """What people and programs should know of the model, but for its figures."""
+    meta, spec = store.meta, model.spec
     unsaid = ("data", "out", "pretrained", "planning")
     return {
         "name": config.name,
@@ -53,11 +55,18 @@ def card(config: TrainConfig, meta: StoreMeta, run: Path) -> dict[str, Any]:
             "episodes": meta.episodes,
             "steps": meta.steps,
             "policy": meta.policy,
+            **({"rows_to_one": store.stride} if isinstance(store, Resampled) else {}),
             **({"policy_options": meta.policy_options} if meta.policy_options else {}),
             **({"variation": meta.variation, "strength": meta.strength} if meta.variation else {}),
             **({"varied_frames": meta.varied_frames, "strength": meta.strength} if meta.varied_frames else {}),
         },
         **({"environment": meta.environment} if meta.environment else {}),
+        "actions": {
+            "kinds": list(spec.action_kinds),
+            "bounds": config.bounds_source,
+            "low": list(spec.action_low),
+            "high": list(spec.action_high),
+        },
         "seed": config.seed,
         "commit": commit(),
         "command": shlex.join(["wmplan", *sys.argv[1:]]),

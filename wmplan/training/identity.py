@@ -17,7 +17,13 @@ from wmplan.training.config import TrainConfig
 
 FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
-LATER: dict[str, Any] = {"cameras": None, "camera_encoders": "own"}
+LATER: dict[str, Any] = {
+    "cameras": None,
+    "camera_encoders": "own",
+    "data_rate": None,
+    "action_kind": [],
+    "action_bounds": None,
+}
 """Settings that came later, with what runs did before: these are told where they differ, so that old runs go on."""
 RECORD = "train.json"
 
@@ -26,10 +32,10 @@ def compared(config: TrainConfig) -> dict[str, Any]:
     """The settings that the weights depend on, as JSON gives them back."""
     settings = {
         name: value
-        for name, value in asdict(config).items()
+        for name, value in json.loads(json.dumps(asdict(config))).items()
         if name not in FREE and (name not in LATER or value != LATER[name])
     }
-    return dict(json.loads(json.dumps(settings)))
+    return settings
 
 
 def read_record(config: TrainConfig) -> dict[str, Any] | None:

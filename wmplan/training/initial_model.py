@@ -71,8 +71,9 @@ def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -
         action_block=config.action_block,
         action_low=tuple(low.tolist()),
         action_high=tuple(high.tolist()),
-        action_mean=(0.0,) * len(low),  # a null action stays null
-        action_std=tuple(actions.scale.tolist()),
+        action_mean=tuple(actions.mean.tolist()),
+        action_std=tuple(actions.std.tolist()),
+        action_kinds=actions.kinds,
         latent_shape=(len(cameras) * (config.latent_dim + config.robot_dim) + proprio.shape[1],),
         proprio_dim=proprio.shape[1],
         proprio_mean=tuple(map(float, proprio.mean(0))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wmplan.checked import read_json_checked, write_json_checked
-from wmplan.data import WindowSampler
+from wmplan.data import DataError, WindowSampler
 from wmplan.data.fingerprint import fingerprint
 from wmplan.data.reader import open_data
+from wmplan.data.resampled import at_rate
 from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
@@ -77,6 +79,8 @@ class Run:
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.folder = config, Path(config.out)
         self.store = open_data(config.data, task=config.task, cameras=config.cameras)
+        with contextlib.suppress(DataError):  # which the checks tell, with all else that is wrong
+            self.store = at_rate(self.store, config.control_rate, config.action_kind, config.data_rate)
         record = read_record(config)
         self.training, held = split(config, self.store)
         findings, model = preflight(config, self.store, self.training, held)
@@ -123,7 +127,7 @@ class Run:
         model.error_scale.copy_(one_step_error(model, *windows))
         self.train_stage("critic")
         self.train_stage("decoder")
-        export(self.config, self.store.meta, model, self.figures)
+        export(self.config, self.store, model, self.figures)
         return model
 
     def see_through_looks(self) -> None:

@@ -17,7 +17,9 @@ from wmplan.atomic_io import write_json
 from wmplan.control.goal_image import read_goal_image
 from wmplan.control.settings import planning_settings
 from wmplan.counted import counted
+from wmplan.data.meta import DataError
 from wmplan.data.reader import Reader, open_data
+from wmplan.data.resampled import at_rate
 from wmplan.errors import UserError
 from wmplan.evaluation.machine import date, machine, versions
 from wmplan.models.base import WorldModel
@@ -56,6 +58,7 @@ def validate(
     compared: int = 48,
     goals: Sequence[str] = (),
     camera: str | None = None,
+    data_rate: float | None = None,
     planner: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
     device: str | None = None,
@@ -74,6 +77,7 @@ def validate(
         compared: windows in which they are ranked and planned.
         goals: goal images, files, whose distance from the data is measured.
         camera: of the data, of several; a model that sees several finds them by their names.
+        data_rate: rows in a second, of data that does not say it and was recorded faster than the model plans.
         planner, objective: left out, what the model's card recommends.
         device: for the model; null for what the machine has.
 
@@ -99,6 +103,8 @@ def validate(
     if cameras and camera:
         raise UserError(f"camera must be left out, got {camera}: the model sees {', '.join(cameras)}")
     with contextlib.closing(open_data(data, camera=camera, cameras=cameras)) as opened:
+        with contextlib.suppress(DataError):  # what does not fit is told with all else that does not
+            opened = at_rate(opened, loaded.spec.control_rate, loaded.spec.action_kinds, data_rate)
         choice = choose_episodes(loaded.card, opened, counts["episodes"], seed, rows)
         recordings = record(loaded, opened, choice.episodes, ahead, seed)
         names = action_names(opened, loaded.spec.action_dim)
@@ -126,6 +132,7 @@ def validate(
             "seed": seed,
             "goals": list(goals),
             "camera": camera,
+            "data_rate": data_rate,
         },
         **found,
         "machine": machine(1),
