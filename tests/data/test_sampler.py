@@ -142,6 +142,29 @@ def test_extra_columns_stay_beside_their_rows(make_store: Make, memory: bool) ->
             np.testing.assert_array_equal(batch["latent"][window], latent[first : first + 9 : STRIDE])
 
 
+def test_no_more_than_two_groups_of_bounded_size_are_in_memory(
+    make_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(LENGTHS)
+    row = sum(
+        int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in store.columns.items() if name == "pixels"
+    )
+    monkeypatch.setattr("wmplan.data.sampler.GROUP_BYTES", 60 * row)
+    sampler = WindowSampler(store, FRAMES, STRIDE, 5, memory=False, columns=("pixels",))
+    read: list[int] = []
+    load = sampler._load
+
+    def counted(episodes: np.ndarray) -> dict[str, np.ndarray]:
+        rows = load(episodes)
+        read.append(len(rows["pixels"]))
+        return rows
+
+    monkeypatch.setattr(sampler, "_load", counted)
+    for batch in sampler.once():
+        assert len(batch["pixels"]) <= 5
+    assert max(read) <= 60 and sum(read) == sum(rows for rows in LENGTHS if rows > (FRAMES - 1) * STRIDE)
+
+
 def test_single_frames_have_no_actions(make_store: Make) -> None:
     store = make_store(LENGTHS)
     batch = next(iter(WindowSampler(store, 1, STRIDE, 5)))

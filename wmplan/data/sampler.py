@@ -18,6 +18,7 @@ from wmplan.data.meta import DataError
 from wmplan.data.reader import Reader
 
 MEMORY_BYTES = 8 << 30  # larger data sets are read from the disk, unless told otherwise
+GROUP_BYTES = 1 << 30  # of the episodes that are read together then; two such groups are in memory at a time
 
 
 def split_episodes(
@@ -69,7 +70,8 @@ class WindowSampler:
         columns: what a batch holds.
         extra: more columns in memory, name -> (store.num_rows, ...), aligned with the rows of the store: latents.
         memory: hold the columns in memory; None for yes, if they take less than 8 GiB.
-        group: episodes that are shuffled together when reading from the disk.
+        group: episodes that are shuffled together when reading from the disk; fewer where they are larger than
+            GROUP_BYTES.
 
     Raises:
         DataError: where no episode is long enough, a column is missing, or an action or a state is not finite.
@@ -111,9 +113,10 @@ class WindowSampler:
                 f"the data has {self.num_windows} windows of {frames} frames at a stride of {stride}, too few for one "
                 f"batch of {batch_size}: collect more or longer episodes, or ask for fewer frames"
             )
-        size = sum(self._row_bytes(name) for name in self.columns) * int(store.lengths[self.episodes].sum())
+        row_bytes = sum(self._row_bytes(name) for name in self.columns)
+        size, largest = (row_bytes * int(of(store.lengths[self.episodes])) for of in (np.sum, np.max))
         self.memory = size < MEMORY_BYTES if memory is None else memory
-        self.group = len(self.episodes) if self.memory else group
+        self.group = len(self.episodes) if self.memory else max(1, min(group, GROUP_BYTES // max(largest, 1)))
         if store.decodes and not self.memory and set(store.cameras) & set(self.columns):
             warnings.warn(
                 f"{store.name}: frames are decoded anew in every epoch, for they take {size / 1e9:.0f} GB in memory; "
