@@ -14,7 +14,8 @@ from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.camera_encoders import CameraEncoders
 from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
-from wmplan.models.encoders import ENCODERS, TwoStreams, grow, make_encoder
+from wmplan.models.encoders import ENCODERS, SecondLook, TwoStreams, make_encoder
+from wmplan.models.encoders.second_look import grown, robot_blocks
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
 from wmplan.models.sprite_decoder import SpriteDecoder
@@ -30,7 +31,7 @@ class JEPAConfig:
         encoder: "keypoint", "impala", "vit" or "hf"; encoder_options are the keyword arguments of its class.
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
-        robot_blocks: residual blocks of that encoder.
+        second_look: residual blocks that a second encoder has more than the first, see SecondLook; None for no second.
         predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
@@ -43,7 +44,7 @@ class JEPAConfig:
     encoder_options: dict[str, Any] = field(default_factory=dict)
     latent_dim: int = 32
     robot_dim: int = 0
-    robot_blocks: int = 0
+    second_look: int | None = None
     predictor: str = "mlp"
     predictor_options: dict[str, Any] = field(default_factory=dict)
     proprio_width: int = 128
@@ -55,8 +56,10 @@ class JEPAConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        for name, least in (("latent_dim", 1), ("robot_dim", 0), ("robot_blocks", 0), ("proprio_width", 0)):
+        for name, least in (("latent_dim", 1), ("robot_dim", 0), ("proprio_width", 0)):
             whole_number(getattr(self, name), name, least)
+        if self.second_look is not None:
+            whole_number(self.second_look, "second_look", 0)
 
 
 class JEPA(WorldModel):
@@ -152,21 +155,17 @@ class JEPA(WorldModel):
         }
         return {"kind": "jepa", **asdict(config), **options}
 
-    def grow_encoder(self, blocks: int) -> None:
-        """Add residual blocks to every camera's encoder, half as many to the robot's; the latents stay what they are.
+    def add_second_look(self, blocks: int) -> None:
+        """Give every camera a second encoder, a grown copy of its first; the latents stay what they are.
 
         Raises:
             UserError: of an encoder that cannot grow.
         """
-        options, robot_blocks = self.config.encoder_options, self.config.robot_blocks
-        for encoder in self.encoder:
-            if isinstance(encoder, TwoStreams):
-                encoder.grow(blocks, -(-blocks // 2))
-                robot_blocks = self.config.robot_blocks + -(-blocks // 2)
-            else:
-                grow(encoder, blocks)
-        grown = {**options, "residual_blocks": options.get("residual_blocks", 0) + blocks}
-        self.config = replace(self.config, encoder_options=grown, robot_blocks=robot_blocks)
+        per_camera = self.config.latent_dim + self.config.robot_dim
+        for index, encoder in enumerate(self.encoder):
+            first = encoder.first if isinstance(encoder, SecondLook) else encoder
+            self.encoder[index] = SecondLook(first, grown(first, blocks), per_camera)
+        self.config = replace(self.config, second_look=blocks)
 
     # ------------------------------------------------------------------ frames to latents
 
@@ -284,8 +283,22 @@ class JEPA(WorldModel):
 
 def make_camera_encoder(config: JEPAConfig, image_size: tuple[int, int]) -> nn.Module:
     """The encoder of one camera."""
-    scene = make_encoder(config.encoder, image_size, config.latent_dim, **config.encoder_options)
-    return TwoStreams(scene, image_size, config.robot_dim, config.robot_blocks) if config.robot_dim else scene
+    first = make_one_encoder(config, image_size, 0)
+    if config.second_look is None:
+        return first
+    second = make_one_encoder(config, image_size, config.second_look)
+    return SecondLook(first, second, config.latent_dim + config.robot_dim)
+
+
+def make_one_encoder(config: JEPAConfig, image_size: tuple[int, int], more_blocks: int) -> nn.Module:
+    """The first encoder of a camera, or the second, which has so many residual blocks more."""
+    options = dict(config.encoder_options)
+    if more_blocks:
+        options["residual_blocks"] = options.get("residual_blocks", 0) + more_blocks
+    scene = make_encoder(config.encoder, image_size, config.latent_dim, **options)
+    if not config.robot_dim:
+        return scene
+    return TwoStreams(scene, image_size, config.robot_dim, robot_blocks(more_blocks))
 
 
 def make_head(inputs: int, outputs: int, width: int) -> nn.Module | None:

@@ -1,10 +1,11 @@
-"""The stage that makes the encoder see through looks: a frame of another-looking world gets the latent of the nominal.
+"""The stage that makes a model see through looks: a second encoder gives a frame of any look the latent of the nominal.
 
-The encoder as it is teaches itself: what a state's nominal frame encodes to is the target for the frame of the same
-state under other colours, light, camera, distractors, occluder, noise and blur. All that was or will be trained on
-latents stays what it is. Looks that simply stood in the first stage's data would not do: a look lasts for an episode,
-so it is the easiest thing to predict and to tell a batch's episodes apart by, and it would be encoded instead
-(Sobal et al. 2022, Joint Embedding Predictive Architectures Focus on Slow Features).
+The first encoder is the teacher: what a state's nominal frame encodes to is the target for the frame of the same state
+under other colours, light, camera, distractors, occluder, noise and blur. All that was or will be trained on latents
+stays what it is, and so does the nominal world: there the two agree, and the first speaks (see SecondLook). Looks that
+simply stood in the first stage's data would not do: a look lasts for an episode, so it is the easiest thing to predict
+and to tell a batch's episodes apart by, and it would be encoded instead (Sobal et al. 2022, Joint Embedding Predictive
+Architectures Focus on Slow Features).
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmplan.data.varied_frames import COLUMN
 from wmplan.models import JEPA
+from wmplan.models.encoders import SecondLook
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
 
 COLUMNS = ("pixels", COLUMN)
 NOMINAL_SHARE = 0.2
-"""Of a batch: frames of the nominal world, whose latents have to stay."""
+"""Of a batch: frames of the nominal world, where the second has to agree with the first."""
+USUAL, MARGIN = 0.999, 1.25
+"""The first encoder is believed up to MARGIN times what nominal frames disagree by in USUAL of the cases."""
 
 
 def appearance_loss(
@@ -41,14 +45,14 @@ def appearance_loss(
     nominal = round(NOMINAL_SHARE * len(batch["pixels"]))
     frames = torch.cat([batch["pixels"][:nominal], batch[COLUMN][nominal:]])
     with bfloat16_products(bfloat16):
-        latents = model.encode_visual(frames)
+        latents = second_latents(model, frames)
     error = whitened_error(model, latents.float(), batch["latent"])
     return F.huber_loss(error, torch.zeros_like(error)), {}
 
 
 @torch.no_grad()
 def appearance_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
-    """How far latents are from those of the nominal frames, as shares of the latents' own spread: median over frames.
+    """How far the second encoder's latents are from the targets, as shares of these' own spread: median over frames.
 
     Args:
         batch: as of appearance_loss().
@@ -57,9 +61,41 @@ def appearance_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
     spread = whitened_error(model, target[..., : model.visual_dim], target.mean((0, 1)).expand_as(target))
     typical = spread.norm(dim=-1).median()
     return {
-        name: float(whitened_error(model, model.encode_visual(batch[column]), target).norm(dim=-1).median() / typical)
+        name: float(whitened_error(model, second_latents(model, batch[column]), target).norm(dim=-1).median() / typical)
         for name, column in {"nominal_look": "pixels", "varied_look": COLUMN}.items()
     }
+
+
+def looks(model: JEPA) -> list[SecondLook]:
+    """The two encoders of every camera."""
+    return [camera for camera in model.encoder if isinstance(camera, SecondLook)]
+
+
+def seconds(model: JEPA) -> nn.ModuleList:
+    """The second encoder of every camera."""
+    return nn.ModuleList(camera.second for camera in looks(model))
+
+
+def second_latents(model: JEPA, frames: Tensor) -> Tensor:
+    """What the second encoders alone make of frames (N, T, H, W, 3): visual latents (N, T, D)."""
+    views = [view.flatten(0, 1) for view in model.views(frames)]
+    latents = torch.cat([second(view) for second, view in zip(seconds(model), views, strict=True)], -1)  # (N T, D)
+    return ((latents - model.visual_mean) / model.visual_std).unflatten(0, frames.shape[:2])
+
+
+@torch.no_grad()
+def set_tolerance(model: JEPA, frames: Tensor, changes: Tensor) -> None:
+    """Set from what nominal frames disagree by up to where the first encoder is believed.
+
+    Args:
+        frames: held-out, of the nominal world, uint8 (N, 1, H, W, 3).
+        changes: of raw visual latents (M, D) over a robot step.
+    """
+    deviations = (changes.std(0) + 1e-6).split([camera.scale.numel() for camera in looks(model)])
+    for camera, view, deviation in zip(looks(model), model.views(frames), deviations, strict=True):
+        camera.scale.copy_(deviation)
+        apart = camera.disagreement(camera.first(view[:, 0]), camera.second(view[:, 0]))
+        camera.tolerance.copy_(MARGIN * apart.quantile(USUAL))
 
 
 def whitened_error(model: JEPA, latents: Tensor, targets: Tensor) -> Tensor:

@@ -132,9 +132,9 @@ class TrainConfig:
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
-        appearance: the encoder again, on data with pixels_varied (wmplan collect varied_frames=true): frames of worlds
-            that look otherwise get the latents of the nominal ones; steps=0 leaves it out.
-        appearance_blocks: residual blocks that a keypoint encoder grows by for it; they begin as nothing.
+        appearance: a second encoder, on data with pixels_varied (wmplan collect varied_frames=true): it gives frames of
+            worlds that look otherwise the latents of the nominal ones; steps=0 leaves it out.
+        appearance_blocks: residual blocks that it has more than the first; they begin as nothing.
         critic, decoder: from latents to steps between them, and to images for people; both on cached latents.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a

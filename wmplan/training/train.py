@@ -131,14 +131,17 @@ class Run:
         return model
 
     def see_through_looks(self) -> None:
-        """The stage `appearance`: the encoder, grown, learns what it said itself of the nominal frames."""
+        """The stage `appearance`: a second encoder learns what the first said of the nominal frames."""
         if "appearance" not in self.windows:
             return
         self.cache_latents("taught", self.made_from | {"encoder": tensors_hash(self.encoder_weights())})
-        if self.config.appearance_blocks:
-            with seeded_initialisation(self.config.seed + 3):
-                self.model.grow_encoder(self.config.appearance_blocks)
+        with seeded_initialisation(self.config.seed + 3):
+            self.model.add_second_look(self.config.appearance_blocks)
         self.train_stage("appearance")
+        taught = self.held_out.batch(1, 4096, ("pixels",))["pixels"]
+        steps = np.setdiff1d(np.arange(1, self.store.num_rows), self.store.offsets)
+        visual = torch.from_numpy(self.latents[steps] - self.latents[steps - 1])[:, : self.model.visual_dim]
+        appearance.set_tolerance(self.model, taught, visual * self.model.visual_std)
 
     def train_stage(self, name: str) -> None:
         """Train one stage, or go on with it, unless the run has none of that name."""
@@ -226,7 +229,7 @@ class Run:
         """What a stage on cached latents trains, and by what."""
         model, config = self.model, self.config
         if name == "appearance":
-            return model.encoder, partial(appearance_loss, bfloat16=self.bfloat16)
+            return appearance.seconds(model), partial(appearance_loss, bfloat16=self.bfloat16)
         if name == "critic":
             assert model.critic is not None
             return model.critic, partial(critic_loss, expectile=config.expectile)
@@ -278,6 +281,10 @@ class Run:
         names = list(self.windows)
         with left_as_it_was(self.model):
             for name in names[names.index(first) :]:
+                if name == "appearance" and first == "joint":  # the second encoder is not there yet
+                    frames = self.config.appearance.steps * self.config.appearance.batch_size
+                    parts[name] = 3 * encoding_seconds(self.model, frames)  # forwards, and backwards twice as long
+                    continue
                 columns = self.columns(name) if name == "joint" else (*self.columns(name), "latent")
                 batch = made_up_batch(self.windows[name], self.model, columns, self.is_dense(name))
                 stage = self.make_stage(name, SameBatch(batch))

@@ -14,7 +14,8 @@ from torch import nn
 from wmplan.models.encoders.hf import HFEncoder
 from wmplan.models.encoders.impala import ImpalaEncoder
 from wmplan.models.encoders.keypoint import KeypointEncoder
-from wmplan.models.encoders.two_streams import TwoStreams, grow
+from wmplan.models.encoders.second_look import SecondLook
+from wmplan.models.encoders.two_streams import TwoStreams
 from wmplan.models.encoders.vit import ViTEncoder
 from wmplan.models.registry import build
 from wmplan.registry import ENCODERS
@@ -24,9 +25,9 @@ __all__ = [
     "HFEncoder",
     "ImpalaEncoder",
     "KeypointEncoder",
+    "SecondLook",
     "TwoStreams",
     "ViTEncoder",
-    "grow",
     "make_encoder",
 ]
 

@@ -5,19 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wmplan.errors import UserError
 from wmplan.models.encoders.keypoint import KeypointEncoder
-
-
-def grow(encoder: nn.Module, blocks: int) -> None:
-    """Add residual blocks to an encoder that can grow.
-
-    Raises:
-        UserError: if it cannot.
-    """
-    if not isinstance(encoder, KeypointEncoder):
-        raise UserError(f"{type(encoder).__name__} cannot grow by residual blocks: set appearance_blocks=0")
-    encoder.grow(blocks)
 
 
 class TwoStreams(nn.Module):
@@ -40,15 +28,6 @@ class TwoStreams(nn.Module):
         self.robot = KeypointEncoder(
             image_size, robot_dim, channels=(16, 16), residual_blocks=robot_blocks, keypoints=8, hidden=64
         )
-
-    def grow(self, blocks: int, robot_blocks: int) -> None:
-        """Add residual blocks to either, as KeypointEncoder does.
-
-        Raises:
-            UserError: of an encoder of the scene that cannot grow.
-        """
-        grow(self.scene, blocks)
-        self.robot.grow(robot_blocks)
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 frames (N, H, W, 3) to latents (N, D + robot_dim)."""
