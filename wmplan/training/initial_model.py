@@ -142,7 +142,8 @@ def take_encoder(model: JEPA, other: JEPA, path: str | None) -> None:
             f"pretrained={path} has an encoder with {other.visual_dim} latent numbers, not {model.visual_dim}"
         )
     model.encoder = other.encoder
-    taken = ("encoder", "encoder_options", "camera_encoders", "second_look")  # or else the checkpoint would tell of another encoder
+    # Or else the checkpoint would tell of another encoder.
+    taken = ("encoder", "encoder_options", "camera_encoders", "second_look")
     model.config = replace(model.config, **{name: getattr(other.config, name) for name in taken})
     model.visual_mean.copy_(other.visual_mean)
     model.visual_std.copy_(other.visual_std)
