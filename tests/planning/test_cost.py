@@ -20,6 +20,7 @@ from wmplan.planning import (
     LatentCost,
     LatentDistance,
     SoftConstraint,
+    SwitchByDistance,
     WeightedSum,
 )
 
@@ -121,6 +122,69 @@ def test_an_arrival_between_model_steps_is_kept_from_that_robot_step_on() -> Non
     torch.testing.assert_close(costs(3.5, 1.0), (places + error - goal[:, None]).square()[..., 6:].mean(-1))
     with pytest.raises(ValueError, match="arrival must be a model step, at least 0.5, got 0.25"):
         costs(0.25)
+
+
+def added_by_hand(executed: Sequence[int], places: Tensor, goal: Tensor) -> Tensor:
+    """Squared distances (B, S) after so many of the places (B, S, H, L) in each row."""
+    ends = torch.stack([row[:, end - 1] for row, end in zip(places, executed, strict=True)])
+    return (ends - goal[:, None]).square().mean(-1)
+
+
+@pytest.mark.parametrize("bound", [None, 1])
+@pytest.mark.parametrize("arrival", [None, 2])
+@pytest.mark.parametrize("kind", [Adder, LastAdder])
+def test_the_executed_prefix_counts_beside_the_end(kind: type[Adder], arrival: int | None, bound: int | None) -> None:
+    def costs(executed: float | Tensor, weight: float, correction: float = 0.0, steps: str = "last") -> Tensor:
+        objective = WeightedSum([(1.0, LatentDistance(steps=steps)), (2.0, LatentDistance(executed=weight))])
+        model = kind()
+        more: dict[str, Any] = {"arrival": arrival, "correction": correction, "max_batch_bytes": bound}
+        return LatentCost(model, objective, CONTEXT, GOAL, PAST, executed=executed, **more)(CANDIDATES)
+
+    places = CONTEXT[:, None, -1:] + CANDIDATES.cumsum(2)
+    for steps in ("last", "sum"):
+        without = costs(1.0, 0.0, steps=steps)
+        for executed, ends in {0.4: [1] * 3, 1.0: [1] * 3, 2.2: [3] * 3, 9.0: [4] * 3}.items():
+            added = 2 * 0.7 * added_by_hand(ends, places, GOAL)
+            torch.testing.assert_close(costs(executed, 0.7, steps=steps), without + added)
+        each = 2 * 0.7 * added_by_hand([2, 1, 4], places, GOAL)
+        torch.testing.assert_close(costs(torch.tensor([2.0, 0.4, 5.0]), 0.7, steps=steps), without + each)
+    error = (CONTEXT[:, -1] - (CONTEXT[:, 0] + PAST[:, 0]))[:, None, None]
+    added = 2 * 0.7 * added_by_hand([2] * 3, places + error, GOAL)
+    torch.testing.assert_close(costs(2.0, 0.7, 1.0), costs(2.0, 0.0, 1.0) + added)
+    with pytest.raises(ValueError, match="executed must be a model step above 0, got 0"):
+        costs(0, 0.7)
+
+
+@pytest.mark.parametrize("arrival", [None, 2.5])
+def test_an_executed_prefix_may_end_between_model_steps(arrival: float | None) -> None:
+    context, goal = CONTEXT[..., :1], GOAL[:, :1]  # 4 model steps of 2 robot steps
+
+    def costs(executed: float | Tensor, weight: float) -> Tensor:
+        objective = LatentDistance(executed=weight)
+        return LatentCost(RobotStepAdder(), objective, context, goal, arrival=arrival, executed=executed)(CANDIDATES)
+
+    places = (context[:, None, -1] + CANDIDATES.flatten(2).cumsum(2))[..., None]  # (B, S, 8, 1)
+    for executed, ends in {0.5: [1] * 3, 1.5: [3] * 3, 9.0: [8] * 3}.items():
+        torch.testing.assert_close(costs(executed, 0.3), costs(1.0, 0.0) + 0.3 * added_by_hand(ends, places, goal))
+    each = costs(torch.tensor([1.0, 2.5, 0.5]), 0.3)
+    torch.testing.assert_close(each, costs(1.0, 0.0) + 0.3 * added_by_hand([2, 5, 1], places, goal))
+
+
+def test_a_switch_adds_what_the_chosen_objective_does_at_the_prefix() -> None:
+    near, far = LatentDistance(executed=2.0), LatentDistance("l1")
+    switch = SwitchByDistance(near, far, float((CONTEXT[:, -1] - GOAL).abs().mean(-1).median()))
+    is_near = (CONTEXT[:, -1] - GOAL).abs().mean(-1) < switch.threshold
+    assert 0 < is_near.sum() < 3
+    found, by_near, by_far = (
+        LatentCost(Adder(), objective, CONTEXT, GOAL, PAST)(CANDIDATES) for objective in (switch, near, far)
+    )
+    torch.testing.assert_close(found, torch.where(is_near[:, None], by_near, by_far))
+
+
+def test_nothing_is_rolled_out_for_a_prefix_that_no_objective_reads() -> None:
+    model = LastAdder()
+    LatentCost(model, LatentDistance(), CONTEXT, GOAL, PAST, executed=2.0)(CANDIDATES)
+    assert model.sizes == [-10]
 
 
 @pytest.mark.parametrize("kind", [Adder, LastAdder])

@@ -112,6 +112,7 @@ class SearchCore(PlanningCore):
             past_actions=past,
             correction=self.schedule.correction,
             arrival=first.arrival if first.arrival < first.horizon else None,
+            executed=torch.tensor([self._executed(query) for query in queries]),
         )
         deadlines = [query.deadline_ms for query in queries if query.deadline_ms is not None]
         self.planner.warm_start = self._warm_start(tasks)
@@ -135,6 +136,11 @@ class SearchCore(PlanningCore):
         """Where searches begin that no plan went before, (B, 1, A)."""
         spec = self.model.spec
         return torch.tensor(spec.neutral_action, device=self.model.device).repeat(robots, 1, spec.action_block)
+
+    def _executed(self, query: PlanningQuery) -> float:
+        """Model steps that the robot executes before the plan after this one."""
+        block = self.model.spec.action_block
+        return (len(query.committed) + (self.schedule.replan_every or block)) / block
 
     def _warm_start(self, tasks: Sequence[_Task]) -> WarmStart:
         """What the searches before left, as it stands now; in one go for robots in step, as a controller's are."""

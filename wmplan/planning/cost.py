@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -84,13 +85,17 @@ class LatentCost(Generic[M]):
         arrival: model step from which on the goal should be kept, one for all or one a row, (B,); an objective that
             reads the last step alone then reads every step from this one on. It may lie between model steps where the
             model is read there: then every robot step from it on counts alike. None for the last step.
+        executed: model step at which the executed prefix ends, one for all or one a row, (B,): what a robot executes
+            before its next plan. Objectives may add a cost there (Objective.at_executed); it may lie between model
+            steps where the model is read there, is the next model step elsewhere, and at most the candidates' end.
         correction: part of the model's newest error that is taken off all predictions, from 0 to 1. Feedback does
             away with errors that come and go; one that lasts, as where a robot holds still, it settles on, unless the
             model is corrected by it (offset-free control, Pannocchia & Rawlings 2003). Entries of the error count up
             to three deviations of the usual one: beyond that something else happened.
 
     Raises:
-        ValueError: if the goal does not fit the context, the bound is not positive, or the correction is not in [0, 1].
+        ValueError: if the goal does not fit the context, the bound or the executed prefix is not positive, or the
+            correction is not in [0, 1].
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class LatentCost(Generic[M]):
         constraints: Sequence[SoftConstraint | HardConstraint] = (),
         correction: float = 0.0,
         arrival: float | Tensor | None = None,
+        executed: float | Tensor = 1.0,
     ) -> None:
         if goal.shape != context[:, -1].shape:
             raise UserError(
@@ -117,6 +123,8 @@ class LatentCost(Generic[M]):
         soonest = 1 / model.spec.action_block if between else 1.0
         if arrival is not None and float(torch.as_tensor(arrival).min()) < soonest:
             raise UserError(f"arrival must be a model step, at least {soonest:g}, got {arrival}")
+        if not float(torch.as_tensor(executed).min()) > 0:
+            raise UserError(f"executed must be a model step above 0, got {executed}")
         if any(constraint.on != "latents" for constraint in constraints):
             raise UserError("a constraint on actions was given to LatentCost: give it to plan()")
         self.model = model
@@ -133,6 +141,8 @@ class LatentCost(Generic[M]):
             each = torch.as_tensor(arrival, device=context.device).expand(len(goal))[:, None]  # (B, 1)
             steps = (each * model.spec.action_block if between else each).ceil()
             self.arrival = Arrival(steps, int(steps.min()))
+        self.at_executed = self.objective.at_executed
+        self.executed = torch.as_tensor(executed, device=context.device).expand(len(goal))[:, None]  # (B, 1)
         self.last_only = self.objective.last_only and not self.constraints
         self.max_batch_bytes = max_batch_bytes
 
@@ -157,11 +167,12 @@ class LatentCost(Generic[M]):
         parts, broken = [], []
         with torch.inference_mode(not differentiable):
             for part in candidates.to(self.context.device).split(self.chunk(*candidates.shape[1:3]), dim=1):
+                added = 0.0 if self.at_executed is None else self.after_prefix(part, self.at_executed)
                 if self.between and self.arrival is not None:
-                    parts.append(self.kept(part, self.arrival))
+                    parts.append(self.kept(part, self.arrival) + added)
                     continue
                 predicted, horizon = self.predict(part), part.shape[2]
-                costs = self.judge(predicted, part)
+                costs = self.judge(predicted, part) + added
                 if self.arrival is not None:
                     for end in range(self.arrival.earliest, horizon):
                         kept = self.judge(predicted[:, :, :end], part[:, :, :end])
@@ -198,6 +209,26 @@ class LatentCost(Generic[M]):
             costs = self.judge(predicted[:, :, index : index + 1], candidates)
             total, count = total + torch.where(counts, costs, 0.0), count + counts
         return total / count
+
+    def after_prefix(self, candidates: Tensor, objective: Objective) -> Tensor:
+        """Costs (B, S) where each row's executed prefix ends; no candidate is rolled out further for it."""
+        block, horizon = self.model.spec.action_block, candidates.shape[2]
+        grid = block if self.model.reads_robot_steps else 1  # places in a model step where latents can be read
+        ends = (self.executed * grid).round(decimals=3).ceil().clamp(max=horizon * grid).long()  # (B, 1)
+        prefix = candidates[:, :, : math.ceil(int(ends.max()) / grid)]
+        places = sorted(set(ends.flatten().tolist()))
+        context, actions, past = copies(self.context, prefix, self.past_actions)
+        if self.model.reads_robot_steps:
+            predicted = self.model.rollout_at(context, actions, past, places)  # (B, S, len(places), *latent)
+        else:
+            predicted = self.model.rollout(context, actions, past)[:, :, [place - 1 for place in places]]
+        if self.offset is not None:
+            predicted = predicted + self.offset
+        total = torch.zeros_like(candidates[:, :, 0, 0])
+        for index, place in enumerate(places):
+            costs = objective(predicted[:, :, index : index + 1], *copies(self.goal, candidates))
+            total = torch.where(ends == place, costs, total)
+        return total
 
     def __call__(self, candidates: Tensor) -> Tensor:
         return self.evaluate(candidates)[0]

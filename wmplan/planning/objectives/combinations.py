@@ -18,6 +18,19 @@ def start(objective: Objective | ObjectiveFunction, current: Tensor, goal: Tenso
 
 
 @dataclass(frozen=True)
+class Nothing(Objective):
+    """No cost at all."""
+
+    @property
+    def last_only(self) -> bool:
+        """No latent is read."""
+        return True
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        return predicted.new_zeros(predicted.shape[:2])
+
+
+@dataclass(frozen=True)
 class WeightedSum(Objective):
     """Sum of weight times objective, over `terms`; plain functions may be among these."""
 
@@ -32,6 +45,13 @@ class WeightedSum(Objective):
     def last_only(self) -> bool:
         """Whether no term reads more than the last step."""
         return all(objective.last_only for _, objective in self.terms)
+
+    @property
+    def at_executed(self) -> Objective | None:
+        """The sum of what the terms add."""
+        added = [(weight, objective.at_executed) for weight, objective in self.terms]
+        terms = [(weight, objective) for weight, objective in added if objective is not None]
+        return WeightedSum(terms) if terms else None
 
     def for_start(self, current: Tensor, goal: Tensor) -> WeightedSum:
         """The same sum for one plan."""
@@ -86,6 +106,13 @@ class _Switched(Objective):
     @property
     def last_only(self) -> bool:
         return self.near.last_only and self.far.last_only
+
+    @property
+    def at_executed(self) -> Objective | None:
+        near, far = self.near.at_executed, self.far.at_executed
+        if near is None and far is None:
+            return None
+        return _Switched(near or Nothing(), far or Nothing(), self.is_near)
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         if bool(self.is_near.all()):

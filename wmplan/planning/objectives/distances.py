@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wmplan.errors import UserError
+from wmplan.planning.objectives.combinations import WeightedSum
 from wmplan.planning.objectives.objective import Objective
 from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import finite_number
 
 STEPS = ("last", "sum", "min", "discounted")
 
@@ -30,10 +32,12 @@ def reduce_steps(by_step: Tensor, steps: str, discount: float = 0.8) -> Tensor:
     return (by_step * (weight / weight.sum())).sum(-1)
 
 
-def check_steps(steps: str) -> None:
-    """Raise a ValueError if there is no such reduction."""
+def check_steps(steps: str, executed: float = 0.0) -> None:
+    """Raise a UserError if there is no such reduction, or the weight is not a number of at least 0."""
     if steps not in STEPS:
         raise UserError(f"steps must be one of {', '.join(STEPS)}, got {steps!r}")
+    if finite_number(executed, "executed") < 0:
+        raise UserError(f"executed must be at least 0, got {executed!r}")
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -45,11 +49,20 @@ class _OverSteps(Objective):
     """An objective that measures each step and reduces them."""
 
     steps: str
+    executed: float
 
     @property
     def last_only(self) -> bool:
         """Whether only the last step is read."""
         return self.steps == "last"
+
+    @property
+    def at_executed(self) -> Objective | None:
+        """The same measure, weighted, where the executed prefix ends."""
+        if not self.executed:
+            return None
+        there: Objective = replace(self, steps="last", executed=0.0)  # type: ignore[type-var]
+        return WeightedSum([(self.executed, there)])
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
         """Costs (B, S, H) of predicted latents (B, S, H, *latent) against goals (B, *latent)."""
@@ -70,17 +83,19 @@ class LatentDistance(_OverSteps):
         steps: how the steps of a plan are reduced: "last", "sum", "min" or "discounted".
         whitening: (L, L), multiplies the difference first (both latents, for the cosine).
         size: numbers of a flat latent that count, from the first; all of them if None. It leaves out the proprio.
+        executed: weight of the same distance at the end of the executed prefix, beside these steps.
     """
 
     kind: str = "l2"
     steps: str = "last"
     whitening: Tensor | None = None
     size: int | None = None
+    executed: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("l2", "l1", "cosine"):
             raise UserError(f"kind must be l2, l1 or cosine, got {self.kind!r}")
-        check_steps(self.steps)
+        check_steps(self.steps, self.executed)
         if self.whitening is not None and (
             self.whitening.ndim != 2 or self.whitening.shape[0] != self.whitening.shape[1]
         ):
@@ -115,15 +130,17 @@ class ProprioDistance(_OverSteps):
         read: gives the states (..., dim) of latents (..., L) in place of the last numbers. Where a model reads the
             goal's state off its image, the states that lead there are best read in the same way: what it misreads
             is then misread on both sides, and is no error once the pictures are alike.
+        executed: weight of the same distance at the end of the executed prefix, beside these steps.
     """
 
     dim: int
     steps: str = "last"
     weight_by: tuple[float, ...] | None = None
     read: Callable[[Tensor], Tensor] | None = None
+    executed: float = 0.0
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
+        check_steps(self.steps, self.executed)
         if self.dim < 1:
             raise UserError(f"dim must be at least 1, got {self.dim}: the latent has to hold robot state")
         if self.weight_by is not None and len(self.weight_by) != self.dim:
@@ -144,13 +161,15 @@ class CriticDistance(_OverSteps):
     Attributes:
         critic: from latents (..., L) and goals (..., L) to steps-to-goal (...).
         steps: how the steps of a plan are reduced.
+        executed: weight of the same at the end of the executed prefix, beside these steps.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
     steps: str = "last"
+    executed: float = 0.0
 
     def __post_init__(self) -> None:
-        check_steps(self.steps)
+        check_steps(self.steps, self.executed)
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
         return self.critic(predicted, goal[:, None, None].expand_as(predicted))

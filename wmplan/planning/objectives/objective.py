@@ -21,6 +21,15 @@ class Objective(ABC):
         """Whether only the last predicted latent is read; then `predicted` may hold only that, H being 1."""
         return False
 
+    @property
+    def at_executed(self) -> Objective | None:
+        """What is added for the latents that the executed prefix leads to, None for nothing.
+
+        The prefix is what a robot executes before its next plan. The objective is given the latents there alone, H
+        being 1, and its costs are added to those of the whole candidates; see LatentCost.
+        """
+        return None
+
     def for_start(self, current: Tensor, goal: Tensor) -> Objective:
         """The objective of one plan, which may depend on where the robots are and head for, (B, *latent) each."""
         return self
@@ -38,13 +47,21 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class FunctionObjective(Objective):
-    """A plain function, or any object that is called as one, as an Objective; it may have `last_only`, `for_start`."""
+    """A plain function, or any object that is called as one, as an Objective.
+
+    It may have `last_only`, `at_executed` and `for_start`.
+    """
 
     function: ObjectiveFunction
 
     @property
     def last_only(self) -> bool:
         return bool(getattr(self.function, "last_only", False))
+
+    @property
+    def at_executed(self) -> Objective | None:
+        own: Any = getattr(self.function, "at_executed", None)
+        return None if own is None else as_objective(own)
 
     def for_start(self, current: Tensor, goal: Tensor) -> Objective:
         begin: Any = getattr(self.function, "for_start", None)

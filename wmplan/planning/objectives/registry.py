@@ -37,10 +37,10 @@ __all__ = [
 def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objective:
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
-    Terms: `latent` {kind, steps, whitened, visual_only}, `proprio` {steps, weight_by, seen}, `critic` {steps},
-    `action` {effort, change}, `native` {the settings of an imported model's own}, and `switch` {threshold,
-    near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again; and those of plug-ins. A term
-    of weight 0 is left out.
+    Terms: `latent` {kind, steps, whitened, visual_only, executed}, `proprio` {steps, weight_by, seen, executed},
+    `critic` {steps, executed}, `action` {effort, change}, `native` {the settings of an imported model's own}, and
+    `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again; and those
+    of plug-ins. A term of weight 0 is left out.
 
     Raises:
         ValueError: if a term or a setting is unknown, or the model lacks what it needs.
@@ -74,7 +74,13 @@ def _check_names(name: str, make: Callable[..., Any], settings: Mapping[str, Any
 
 @register_objective("latent")
 def _latent(
-    model: ObjectiveModel, *, kind: str = "l2", steps: str = "last", whitened: bool = False, visual_only: bool = False
+    model: ObjectiveModel,
+    *,
+    kind: str = "l2",
+    steps: str = "last",
+    whitened: bool = False,
+    visual_only: bool = False,
+    executed: float = 0.0,
 ) -> Objective:
     """The distance between predicted and goal latents.
 
@@ -83,6 +89,7 @@ def _latent(
         steps: predicted steps that count: "last", "sum", "min" or "discounted".
         whitened: in units of one-step changes of latents, by the model's whitening.
         visual_only: of the scene alone, without the robot's own state.
+        executed: weight of the same distance after the actions that are executed before the next plan, beside that.
     """
     whitening: Tensor | None = None
     if whitened:
@@ -92,12 +99,17 @@ def _latent(
     size = model.spec.latent_shape[-1] - model.spec.proprio_dim if visual_only and model.spec.proprio_dim else None
     if whitening is not None and size is not None:
         raise UserError("objective latent: whitened and visual_only together are not defined, the whitening mixes both")
-    return LatentDistance(kind, steps, whitening, size)
+    return LatentDistance(kind, steps, whitening, size, finite_number(executed, "objective.latent.executed"))
 
 
 @register_objective("proprio")
 def _proprio(
-    model: ObjectiveModel, *, steps: str = "last", weight_by: tuple[float, ...] | None = None, seen: bool = False
+    model: ObjectiveModel,
+    *,
+    steps: str = "last",
+    weight_by: tuple[float, ...] | None = None,
+    seen: bool = False,
+    executed: float = 0.0,
 ) -> Objective:
     """The distance between the predicted and the goal's robot state.
 
@@ -105,25 +117,28 @@ def _proprio(
         steps: predicted steps that count: "last", "sum", "min" or "discounted".
         weight_by: a weight for each number of the robot state; None for 1.
         seen: read the goal's off its picture, and the present one too, so that what is misread cancels.
+        executed: weight of the same distance after the actions that are executed before the next plan, beside that.
     """
     if not model.spec.proprio_dim:
         raise UserError("objective proprio: the model has no proprioception in its latent")
     if seen and not model.reads_proprio:
         raise UserError("objective proprio: seen is true, and the model reads no robot state off its frames")
     weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
-    return ProprioDistance(model.spec.proprio_dim, steps, weights, model.read_proprio if seen else None)
+    beside = finite_number(executed, "objective.proprio.executed")
+    return ProprioDistance(model.spec.proprio_dim, steps, weights, model.read_proprio if seen else None, beside)
 
 
 @register_objective("critic")
-def _critic(model: ObjectiveModel, *, steps: str = "last") -> Objective:
+def _critic(model: ObjectiveModel, *, steps: str = "last", executed: float = 0.0) -> Objective:
     """Model steps to the goal, as the model's critic sees them.
 
     Args:
         steps: predicted steps that count: "last", "sum", "min" or "discounted".
+        executed: weight of the same after the actions that are executed before the next plan, beside that.
     """
     if model.critic is None:
         raise UserError("objective critic: the model was trained without a critic")
-    return CriticDistance(model.critic, steps)
+    return CriticDistance(model.critic, steps, finite_number(executed, "objective.critic.executed"))
 
 
 @register_objective("action")
