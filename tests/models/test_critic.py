@@ -30,7 +30,7 @@ def test_going_may_cost_other_than_coming_back(critic):
         assert ((critic(x, y) - critic(y, x)).abs() > 1e-3).all()
 
 
-@pytest.mark.parametrize("kind", ["quasimetric", "mlp"])
+@pytest.mark.parametrize("kind", ["quasimetric", "mlp", "interaction"])
 def test_a_shared_goal_broadcasts(kind):
     critic = TemporalCritic(5, kind=kind, width=8, embedding=8)
     latents, goal = torch.randn(2, 3, 4, 5), torch.randn(2, 1, 1, 5)
@@ -41,7 +41,7 @@ def test_a_shared_goal_broadcasts(kind):
         torch.testing.assert_close(steps, critic(latents, goal.expand(2, 3, 4, 5)))
 
 
-@pytest.mark.parametrize("kind", ["quasimetric", "mlp"])
+@pytest.mark.parametrize("kind", ["quasimetric", "mlp", "interaction"])
 def test_gradients_are_finite_even_at_the_goal(kind):
     critic = TemporalCritic(5, kind=kind, width=8, embedding=8)
     latent = torch.randn(3, 5).requires_grad_()
@@ -49,7 +49,7 @@ def test_gradients_are_finite_even_at_the_goal(kind):
     assert torch.isfinite(latent.grad).all()
 
 
-@pytest.mark.parametrize("kind", ["quasimetric", "mlp"])
+@pytest.mark.parametrize("kind", ["quasimetric", "mlp", "interaction"])
 def test_learns_steps_that_depend_on_the_direction(kind):
     """On a slope: a step up moves 1, a step down moves 2, so d(x, y) = relu(y - x) + relu(x - y) / 2."""
     torch.manual_seed(0)
@@ -70,6 +70,17 @@ def test_learns_steps_that_depend_on_the_direction(kind):
     assert down == pytest.approx(2.0, abs=0.5)
 
 
+def test_an_interaction_reads_both_their_difference_and_their_product():
+    critic = TemporalCritic(3, kind="interaction", width=8)
+    seen = []
+    critic.latent_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    z, g = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, -1.0, 0.5]])
+    critic(z, g)
+    assert seen[0].tolist() == [[1, 2, 3, 4, -1, 0.5, -3, 3, 2.5, 4, -2, 1.5]]
+
+
 def test_wrong_options_are_named():
+    with pytest.raises(ValueError, match="kind must be one of quasimetric, mlp, interaction, got 'lstm'"):
+        TemporalCritic(5, kind="lstm")
     with pytest.raises(ValueError, match="embedding must be a multiple of groups, 4, got 10"):
         TemporalCritic(5, embedding=10)

@@ -15,6 +15,18 @@ def make_model(critic: bool = True) -> JEPA:
     return JEPA(JEPAConfig("keypoint", options, 4, critic=critic, predictor_options={"width": 32, "depth": 1}), spec)
 
 
+def pairs(latent: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+    """Windows (N, 7, 4) of trajectories (N, T, 4), T at least 7, with goals between frame 1 and their ends."""
+    count, time = latent.shape[:2]
+    goals = torch.randint(1, time, (count,), generator=generator)
+    return {
+        "latent": latent[:, :7],
+        "action": torch.zeros(count, 6, 5),
+        "goal": latent[torch.arange(count), goals],
+        "steps": (goals - 1).float(),
+    }
+
+
 def test_whitened_one_step_changes_have_unit_covariance() -> None:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(3, 3))
@@ -63,8 +75,8 @@ def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
     optimizer = torch.optim.Adam(model.critic.parameters(), 3e-3)
     for _ in range(400):
         start = torch.rand(128, 1, 1, generator=generator) * 10
-        batch = {"latent": (start + torch.arange(6.0)[None, :, None]) * direction / 3}
-        loss, _ = critic_loss(model, batch, generator, expectile=0.5)
+        batch = pairs((start + torch.arange(7.0)[None, :, None]) * direction / 3, generator)
+        loss, _ = critic_loss(model, batch, generator, expectile=0.5, imagined=0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -78,7 +90,8 @@ def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
 
 def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -> None:
     model = make_model()
-    batch = {"latent": torch.randn(256, 8, 4, generator=torch.Generator().manual_seed(0))}
+    seeded = torch.Generator().manual_seed(0)
+    batch = pairs(torch.randn(256, 8, 4, generator=seeded), seeded)
 
     def regression(scale: float, expectile: float) -> float:
         model.critic.log_scale.data.fill_(scale)
@@ -89,11 +102,44 @@ def test_a_low_expectile_punishes_what_is_too_far_more_than_what_is_too_near() -
     assert regression(near, 0.9) == pytest.approx(9 * regression(near, 0.1), rel=0.05)
 
 
+class Noted(torch.nn.Module):
+    """A critic that says 0 and keeps what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def forward(self, latent: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        self.asked.append((latent, goal))
+        return 0.0 * latent.sum(-1)
+
+
+@pytest.mark.parametrize("imagined", [0.0, 0.5, 1.0])
+def test_the_critic_is_asked_of_imagined_latents_as_of_recorded_ones(imagined: float) -> None:
+    """Latents that count their time; a predictor that says time + 100. The steps to the goal are the same."""
+    model = make_model()
+    model.critic = noted = Noted()
+    model.predict_windows = lambda latents, actions: latents[:, 2:] + 100.0
+    time = torch.arange(21.0)[None, :, None].expand(400, -1, 4)
+    batch = pairs(time, torch.Generator().manual_seed(0))
+    _, figures = critic_loss(model, batch, torch.Generator().manual_seed(1), expectile=0.5, imagined=imagined)
+    first = noted.asked[0][0][:, 0]
+    is_made, start = first >= 100, first % 100
+    assert ((start >= 1) & (start <= torch.minimum(batch["goal"][:, 0], torch.tensor(6.0)))).all()
+    assert set(start.tolist()) == {1, 2, 3, 4, 5, 6}
+    assert not is_made[start == 1].any()  # the context itself is not predicted
+    assert is_made[start > 1].float().mean().item() == pytest.approx(imagined, abs=0.1)
+    steps = batch["goal"][:, 0] - start
+    assert figures["regression"] == pytest.approx(0.5 * steps.square().mean().item(), rel=1e-5)
+    assert torch.equal(batch["latent"], time[:, :7])  # imagined latents go nowhere else
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_critic_can_be_trained_on_batches_however_small(count: int) -> None:
     """Where the draw pairs every trajectory with itself, there is no other to be far from."""
     model = make_model()
-    batch = {"latent": torch.randn(count, 6, 4, generator=torch.Generator().manual_seed(0))}
+    seeded = torch.Generator().manual_seed(0)
+    batch = pairs(torch.randn(count, 7, 4, generator=seeded), seeded)
     floors = []
     for seed in range(20):
         loss, figures = critic_loss(model, batch, torch.Generator().manual_seed(seed), expectile=0.5)

@@ -118,7 +118,7 @@ def spoilt(name: str) -> Callable[[Columns], np.ndarray]:
         ),
         (None, {"action_high": (np.inf, 1.0)}, "must be finite"),
         (None, {"action_block": 40}, "stage joint needs episodes of 121 rows .*longest training episode has 70"),
-        (None, {"critic": StageConfig(2, 400, 1e-3)}, r"critic.batch_size must be at most 40,.*critic.steps=0"),
+        (None, {"critic": StageConfig(2, 400, 1e-3)}, r"critic.batch_size must be at most 80,.*critic.steps=0"),
         (None, {"joint": StageConfig(2, 400, 1e-3)}, r"joint.batch_size must be at most 110, .*, got 400$"),
         (None, {"encoder": "vit", "encoder_options": {"patch": 5}}, "patch is 5, it has to divide"),
         (None, {"decoder_options": {"kind": "broadcast", "cell": 3}}, "cell is 3, it has to divide"),

@@ -28,7 +28,7 @@ LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
     "appearance": "action_block",
     "dynamics": "history or action_block",
-    "critic": "action_block",
+    "critic": "history or action_block",
     "decoder": "action_block",
 }
 

@@ -142,6 +142,7 @@ class TrainConfig:
         regions: of the task, by name: the probe's errors are told for each.
         latent_noise: of the latents that the predictor starts from in the dynamics stage, in one-step changes.
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
+        imagined: share of the critic's pairs that begin at what the predictor imagines instead of what was recorded.
         validation: share of the episodes that nothing is trained on.
         threads: of torch; 0 for all cores.
         bfloat16: convolutions and products in bfloat16 while training; None where the processor has them in hardware.
@@ -192,6 +193,7 @@ class TrainConfig:
     regions: dict[str, Region] = field(default_factory=dict)
     latent_noise: float = 0.0
     expectile: float = 0.2
+    imagined: float = 0.5
     validation: float = 0.03
     threads: int = 0
     bfloat16: bool | None = None
@@ -223,6 +225,7 @@ class TrainConfig:
             require(not given, f"action_bounds is {self.action_bounds}: leave out {' and '.join(given)}")
         require(self.latent_noise >= 0, f"latent_noise must be at least 0, got {self.latent_noise}")
         require(0 < self.expectile < 1, f"expectile must be between 0 and 1, got {self.expectile}")
+        require(0 <= self.imagined <= 1, f"imagined must be from 0 to 1, got {self.imagined}")
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
         require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
         require(self.pretrained is not None or not self.fine_tune, "fine_tune needs pretrained=MODEL to begin from")

@@ -68,7 +68,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
     """A batch of the shapes of a stage's, from fixed random numbers.
 
     Args:
-        columns: cameras, pixels_varied, action, proprio, latent.
+        columns: cameras, pixels_varied, action, proprio, latent, goal, steps.
         dense: a frame at every robot step.
     """
     generator = torch.Generator().manual_seed(0)
@@ -86,6 +86,8 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
         ),
         "proprio": lambda: torch.randn(count, frames, spec.proprio_dim, generator=generator),
         "latent": lambda: torch.randn(count, frames, *spec.latent_shape, generator=generator),
+        "goal": lambda: torch.randn(count, *spec.latent_shape, generator=generator),
+        "steps": lambda: frames * torch.rand(count, generator=generator),
     }
     return {name: made[name]() for name in columns}
 

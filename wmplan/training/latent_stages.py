@@ -15,6 +15,8 @@ from wmplan.models import JEPA
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
 
+FAR = 10.0  # model steps that pairs of different episodes are taken to be apart at least
+
 
 @torch.no_grad()
 def encode_episode(
@@ -115,33 +117,42 @@ def dynamics_loss(
 
 
 def critic_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, expectile: float
+    model: JEPA, batch: Batch, generator: torch.Generator, expectile: float, imagined: float = 0.5
 ) -> tuple[Tensor, dict[str, float]]:
-    """Expectile regression of the steps between two latents of one trajectory, and a floor between trajectories.
+    """Expectile regression of the steps from a latent to a goal of its trajectory, and a floor between trajectories.
 
     Below one half the expectile leans to the shorter of the ways seen between similar pairs. Pairs of different
-    episodes get no number, only at least the longest span of the batch (hinge).
+    episodes get no number, only at least FAR (hinge). A planner asks of latents that the model imagines, which lie
+    beside those that the encoder gives: a share of the pairs begins at the predictor's latents under the recorded
+    actions, so that its usual errors cost no steps.
 
     Args:
-        batch: `latent` (N, T, L), consecutive model steps of trajectories.
+        batch: `latent` (N, T, L) and `action` (N, T - 1, A), windows with the predictor's context at their beginning,
+            with `goal` (N, L) and `steps` (N,), the model steps from the newest context frame to it.
         generator: draws the pairs.
         expectile: in (0, 1).
+        imagined: share of the pairs whose first latent is predicted, in [0, 1].
     """
     assert model.critic is not None
-    latents = batch["latent"]
+    latents, goals = batch["latent"], batch["goal"]
     count, time = latents.shape[:2]
-    rows = torch.arange(count)
-    first = torch.randint(0, time, (count,), generator=generator)
-    second = torch.randint(0, time, (count,), generator=generator)
-    start, goal = torch.minimum(first, second), torch.maximum(first, second)
-    steps = (goal - start).float()
-    difference = steps - model.critic(latents[rows, start], latents[rows, goal])
+    newest = model.spec.history - 1
+    most = batch["steps"].floor().clamp(max=time - 1 - newest)  # (N,), so that the goal does not lie behind
+    ahead = ((most + 1) * torch.rand(count, generator=generator)).long().clamp(max=time - 1 - newest)
+    starts = latents[torch.arange(count), newest + ahead].clone()  # (N, L)
+    made = ((ahead > 0) & (torch.rand(count, generator=generator) < imagined)).nonzero().squeeze(1)
+    if len(made):
+        with torch.no_grad():
+            predicted = model.predict_windows(latents[made], batch["action"][made])  # (n, T - history, L)
+        starts[made] = predicted[torch.arange(len(made)), ahead[made] - 1]
+    steps = batch["steps"] - ahead
+    difference = steps - model.critic(starts, goals)
     weight = torch.where(difference < 0, 1.0 - expectile, expectile)
     regression = (weight * difference.square()).mean()
     others = torch.randperm(count, generator=generator)
-    apart = model.critic(latents[rows, start], latents[others, goal[others]])
-    is_other = others != rows  # in a small batch maybe none
-    floor = (time - 1 - apart).clamp(min=0)[is_other].square().sum() / is_other.sum().clamp(min=1)
+    is_other = others != torch.arange(count)  # in a small batch maybe none
+    short = (FAR - model.critic(starts, goals[others])).clamp(min=0)
+    floor = short[is_other].square().sum() / is_other.sum().clamp(min=1)
     return regression + 0.1 * floor, {"regression": regression.item(), "floor": floor.item()}
 
 

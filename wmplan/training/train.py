@@ -39,6 +39,7 @@ from wmplan.training.estimate import (
 )
 from wmplan.training.export import export
 from wmplan.training.fingerprint import tensors_hash
+from wmplan.training.goal_pairs import GoalPairs
 from wmplan.training.held_out import HeldOut
 from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
 from wmplan.training.initial_model import seeded_initialisation
@@ -52,6 +53,8 @@ from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, measure_symmetries
 from wmplan.training.windows import stage_windows
 
+ADDED_COLUMNS = {"joint": (), "critic": ("latent", "goal", "steps")}
+"""What a stage's batches hold beside columns of the data set; `latent` where nothing is said."""
 Loss = Callable[[JEPA, Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
 
 
@@ -232,7 +235,7 @@ class Run:
             return appearance.seconds(model), partial(appearance_loss, bfloat16=self.bfloat16)
         if name == "critic":
             assert model.critic is not None
-            return model.critic, partial(critic_loss, expectile=config.expectile)
+            return model.critic, partial(critic_loss, expectile=config.expectile, imagined=config.imagined)
         if name == "decoder":
             assert model.decoder is not None
             return model.decoder, decoder_loss
@@ -251,7 +254,10 @@ class Run:
         return {"appearance": appearance.COLUMNS, "decoder": cameras[:1]}.get(name, ("action",))
 
     def batches(self, name: str) -> Batches:
-        """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch."""
+        """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch.
+
+        The critic has a goal from the rest of the episode beside each window.
+        """
         windows, seed, columns = self.windows[name], self.config.seed, self.columns(name)
         frames, stride = (windows.rows, 1) if self.is_dense(name) else (windows.frames, windows.action_block)
         if name == "joint":
@@ -263,12 +269,16 @@ class Run:
 
         def sampler(latents: NDArray[np.float32], number: int) -> WindowSampler:
             own = seed + 1 + 1000 * number  # each copy has an order of its own
-            extra = {"latent": latents}
+            extra: dict[str, NDArray[Any]] = {"latent": latents}
+            if name == "critic":
+                extra["row"] = np.arange(len(latents))
             return WindowSampler(
                 self.store, frames, stride, size, own, episodes=self.training, columns=columns, extra=extra
             )
 
         recorded = sampler(self.latents, 0)
+        if name == "critic":
+            return GoalPairs(recorded, self.latents, self.store, newest=self.config.history - 1)
         if not copies:
             return recorded
         numbers = {symmetry: number for number, symmetry in enumerate(self.config.symmetries, start=1)}
@@ -285,7 +295,7 @@ class Run:
                     frames = self.config.appearance.steps * self.config.appearance.batch_size
                     parts[name] = 3 * encoding_seconds(self.model, frames)  # forwards, and backwards twice as long
                     continue
-                columns = self.columns(name) if name == "joint" else (*self.columns(name), "latent")
+                columns = (*self.columns(name), *ADDED_COLUMNS.get(name, ("latent",)))
                 batch = made_up_batch(self.windows[name], self.model, columns, self.is_dense(name))
                 stage = self.make_stage(name, SameBatch(batch))
                 parts[name] = seconds_per_step(stage) * (stage.steps - (step if name == first else 0))

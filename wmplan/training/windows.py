@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wmplan.training.config import TrainConfig
 
 DYNAMICS_STEPS = 5  # model steps that the dynamics stage predicts
-CRITIC_FRAMES = 11  # model steps of the trajectories that the critic is trained on
+CRITIC_FRAMES = 11  # frames of the critic's windows at most, or else short episodes would be left out for its sake
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
         "joint": 0 if config.pretrained is not None else config.history + config.rollout,
         "appearance": 1,
         "dynamics": config.history + DYNAMICS_STEPS,
-        "critic": CRITIC_FRAMES,
+        "critic": config.history + critic_rollout(config.history),
         "decoder": 1,
     }
     return [
@@ -53,6 +53,11 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
         for name, count in frames.items()
         if count and getattr(config, name).steps
     ]
+
+
+def critic_rollout(history: int) -> int:
+    """Model steps that the critic's pairs are imagined ahead at most."""
+    return max(min(DYNAMICS_STEPS, CRITIC_FRAMES - history), 1)
 
 
 def validation_rows(config: TrainConfig) -> int:
