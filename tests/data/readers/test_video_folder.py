@@ -84,6 +84,64 @@ def test_names_of_videos_may_be_digits(header: str, tmp_path: Path, episodes: Ep
     assert found.episode(1)["action"][:-1, 0].tolist() == list(range(13))
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("parquet", ["000", "007"]),
+        ("parquet", [0, 7]),
+        ("parquet", [0.0, 7.0]),  # a column that once had a gap
+        ("parquet", ["videos/000.mp4", "videos/007.mp4"]),
+        ("csv", ["0", "7"]),
+    ],
+)
+def test_videos_may_be_named_by_number(
+    kind: str, names: list[Any], tmp_path: Path, episodes: Episodes, write_video: Any
+) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    folder = tmp_path / "runs"
+    for stem, one in (("000", episodes[0]), ("007", episodes[2])):
+        write_video(folder / f"{stem}.mp4", one["pixels"])
+    named = [name for name, one in zip(names, (episodes[0], episodes[2]), strict=True) for _ in one["action"]]
+    steps = [*range(9), *range(14)]
+    table = pa.table({"video": pa.array(named), "action": pa.array(steps, pa.float64())})
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, folder / "actions.parquet")
+    else:
+        pyarrow.csv.write_csv(table, folder / "actions.csv")
+    found = open_data(folder)
+    assert found.lengths.tolist() == [9, 14]
+    assert found.episode(1)["action"][:-1, 0].tolist() == list(range(13))
+
+
+def test_a_number_that_two_videos_have_is_no_name(tmp_path: Path, episodes: Episodes, write_video: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    folder = tmp_path / "runs"
+    for stem in ("007", "7"):
+        write_video(folder / f"{stem}.mp4", episodes[0]["pixels"])
+
+    def write(names: list[Any]) -> None:
+        table = pa.table({"video": [name for name in names for _ in range(9)], "action": [*range(9), *range(20, 29)]})
+        pyarrow.parquet.write_table(table, folder / "actions.parquet")
+
+    write([7, 7])
+    with pytest.raises(DataError, match=r"has 7, which may be 007.mp4 and 7.mp4: write the names as text"):
+        open_data(folder)
+    write(["7", "007"])
+    assert open_data(folder).episode(0)["action"][0, 0] == 20  # 007.mp4
+
+
+def test_a_name_may_have_dots(tmp_path: Path, episodes: Episodes, write_video: Any) -> None:
+    folder = tmp_path / "runs"
+    write_video(folder / "run.1.mp4", episodes[0]["pixels"])
+    (folder / "actions.csv").write_text("\n".join(["action,video", *(f"{row},run.1" for row in range(9))]) + "\n")
+    assert open_data(folder).lengths.tolist() == [9]
+
+
 def test_what_is_no_action_or_no_video_is_one_line(folder: Path, episodes: Episodes) -> None:
     table = folder / "actions.csv"
     for text, says in (

@@ -131,9 +131,40 @@ def _tables(path: Path, videos: list[Path]) -> list[tuple[Path, Table]]:
     table = _read_table(shared)
     if "video" not in table:
         raise DataError(f"{shared} must have a column 'video', the name of each row's video; it has {', '.join(table)}")
-    of = np.array([Path(str(name)).stem for name in table.pop("video")])
-    found = [{name: values[of == video.stem] for name, values in table.items()} for video in videos]
+    of = _named(table.pop("video"), videos, shared)
+    found = [{name: values[of == number] for name, values in table.items()} for number in range(len(videos))]
     return [(shared, rows) for rows in found]
+
+
+def _named(names: NDArray[Any], videos: list[Path], table: Path) -> NDArray[np.int64]:
+    """Which of the videos each row names, by its place among them; -1 where it is none.
+
+    A name may have its ending or not. A number is that of the one video that has it: a table that was written from
+    numbers says 7 of 007.mp4.
+
+    Raises:
+        DataError: where several videos have it.
+    """
+    by_stem = {video.stem: place for place, video in enumerate(videos)}
+    by_number: dict[int, list[int]] = {}
+    for place, video in enumerate(videos):
+        if video.stem.isdecimal():
+            by_number.setdefault(int(video.stem), []).append(place)
+
+    def place_of(name: Any) -> int:
+        text = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+        stem = text[: -len(Path(text).suffix)] if Path(text).suffix.lower() in FORMATS else text
+        stem = stem.rpartition("/")[2]
+        if isinstance(name, str) and stem in by_stem:
+            return by_stem[stem]
+        found = by_number.get(int(stem), []) if stem.isdecimal() else []
+        if len(found) > 1:
+            same = " and ".join(videos[place].name for place in found)
+            raise DataError(f"{table}: column 'video' has {text}, which may be {same}: write the names as text")
+        return found[0] if found else by_stem.get(stem, -1)
+
+    places = {name: place_of(name) for name in dict.fromkeys(names.tolist())}
+    return np.array([places[name] for name in names.tolist()], np.int64)
 
 
 def _read_table(path: Path) -> Table:
