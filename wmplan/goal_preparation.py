@@ -152,8 +152,8 @@ class _Frames:
         if model is None:
             return [*told, "with model=..., its latent is compared with the data's"]
         latents = _latents(model, np.concatenate([self.pixels, goal[None]]))  # (N + 1, L)
-        latents = latents / np.maximum(latents[:-1].std(0), 1e-6)
-        to_goal = np.sqrt(np.square(latents[:-1] - latents[-1]).mean(1))
+        latents = latents / np.maximum(latents[:-1].std(0), 1e-6) / latents.shape[1] ** 0.5
+        to_goal = np.linalg.norm(latents[:-1] - latents[-1], axis=1)
         own = self._own_distances(latents[:-1])
         nearest = int(to_goal.argmin())
         episode, row = self.places[nearest]
@@ -170,13 +170,14 @@ class _Frames:
 
     def _own_distances(self, latents: NDArray[np.float64]) -> NDArray[np.float64]:
         """From each frame to the nearest of another episode, (N,); none where there is one episode only."""
+        import torch
+
+        from wmplan.validation.nearest import nearest_apart
+
         episodes = np.array([episode for episode, _ in self.places])
-        found = []
-        for index, episode in enumerate(episodes):
-            others = latents[episodes != episode]
-            if len(others):
-                found.append(np.sqrt(np.square(others - latents[index]).mean(1)).min())
-        return np.array(found)
+        apart = torch.from_numpy(episodes[:, None] != episodes)
+        distances = nearest_apart(torch.from_numpy(latents), apart)[0].numpy()
+        return distances[np.isfinite(distances)]
 
 
 def _latents(model: WorldModel, frames: NDArray[np.uint8]) -> NDArray[np.float64]:

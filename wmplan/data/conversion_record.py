@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from wmplan.checked import DamagedFileError, json_hash, read_json_checked
 from wmplan.data.fingerprint import fingerprint
-from wmplan.data.meta import DataError, write_file
+from wmplan.data.meta import DataError, write_document
 from wmplan.data.reader import Reader
 
 NAME = "conversion.json"
@@ -47,9 +46,7 @@ class ConversionRecord:
 
     def write(self, folder: Path) -> None:
         """Write it into `folder`."""
-        document = asdict(self)
-        document["sha256"] = json_hash(document)
-        write_file(folder / NAME, (json.dumps(document, indent=1) + "\n").encode())
+        write_document(folder / NAME, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> ConversionRecord:

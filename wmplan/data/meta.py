@@ -85,9 +85,7 @@ class StoreMeta:
 
     def write(self, folder: Path) -> None:
         """Write meta.json into `folder`, with a check of its content."""
-        document = {"format": FORMAT, "format_version": VERSION, **asdict(self)}
-        document["sha256"] = json_hash(document)
-        write_file(folder / "meta.json", (json.dumps(document, indent=1) + "\n").encode())
+        write_document(folder / "meta.json", {"format": FORMAT, "format_version": VERSION, **asdict(self)})
 
     @classmethod
     def read(cls, folder: Path) -> StoreMeta:
@@ -121,6 +119,16 @@ class StoreMeta:
         if meta.episodes < 1 or meta.episodes_per_shard < 1:
             raise DataError(f"{path} has wrong entries: episodes and episodes_per_shard must be at least 1")
         return meta
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """write_file() of JSON with a checksum as its last entry.
+
+    Raises:
+        DataError: as write_file().
+    """
+    checked = {**document, "sha256": json_hash(document)}
+    write_file(path, (json.dumps(checked, indent=1) + "\n").encode())
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -59,8 +59,7 @@ def neighbours(
     latents = torch.cat([one.goals for one in recordings.recordings])
     every = in_few(scale, latents)
     apart = other_episode(recordings)  # (F, F)
-    distances = torch.cdist(every, every).masked_fill(~apart, torch.inf)
-    nearest, which = distances.min(1)
+    nearest, which = nearest_apart(every, apart)
     kept = torch.isfinite(nearest)
     found: list[GoalDistance] = []
     if goals is not None:
@@ -70,6 +69,16 @@ def neighbours(
     usual = nearest[kept] if bool(kept.any()) else torch.tensor([torch.inf])
     median, p95 = torch.quantile(usual, torch.tensor([0.5, 0.95], dtype=usual.dtype)).tolist()
     return Neighbours(len(every), median, p95, agreement(recordings, apart, which, kept), found)
+
+
+def nearest_apart(rows: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each of the rows (F, N) to the nearest of those that are apart from it, and which that is, (F,) each.
+
+    Args:
+        apart: which rows count as neighbours of which, (F, F); a row without any is infinitely far.
+    """
+    nearest, which = torch.cdist(rows, rows).masked_fill(~apart, torch.inf).min(1)
+    return nearest, which
 
 
 def in_few(scale: LatentScale, latents: Tensor) -> Tensor:
