@@ -159,6 +159,21 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         return {"pixels": pixels, "proprio": self.task.proprio(self.goal).astype(np.float32)}
 
     @property
+    def goal_mask(self) -> Callable[..., NDArray[np.bool_]]:
+        """Where the goal image does not show the robot, of `size` or of image_size: (H, W). There only if the task says
+        what the robot is."""
+        bodies: tuple[str, ...] = getattr(self.task, "robot_bodies")  # noqa: B009
+        return partial(self._without, bodies)
+
+    def _without(self, bodies: tuple[str, ...], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+        """Which pixels of the goal image are the same where some bodies are not drawn."""
+        whole = self.goal_observation(size)["pixels"]
+        with self.physics.hidden(bodies):
+            bare: NDArray[np.uint8] = self.goal_observation(size)["pixels"]
+        same: NDArray[np.bool_] = (whole == bare).all(-1)
+        return same
+
+    @property
     def exploration_policy(self) -> Callable[[np.random.Generator], Policy]:
         """A fresh scripted policy for one episode of data collection; there only if the task has one."""
         policy: Callable[[np.random.Generator], Policy] = getattr(self.task, "exploration_policy")  # noqa: B009

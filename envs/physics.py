@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,17 @@ class Physics:
     ) -> NDArray[np.uint8]:
         """RGB picture of `camera`, of shape (height, width, 3); `add` may put geoms into the scene before."""
         return self.offscreen.render(self.data, camera, (height, width), add=add)
+
+    @contextlib.contextmanager
+    def hidden(self, bodies: Sequence[str]) -> Iterator[None]:
+        """Bodies of these names are not drawn."""
+        geoms = np.isin(self.model.geom_bodyid, [self.model.body(name).id for name in bodies])
+        colours = self.model.geom_rgba[geoms].copy()
+        self.model.geom_rgba[geoms] = 0.0  # MuJoCo leaves out what is fully transparent
+        try:
+            yield
+        finally:
+            self.model.geom_rgba[geoms] = colours
 
     def close(self) -> None:
         """Free the renderers; drawing again makes new ones."""

@@ -64,6 +64,7 @@ class PushT(Task):
     proprio_names = ("pusher_x_m", "pusher_y_m")
     proprio_low = np.full(2, -TABLE_WIDTH / 2)
     proprio_high = np.full(2, TABLE_WIDTH / 2)
+    robot_bodies = ("pusher",)
     action_names = ("pusher_vx_m_s", "pusher_vy_m_s")
     action_low = np.array([-0.2, -0.2])
     action_high = np.array([0.2, 0.2])

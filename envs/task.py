@@ -25,8 +25,9 @@ class Task(ABC):
     trajectories are judged by the same code as one robot step.
 
     A task may offer more (see wmplan.environment): `exploration_policy(rng)`, a fresh scripted policy for an episode of
-    data collection; and `perturb(physics, speed, rng)`, which sets what the task moves going in a random direction,
-    as a hand would, at `speed` (m/s or rad/s).
+    data collection; `perturb(physics, speed, rng)`, which sets what the task moves going in a random direction, as a
+    hand would, at `speed` (m/s or rad/s); and `robot_bodies`, the names of the bodies that are the robot, where a goal
+    may be about all else.
     """
 
     xml: ClassVar[Path]

@@ -144,6 +144,13 @@ class SettableGoals(Protocol):
         """Make the full state (N,) the goal; the physics stays where it is."""
 
 
+class MaskedGoals(Protocol):
+    """Ability `goal_mask`: the robot can be told apart in the goal image."""
+
+    def goal_mask(self, size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+        """Where the image of goal_observation(size) does not show the robot, (H, W)."""
+
+
 class Simulator(Protocol):
     """Ability `simulator`: rollouts of the true dynamics, for planners that may cheat."""
 
@@ -230,6 +237,7 @@ ABILITIES: dict[str, Ability] = {
     "success": Ability(("succeeded",), "success is judged by the task's rules alone"),
     "goals": Ability(("goal_observation",), "there is no goal image: neither wmplan eval nor wmplan robot has a goal"),
     "goal_state": Ability(("set_goal", "goal"), "goals are its own (instances=goals), not recorded states"),
+    "goal_mask": Ability(("goal_mask",), "goals are whole images: protocol.goal=scene cannot leave the robot out"),
     "simulator": Ability(("simulate",), "there is no row oracle, and wmplan diagnose cannot tell search from model"),
     "policy": Ability(("exploration_policy",), "wmplan collect explores with random actions, each held for a while"),
     "variation": Ability(

@@ -299,6 +299,15 @@ def try_factor_choice(env: Any, seed: int, steps: int) -> str:
     return f"any of {len(env.variation.names)}"
 
 
+def try_goal_mask(env: Any, seed: int, steps: int) -> str:
+    env.reset(seed=seed)
+    mask, size = env.goal_mask(), env.goal_observation()["pixels"].shape[:2]
+    given = f"goal_mask() gives {mask.dtype} of shape {mask.shape}"
+    expect(mask.shape == size and mask.dtype == bool, f"{given}, it has to give bool of shape {size}")
+    expect(mask.any(), "goal_mask() leaves nothing of the goal")
+    return f"{100 * mask.mean():.0f} % of the goal image is not the robot"
+
+
 def try_perturbation(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed)
     calm = played(env, seed, steps)
@@ -324,6 +333,7 @@ ABILITY_TRIALS: dict[str, Trial] = {
     "success": try_success,
     "goals": try_goals,
     "goal_state": try_goal_state,
+    "goal_mask": try_goal_mask,
     "simulator": try_simulator,
     "policy": try_policy,
     "variation": try_variation,

@@ -116,6 +116,47 @@ def test_what_is_outside_of_a_mask_is_taken_from_each_frame_anew() -> None:
         np.testing.assert_allclose(session.goal[0], [0.5, lower, 0.0], atol=0.01)
 
 
+class Towing(Board):
+    """A board whose upper half moves with the robot alone."""
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        own = actions.unflatten(-1, (BLOCK, 3)).sum(-2).cumsum(2)[..., 2:]
+        return context[:, -1, None, None] + torch.cat([own, torch.zeros_like(own), own], -1)
+
+
+def test_a_mask_does_not_hold_the_robot_where_it_is() -> None:
+    """Its own state counts in the objective, and only if the goal gives it."""
+    objective = {"latent": {"weight": 1.0}, "proprio": {"weight": 20.0}}
+    ends = []
+    for state in (None, np.array([0.0])):
+        controller = make_controller(Towing(), PLANNER, objective)
+        controller.reset(MaskedGoal(picture(0.9, 0.1), mask=TOP, proprio=state), 0, at_rest=True)
+        place = np.array([0.5, 0.5, 0.0])
+        for _ in range(20):
+            place = place + controller.act(shown(place))[2] * np.array([1, 0, 1])
+        ends.append(place)
+    assert abs(ends[0][0] - 0.9) < NEAR and abs(ends[0][2] - 0.4) < NEAR
+    assert abs(ends[1][2]) < 0.1  # where the state was to be
+
+
+def test_a_masked_stage_is_over_wherever_the_robot_is() -> None:
+    session = PlanningSession(Board(), PLANNER)
+    session.set_goal(GoalSequence((MaskedGoal(picture(0.9, 0.0), mask=TOP, proprio=np.array([0.2])), IMAGE)))
+    still = np.zeros((BLOCK, 3), np.float32)
+    session.plan(PlanRequest(shown((0.9, 0.5, 0.7)), executed=still))
+    assert session.pursuit is not None and session.pursuit.stage == 0  # the state was given
+    session.set_goal(GoalSequence((MaskedGoal(picture(0.9, 0.0), mask=TOP), IMAGE)))
+    session.plan(PlanRequest(shown((0.9, 0.5, 0.7)), executed=still))
+    assert session.pursuit.stage == 1
+
+
+def test_robots_with_masked_goals_plan_in_one_search() -> None:
+    controller = make_controller(Board(), PLANNER)
+    controller.reset([MaskedGoal(picture(0.9, 0.1), mask=TOP), MaskedGoal(picture(0.2, 0.1), mask=TOP)], 0)
+    controller.act({"pixels": np.stack([picture(0.5, 0.5)] * 2), "proprio": np.zeros((2, 1), np.float32)})
+    assert len(controller.core.searches) == 1
+
+
 @pytest.mark.parametrize("goal", [RobotStateGoal(np.array([0.6])), {"proprio": np.array([0.6])}])
 @pytest.mark.parametrize("objective", [None, {"latent": {"weight": 1.0}, "proprio": {"weight": 2.0}}])
 def test_a_robot_state_is_reached_whatever_the_camera_sees(goal: Any, objective: Any) -> None:

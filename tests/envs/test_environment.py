@@ -233,3 +233,26 @@ def test_a_knocked_block_slides_as_coulomb_friction_lets_it_and_the_pusher_stays
     assert np.allclose(after[:2], before[:2], atol=1e-3)
     slid = np.linalg.norm(after[2:4] - before[2:4])
     assert slid == pytest.approx(0.6**2 / (2 * 0.4 * 9.81), rel=0.2)  # v^2 / (2 mu g)
+
+
+def test_the_goal_mask_leaves_out_the_pusher_and_nothing_else(push):
+    present = push.get_state()
+    push.reset(seed=4)
+    goal = push.get_state()
+    push.set_goal(goal)
+    x, y = push.task_state()[:2]
+    push.set_state(present)
+    before = push.render()
+    for size in (None, (128, 128)):
+        mask = push.goal_mask(size)
+        height = mask.shape[0]
+        pixels = height / (2 * (1.6 - 0.02) * np.tan(np.deg2rad(19.2 / 2)))  # a metre at the pusher's height
+        rows, columns = np.nonzero(~mask)
+        off = np.hypot(columns + 0.5 - height / 2 - x * pixels, rows + 0.5 - height / 2 + y * pixels)
+        radius = 0.015 * pixels
+        assert off.max() < radius + 2 and len(rows) > 0.7 * np.pi * radius**2
+    np.testing.assert_array_equal(push.render(), before)  # nothing moved, and the pusher is drawn again
+
+
+def test_where_all_is_robot_there_is_no_goal_mask(reach):
+    assert not hasattr(reach, "goal_mask")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,14 +20,15 @@ from wmplan.client.goals import (
     declared,
     goal_frames,
 )
-from wmplan.control.arrival import BESIDE, distances
+from wmplan.control.arrival import BESIDE, distances, errors_away
 from wmplan.control.histories import Moment, Observation, StepObservation, encode, encode_together, read_observation
-from wmplan.control.surprise import standardised_error
+from wmplan.control.masked_goal import put_onto, without_robot
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
-from wmplan.planning.objectives.combinations import WeightedSum, start
-from wmplan.planning.objectives.distances import ActionPenalty, Objective, ProprioDistance
+from wmplan.planning.objectives.combinations import start
+from wmplan.planning.objectives.objective import Objective
+from wmplan.planning.objectives.parts import on_robot_state, on_scene
 
 __all__ = ["AnyGoal", "GoalImage", "GoalSequence", "MaskedGoal", "RobotStateGoal", "goal_frames"]
 
@@ -42,24 +44,22 @@ class Target:
         latent: of a goal that does not depend on what is seen, (1, *latent).
         shown: frames and robot state of one that does: each part that is None is taken from what is seen.
         masks: where its frames count, by camera, (1, 1, H, W, 1); a camera without one counts whole.
-        objective: in place of the planning core's own.
-        entries: how many of the latent's last numbers the goal is about; None for all.
+        objective: in place of the planning core's own, where the goal is about a part of what that asks.
     """
 
     latent: Tensor | None = None
     shown: StepObservation | None = None
     masks: Mapping[str, Tensor] | None = None
     objective: Objective | None = None
-    entries: int | None = None
 
-    def seen_from(self, present: StepObservation) -> StepObservation:
+    def seen_from(self, present: StepObservation, model: WorldModel) -> StepObservation:
         """What the robot would see at the goal, all being as it is now but for what the goal is about."""
         assert self.shown is not None
-        masks = self.masks or {}
-        cameras = dict(present.cameras)
-        for name, frame in self.shown.cameras.items():
-            cameras[name] = torch.where(masks[name], frame, present.cameras[name]) if name in masks else frame
-        return StepObservation(cameras, present.proprio if self.shown.proprio is None else self.shown.proprio)
+        goal, masks = self.shown.cameras, self.masks or {}
+        if masks and self.shown.proprio is None and model.reads_proprio:
+            masks = without_robot(model, present, goal, masks)
+        proprio = present.proprio if self.shown.proprio is None else self.shown.proprio
+        return StepObservation(put_onto(present.cameras, goal, masks), proprio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,18 +131,22 @@ def read_goals(goal: Any, model: WorldModel, objective: Objective) -> tuple[list
     Raises:
         UserError: if it is not what the model takes.
     """
+    return _read_goals(goal, model, _Parts(model, objective))
+
+
+def _read_goals(goal: Any, model: WorldModel, parts: _Parts) -> tuple[list[Pursuit], bool]:
     if isinstance(goal, list | tuple) and any(isinstance(one, (*DECLARED, Mapping)) for one in goal):
-        each = [read_goals(one, model, objective) for one in goal]
+        each = [_read_goals(one, model, parts) for one in goal]
         if any(batched for _, batched in each):
             raise UserError("goal: a list holds one goal a robot, without a batch axis")
         return [pursuits[0] for pursuits, _ in each], True
     if isinstance(goal, Mapping) and set(goal) == {"proprio"}:
         rows = torch.as_tensor(goal["proprio"])
         if rows.ndim == 2:
-            return read_goals([RobotStateGoal(row) for row in rows.numpy()], model, objective)
+            return _read_goals([RobotStateGoal(row) for row in rows.numpy()], model, parts)
         goal = declared(goal)
     if isinstance(goal, GoalSequence):
-        stages = tuple(_targets(one, model, objective) for one in goal.goals)
+        stages = tuple(_targets(one, model, parts) for one in goal.goals)
         if len(stages) > 1 and goal.patience is None and model.error_scale is None:
             raise UserError(
                 "GoalSequence: the model does not know its usual error, by which a goal counts as reached: give "
@@ -150,7 +154,7 @@ def read_goals(goal: Any, model: WorldModel, objective: Objective) -> tuple[list
             )
         return [Pursuit(stages, goal.patience)], False
     if isinstance(goal, DECLARED):
-        return [Pursuit((_targets(goal, model, objective),))], False
+        return [Pursuit((_targets(goal, model, parts),))], False
     seen, batched = _read(goal, model)
     return [towards(row[None]) for row in encode(model, seen)], batched
 
@@ -168,7 +172,7 @@ def aims(
 ) -> list[Aim]:
     """What robots head for, who see these encoded frames now. Those of one model are encoded together."""
     made = {
-        (id(target), id(seen)): target.seen_from(seen)
+        (id(target), id(seen)): target.seen_from(seen, model)
         for pursuit, seen in zip(pursuits, context, strict=True)
         for target in pursuit.targets
         if target.latent is None
@@ -190,7 +194,7 @@ def _aim(
         latents = [_latent(model, target, seen, ready) for target in now.targets]
         now = replace(now, choice=_nearest(model, objective, now, seen.latent, latents))
         target, latent = now.targets[now.choice or 0], latents[now.choice or 0]
-        if now.stage + 1 == len(now.stages) or not _is_over(model, now, target, seen.latent, latent):
+        if now.stage + 1 == len(now.stages) or not _is_over(model, objective, now, target, seen.latent, latent):
             is_new = now.stage != before.stage or before.choice not in (None, now.choice)
             return Aim(now, latent, target, is_new)
         now = replace(now, stage=now.stage + 1, choice=None, waited=0)
@@ -202,7 +206,7 @@ def _latent(
     if target.latent is not None:
         return target.latent
     made = ready.get((id(target), id(seen)))
-    return encode(model, target.seen_from(seen)) if made is None else made
+    return encode(model, target.seen_from(seen, model)) if made is None else made
 
 
 def _nearest(model: WorldModel, objective: Objective, pursuit: Pursuit, here: Tensor, latents: Sequence[Tensor]) -> int:
@@ -224,27 +228,50 @@ def _cost(model: WorldModel, objective: Objective, here: Tensor, goal: Tensor) -
     return float(distances(model, start(objective, *copies(here, goal)), here[:, None], goal)[0, 0])
 
 
-def _is_over(model: WorldModel, pursuit: Pursuit, target: Target, here: Tensor, goal: Tensor) -> bool:
+def _is_over(
+    model: WorldModel, objective: Objective, pursuit: Pursuit, target: Target, here: Tensor, goal: Tensor
+) -> bool:
     """Whether the next stage's turn has come."""
     if pursuit.patience is not None and pursuit.waited >= pursuit.patience:
         return True
-    scale = model.error_scale
-    if scale is None:
+    if model.error_scale is None:
         return False
-    error = here - goal
-    if target.entries is not None:
-        error, scale = error[..., -target.entries :], scale[..., -target.entries :]
-    return float(standardised_error(error, scale)[0]) <= BESIDE
+    measure = start(target.objective or objective, *copies(here, goal))
+    return float(errors_away(model.error_scale, measure, model, here, goal)[0]) <= BESIDE
 
 
 # ------------------------------------------------------------------ declared goals as targets
 
 
-def _targets(goal: Any, model: WorldModel, objective: Objective) -> tuple[Target, ...]:
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The parts of the core's objective that goals may be about; robots with goals of a kind share one, and a search.
+
+    Attributes:
+        objective: the whole.
+    """
+
+    model: WorldModel
+    objective: Objective
+
+    @cached_property
+    def robot(self) -> Objective:
+        return on_robot_state(self.objective, self.model.spec.proprio_dim)
+
+    @cached_property
+    def scene(self) -> Objective | None:
+        """None where the latent does not tell robot and scene apart: then the whole."""
+        robot = self.model.robot_entries
+        if len(self.model.spec.latent_shape) > 1 or not robot.any() or robot.all():
+            return None
+        return on_scene(self.objective, robot)
+
+
+def _targets(goal: Any, model: WorldModel, parts: _Parts) -> tuple[Target, ...]:
     if isinstance(goal, AnyGoal):
-        return tuple(target for one in goal.goals for target in _targets(one, model, objective))
+        return tuple(target for one in goal.goals for target in _targets(one, model, parts))
     if isinstance(goal, RobotStateGoal):
-        return (_of_state(goal, model, objective),)
+        return (_of_state(goal, model, parts),)
     named = goal.image if isinstance(goal.image, Mapping) else {model.spec.cameras[0]: goal.image}
     if not isinstance(goal.image, Mapping) and len(model.spec.cameras) > 1:
         raise UserError(f"goal: the model sees {', '.join(model.spec.cameras)}: give the image as a dict of frames")
@@ -256,22 +283,13 @@ def _targets(goal: Any, model: WorldModel, objective: Objective) -> tuple[Target
     if unknown:
         raise UserError(f"goal: mask {unknown[0]} is of no camera; the model sees {', '.join(model.spec.cameras)}")
     tensors = {name: torch.from_numpy(mask)[None, None, ..., None].to(model.device) for name, mask in masks.items()}
-    return (Target(shown=seen, masks=tensors),)
+    return (Target(shown=seen, masks=tensors, objective=parts.scene if goal.proprio is None else None),)
 
 
-def _of_state(goal: RobotStateGoal, model: WorldModel, objective: Objective) -> Target:
+def _of_state(goal: RobotStateGoal, model: WorldModel, parts: _Parts) -> Target:
     spec = model.spec
     if not spec.proprio_dim or len(spec.latent_shape) != 1:
         raise UserError("goal: it is a robot state, and the model has no proprioception in its latent: give an image")
     proprio = torch.from_numpy(goal.proprio)[None, None].to(model.device)
     model.check_proprio(proprio, 1, 1)
-    own = on_robot_state(objective, spec.proprio_dim)
-    return Target(shown=StepObservation({}, proprio), objective=own, entries=spec.proprio_dim)
-
-
-def on_robot_state(objective: Objective, dim: int) -> Objective:
-    """The part of an objective that is about the robot's own state and actions alone."""
-    terms = list(objective.terms) if isinstance(objective, WeightedSum) else [(1.0, objective)]
-    states = [(weight, replace(one, read=None)) for weight, one in terms if isinstance(one, ProprioDistance)]
-    actions = [(weight, one) for weight, one in terms if isinstance(one, ActionPenalty)]
-    return WeightedSum([*(states or [(1.0, ProprioDistance(dim))]), *actions])
+    return Target(shown=StepObservation({}, proprio), objective=parts.robot)

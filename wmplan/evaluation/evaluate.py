@@ -113,6 +113,8 @@ def evaluate(
         require_fit(loaded, type(loaded).__name__ if loaded is model else str(model), env, task, protocol.proprio)
     if "planner" in chosen:
         require(env, "the row planner", "goals")
+        if protocol.goal == "scene":
+            require(env, "protocol.goal=scene", "goal_mask")
     rules = rule_names(env)
     decided_by = protocol.decided_by(rules)
     source = instance_source(instances, None if loaded is None else policy_of(loaded.card))

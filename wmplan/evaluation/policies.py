@@ -11,11 +11,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.client.goals import MaskedGoal
+from wmplan.control.backend import Goal
 from wmplan.control.controller import Controller
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.safety_filter import LimitsGate
 from wmplan.control.schedule import FollowedPlan, Schedule
-from wmplan.environment import PlanningEnvironment, why_not
+from wmplan.environment import PlanningEnvironment, require, why_not
 from wmplan.evaluation.instances import Instance, idle_action
 from wmplan.evaluation.oracle import OracleCost
 from wmplan.evaluation.protocol import Protocol
@@ -96,9 +98,7 @@ class PlannerRow(Row):
 
     def begin(self, env: PlanningEnvironment, instance: Instance, seed: int) -> None:
         super().begin(env, instance, seed)
-        goal = env.goal_observation()
-        shown = goal if self.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
-        self.controller.reset(shown, seeds=[seed], at_rest=True)
+        self.controller.reset(shown_goal(env, self.protocol), seeds=[seed], at_rest=True)
 
     def choose(self) -> NDArray[np.float32]:
         observation = self.env.observe()
@@ -111,6 +111,21 @@ class PlannerRow(Row):
         self.new_plan = self.controller.last_plan if self.controller.planned else None
         self.plan_ms = self.controller.plan_ms
         return action
+
+
+def shown_goal(env: PlanningEnvironment, protocol: Protocol) -> Goal:
+    """What a planner gets of the environment's goal.
+
+    Raises:
+        UserError: if the robot is to be masked out, and the environment does not tell where it is.
+    """
+    goal = env.goal_observation()
+    if protocol.goal == "image+proprio":
+        return goal
+    if protocol.goal == "image":
+        return {"pixels": goal["pixels"]}
+    require(env, "protocol.goal=scene", "goal_mask")
+    return MaskedGoal(goal["pixels"], env.goal_mask())  # type: ignore[attr-defined]  # asked for
 
 
 class OracleRow(Row):

@@ -16,7 +16,8 @@ class Protocol:
 
     Attributes:
         proprio: whether the planner gets the robot's own state beside each frame; without it a model reads it off.
-        goal: what the planner gets of the goal: its "image", or "image+proprio", the robot's own state too.
+        goal: what the planner gets of the goal: its "image"; "image+proprio", the robot's own state too; or "scene",
+            the image with the robot masked out.
         offset: robot steps on a held-out trajectory from start to goal.
         budget: robot steps in which to get there.
         rule: name of the task's rule that decides success; None for its first.
@@ -27,7 +28,7 @@ class Protocol:
     """
 
     proprio: bool = True
-    goal: Literal["image", "image+proprio"] = "image"
+    goal: Literal["image", "image+proprio", "scene"] = "image"
     offset: int = 25
     budget: int = 50
     rule: str | None = None
@@ -38,8 +39,8 @@ class Protocol:
     def __post_init__(self) -> None:
         convert_fields(self, "protocol")
         object.__setattr__(self, "variation", checked_choice(self.variation, self.strength))
-        if self.goal not in ("image", "image+proprio"):
-            raise UserError(f"goal must be 'image' or 'image+proprio', got {self.goal!r}")
+        if self.goal not in ("image", "image+proprio", "scene"):
+            raise UserError(f"goal must be 'image', 'image+proprio' or 'scene', got {self.goal!r}")
         for name in ("offset", "budget"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1 robot step, got {getattr(self, name)}")

@@ -228,6 +228,15 @@ class WorldModel(nn.Module, ABC):
         raise UserError(f"a {type(self).__name__} reads no robot state off its frames")
 
     @property
+    def robot_entries(self) -> Tensor:
+        """Which of a flat latent's L numbers are of the robot alone, (L,) of true and false.
+
+        A goal that shows the robot nowhere in particular is compared without them; here those of the robot's state.
+        """
+        length = self.spec.latent_shape[-1]
+        return torch.arange(length, device=self.device) >= length - self.spec.proprio_dim
+
+    @property
     def projections(self) -> Sequence[Projection]:
         """What every plan is moved to keep beside the bounds; here what the kinds of its actions ask."""
         spec = self.spec

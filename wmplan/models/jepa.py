@@ -182,6 +182,13 @@ class JEPA(WorldModel):
     def reads_proprio(self) -> bool:
         return self.proprio_head is not None
 
+    @property
+    def robot_entries(self) -> Tensor:
+        own = super().robot_entries
+        if self.config.robot_dim:
+            own[self.robot] = True
+        return own
+
     def read_proprio(self, latents: Tensor) -> Tensor:
         if self.proprio_head is None:
             raise UserError("this model has no robot state in its latents")

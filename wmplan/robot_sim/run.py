@@ -25,6 +25,7 @@ from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instances import Instance, digest, generate_instances
 from wmplan.evaluation.intervals import percentiles, wilson
 from wmplan.evaluation.machine import machine, versions
+from wmplan.evaluation.policies import shown_goal
 from wmplan.evaluation.rollout import distances
 from wmplan.evaluation.success import judge_states, rule_names
 from wmplan.evaluation.worker import Unit, unit_seed
@@ -196,10 +197,8 @@ def play(
     schedule = FaultSchedule(faults)
     link.rest()
     instance.start(env)
-    goal = env.goal_observation()
-    shown = goal if config.protocol.goal == "image+proprio" else {"pixels": goal["pixels"]}
     seed = unit_seed(config.seed, Unit("planner", 0, instance.instance))
-    link.controller.reset(shown, seed=seed, at_rest=True)
+    link.controller.reset(shown_goal(env, config.protocol), seed=seed, at_rest=True)
     body = Body(
         env,
         1 / config.rate,
