@@ -18,7 +18,7 @@ from wmplan.evaluation.policies import PlannerRow, shown_goal
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rollout import judge, play
 
-SCENE = Protocol(goal="scene", budget=15)
+SCENE = Protocol(goal="scene")
 
 
 def test_the_planner_sees_the_goal_image_and_where_it_counts() -> None:
@@ -50,6 +50,6 @@ def test_push_t_brings_the_block_to_its_goal_wherever_the_pusher_is() -> None:
     model, env = wmplan.load("pusht"), make_environment("wmplan.envs:wmplan/PushT-v0", {"image_size": (64, 64)})
     instance = generate_instances(env, SCENE, 4, seed=2000)[3]
     row = PlannerRow(make_controller(model), SCENE)
-    judged = judge(env, play(env, instance, row, seed=0, budget=SCENE.budget), "block")
+    judged = judge(env, play(env, instance, row, seed=0, budget=15), "block")
     assert judged["success_at_end"]
     env.close()
