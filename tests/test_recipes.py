@@ -258,24 +258,29 @@ def test_a_predictor_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SMALL = {
+    "data": "",
     "check-env": "steps=5",
     "collect": "episodes=8 steps=45 processes=1",
     "train": "joint.steps=2 joint.batch_size=8 dynamics.steps=2 dynamics.batch_size=8 critic.steps=0 decoder.steps=0",
+    "validate": "windows=6 compared=2 candidates=4",
     "eval": "episodes=1 workers=1 planner=cem planner.num_samples=8 planner.num_iterations=1 planner.num_elites=2",
 }
 """What makes the commands of a page small; the others are not run, having tests of their own."""
 
 
-def walk(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, within: str) -> None:
-    """Run every command of a page that holds `within`, in small, with the reader's file beside it."""
+def walk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], within: str, page: str = "your-environment"
+) -> None:
+    """Run every command of a page that `within` is found in, in small, with the reader's files beside it."""
     import shlex
 
     from wmplan.cli import main
 
-    page = (ROOT / "docs" / "your-environment.md").read_text(encoding="utf-8")
-    commands = [line.strip() for line in page.splitlines() if line.startswith("    wmplan ") and within in line]
+    lines = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    commands = [line.split("#")[0].strip() for line in lines if re.search(rf"^    wmplan .*({within})", line)]
     assert len(commands) >= 3
-    (folder / f"{module}.py").write_text(text)
+    for name, text in files.items():
+        (folder / name).write_text(text)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     for command in commands:
@@ -288,7 +293,7 @@ def walk(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, 
 def test_from_a_gymnasium_id_to_an_evaluated_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    walk(tmp_path, monkeypatch, "reacher", recipe("def near(state, goal)"), "eacher")
+    walk(tmp_path, monkeypatch, {"reacher.py": recipe("def near(state, goal)")}, "eacher")
     result = json.loads((tmp_path / "results" / "reacher" / "results.json").read_text())
     assert result["per_episode"][-1]["row"] == "replay" and result["per_episode"][-1]["success"]
     assert "FAULTY" not in capsys.readouterr().out and (tmp_path / "data" / "play" / "meta.json").exists()
@@ -296,7 +301,37 @@ def test_from_a_gymnasium_id_to_an_evaluated_model(
 
 @pytest.mark.skipif(find_spec("pygame") is None, reason="Gymnasium draws Pendulum with pygame")
 def test_pendulum_to_an_evaluated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    walk(tmp_path, monkeypatch, "pendulum", recipe("def there(state, goal)"), "endulum")
+    walk(tmp_path, monkeypatch, {"pendulum.py": recipe("def there(state, goal)")}, "endulum")
+
+
+def test_from_an_mjcf_to_an_evaluated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmplan.registry import TASKS
+
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS.items()))
+    monkeypatch.delitem(gymnasium.registry, "mine/TwoJointArm-v0", raising=False)
+    examples = [ROOT / "docs" / "examples" / f"two_joint_arm.{kind}" for kind in ("py", "xml")]
+    files = {path.name: path.read_text() for path in examples}
+    walk(tmp_path, monkeypatch, files, "two_joint_arm")
+    result = json.loads((tmp_path / "results" / "arm" / "results.json").read_text())
+    assert result["per_episode"][-1]["row"] == "replay" and result["per_episode"][-1]["success"]
+    assert 0 <= json.loads((tmp_path / "validation" / "validation.json").read_text())["score"] <= 100
+    assert json.loads((tmp_path / "runs" / "arm" / "model" / "config.json").read_text())["card"]["planning"]["planner"]
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="videos need av")
+def test_from_a_lerobot_folder_to_a_validated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmplan.data.collection import CollectConfig, collect
+    from wmplan.data.conversion import convert_data
+    from wmplan.data.lerobot_writer import NAMES
+
+    source, recordings = tmp_path / "source", tmp_path / "recordings"
+    collect(CollectConfig("wmplan.envs:wmplan/PushT-v0", str(source), episodes=8, steps=45, seed=3, processes=1))
+    camera = "observation.images.top"  # as the page calls it
+    monkeypatch.setattr("wmplan.data.lerobot_writer.CAMERA", camera)
+    monkeypatch.setitem(NAMES, "pixels", camera)
+    convert_data(str(source), str(recordings), format="lerobot", video="images")
+    walk(tmp_path, monkeypatch, {}, "recordings|data/mine", "your-data")
+    assert json.loads((tmp_path / "validation" / "validation.json").read_text())["score"] >= 0
 
 
 def test_every_recipe_is_run_by_a_test_here() -> None:

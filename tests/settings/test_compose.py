@@ -81,5 +81,8 @@ def test_choices_follow_each_other_and_give_way_to_values() -> None:
     settings = compose("train", ["task=arm_reach", "planning.planner.horizon=3"])
     assert settings["name"] == "arm_reach" and settings["planning"]["objective"]["proprio"]["weight"] == 4.0
     assert settings["planning"]["planner"]["horizon"] == 3 and TASKS["arm_reach"].planning["planner"]["horizon"] == 5
-    assert compose("train", ["planning=none"])["planning"] == {"planner": {}, "objective": {}, "schedule": {}}
+    for task in ("none", "Reacher-v5"):  # that recommend nothing
+        planning = compose("train", [f"task={task}", "planning.planner.num_samples=100"])["planning"]
+        assert planning["planner"]["name"] == "icem" and planning["planner"]["num_samples"] == 100
+        assert planning["objective"]["latent"]["steps"] == "sum" and planning["schedule"] == {}
     assert compose("eval", ["planner=icem", "planner.momentum=0.3"])["planner"] == {"name": "icem", "momentum": 0.3}

@@ -113,5 +113,5 @@ _FROM_REGISTRY: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "encoder": lambda name, entry: {"kind": name},
     "objective": _objective,
     "task": _task,
-    "planning": lambda name, task: {**_EMPTY["planning"], **_copy(task.planning)},
+    "planning": lambda name, task: {**_EMPTY["planning"], **(_copy(task.planning) or read_yaml("planning/none.yaml"))},
 }
