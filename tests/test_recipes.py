@@ -260,7 +260,7 @@ def test_a_predictor_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 SMALL = {
     "data": "",
     "check-env": "steps=5",
-    "collect": "episodes=8 steps=45 processes=1",
+    "collect": "episodes=8 steps=75 processes=1",
     "train": "joint.steps=2 joint.batch_size=8 dynamics.steps=2 dynamics.batch_size=8 critic.steps=0 decoder.steps=0",
     "validate": "windows=6 compared=2 candidates=4",
     "eval": "episodes=1 workers=1 planner=cem planner.num_samples=8 planner.num_iterations=1 planner.num_elites=2",
@@ -325,7 +325,7 @@ def test_from_a_lerobot_folder_to_a_validated_model(tmp_path: Path, monkeypatch:
     from wmplan.data.lerobot_writer import NAMES
 
     source, recordings = tmp_path / "source", tmp_path / "recordings"
-    collect(CollectConfig("wmplan.envs:wmplan/PushT-v0", str(source), episodes=8, steps=45, seed=3, processes=1))
+    collect(CollectConfig("wmplan.envs:wmplan/PushT-v0", str(source), episodes=8, steps=75, seed=3, processes=1))
     camera = "observation.images.top"  # as the page calls it
     monkeypatch.setattr("wmplan.data.lerobot_writer.CAMERA", camera)
     monkeypatch.setitem(NAMES, "pixels", camera)
