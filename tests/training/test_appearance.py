@@ -156,6 +156,7 @@ def test_teaching_alone_leaves_the_rest_of_a_model_and_fine_tuning_begins_from_i
     train(taught)
     loaded = load(Path(config.out) / "model")
     assert isinstance(loaded, JEPA) and loaded.spec == first.spec
+    assert torch.equal(loaded.whitening, first.whitening) and torch.equal(loaded.error_scale, first.error_scale)
     for part in ("predictor", "critic", "decoder"):
         ours, theirs = (getattr(model, part).state_dict() for model in (loaded, first))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

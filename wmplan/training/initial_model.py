@@ -127,6 +127,9 @@ def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
             f"{model.spec.latent_shape}: its {part} cannot be taken over"
         )
     setattr(model, part, taken)
+    if part == "predictor":  # what is known of its latents and its errors
+        model.whitening.copy_(other.whitening)
+        model.error_scale.copy_(other.error_scale)
     names = [name for name in (part, f"{part}_options") if hasattr(model.config, name)]
     model.config = replace(model.config, **{name: getattr(other.config, name) for name in names})
 

@@ -117,6 +117,7 @@ class Run:
     def run(self) -> JEPA:
         """All stages in their order, then the export."""
         model = self.model
+        known = {name: getattr(model, name).clone() for name in ("whitening", "error_scale")}
         if self.config.pretrained is None:
             self.train_stage("joint")
         self.see_through_looks()
@@ -128,6 +129,8 @@ class Run:
         self.train_stage("dynamics")
         windows = self.held_out.latent_windows(model.spec.history + 1, self.latents)
         model.error_scale.copy_(one_step_error(model, *windows))
+        if self.config.pretrained is not None and not self.config.dynamics.steps:  # the predictor is as it was
+            model.load_state_dict(known, strict=False)
         self.train_stage("critic")
         self.train_stage("decoder")
         export(self.config, self.store, model, self.figures)
