@@ -25,7 +25,7 @@ PANELS = {  # what is drawn together, by the names of the figures
     "open-loop error, share of no prediction": ("open_loop",),
     "worst-read state entry, share of its spread": ("probe_by_region",),
     "effective rank": ("effective_rank",),
-    "distance from the nominal frame's latent, share of the spread": ("varied_look", "nominal_look"),
+    "distance from the nominal latent": ("varied_look", "nominal_look"),
 }
 
 
@@ -34,17 +34,26 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def panels(row: dict[str, Any]) -> dict[str, list[str]]:
+    """The panels of a stage, and what each shows, by what a line of its log holds."""
+    there = {title: [name for name in names if row.get(name) not in (None, {})] for title, names in PANELS.items()}
+    return {title: names for title, names in there.items() if names}
+
+
 def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
     """Draw the logs of a run's stages into curves.png in its folder."""
     from matplotlib.figure import Figure
 
     logs = {stage: rows for stage in stages if (rows := read_log(folder / f"{stage}.jsonl"))}
-    figure = Figure(figsize=(4.0 * len(PANELS), 2.8 * max(len(logs), 1)), layout="constrained")
-    grid = figure.subplots(max(len(logs), 1), len(PANELS), squeeze=False)
+    shown = {stage: panels(rows[-1]) for stage, rows in logs.items()}
+    columns = max([1, *map(len, shown.values())])
+    figure = Figure(figsize=(4.0 * columns, 2.8 * max(len(logs), 1)), layout="constrained")
+    grid = figure.subplots(max(len(logs), 1), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_visible(False)
     for axes_row, (stage, rows) in zip(grid, logs.items(), strict=False):
-        for axes, (title, names) in zip(axes_row, PANELS.items(), strict=True):
-            present = [name for name in names if rows[-1].get(name) not in (None, {})]
-            axes.set_visible(bool(present))
+        for axes, (title, present) in zip(axes_row, shown[stage].items(), strict=False):
+            axes.set_visible(True)
             axes.set_title(f"{stage}: {title}", fontsize=9)
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=8)
@@ -60,7 +69,7 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
                 else:
                     axes.plot(steps, values, marker=".", label=name)
             low, high = axes.dataLim.intervaly
-            if present and title in ("loss", "terms") and high > 10 * max(low, 1e-3):  # else no tick has a number
+            if title in ("loss", "terms") and high > 10 * max(low, 1e-3):  # else no tick has a number
                 axes.set_yscale("symlog", linthresh=1e-3)
             if len(present) > 1 or present in (["open_loop"], ["probe_by_region"]):
                 axes.legend(fontsize=7)
