@@ -14,7 +14,8 @@ from wmplan.control import MaskedGoal, PlanningSession
 from wmplan.control.goals import Target
 from wmplan.control.histories import StepObservation, read_observation
 from wmplan.control.masked_goal import MOST_CELLS, differing_cells
-from wmplan.models import WorldModel
+from wmplan.models import JEPA, WorldModel
+from wmplan.models.encoders import SecondLook
 
 OFF_TABLE = (5.0, 5.0)
 START, GOAL = (0.06, 0.02, 0.4), (-0.03, 0.0, 0.9)  # of the block: x, y, angle
@@ -22,7 +23,10 @@ START, GOAL = (0.06, 0.02, 0.4), (-0.03, 0.0, 0.9)  # of the block: x, y, angle
 
 @pytest.fixture(scope="module")
 def model() -> WorldModel:
-    return wmplan.load("pusht").eval()
+    model = wmplan.load("pusht").eval()
+    assert isinstance(model, JEPA) and isinstance(model.encoder[0], SecondLook)
+    model.encoder[0] = model.encoder[0].first  # half of a composite looks like another world to the two together
+    return model
 
 
 @pytest.fixture(scope="module")
