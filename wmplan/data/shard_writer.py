@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.finite import not_finite
+from wmplan.data.hdf5_file import sealed
 from wmplan.data.meta import DataError, write_file
 from wmplan.data.shard import Shard
 
@@ -120,7 +121,7 @@ def link_shards(path: Path, shards: Sequence[Path]) -> None:
     _write_index(file, lengths)
     for shard in opened:
         shard.close()
-    write_memory_file(file, path)
+    write_file(path, sealed(file_content(file)))
 
 
 def _write_index(file: h5py.File, lengths: Sequence[int] | NDArray[np.int64]) -> None:
@@ -139,7 +140,12 @@ def memory_file() -> h5py.File:
 
 def write_memory_file(file: h5py.File, path: Path) -> None:
     """Put a file from memory_file() on the disk whole, and close it."""
+    write_file(path, file_content(file))
+
+
+def file_content(file: h5py.File) -> bytes:
+    """The bytes of a file from memory_file(), which is closed."""
     file.flush()
-    content = file.id.get_file_image()
+    content: bytes = file.id.get_file_image()
     file.close()
-    write_file(path, content)
+    return content
