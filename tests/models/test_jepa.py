@@ -237,7 +237,7 @@ def test_options_that_do_not_exist_are_named(make_jepa):
         (JEPAConfig(latent_dim=6, predictor_options={"width": 0}), "mlp predictor: width must be at least 1, got 0"),
         (
             JEPAConfig(latent_dim=6, critic=True, critic_options={"kind": "l2"}),
-            "critic: kind must be 'quasimetric' or 'mlp', got 'l2'",
+            "critic: kind must be one of quasimetric, mlp, interaction, got 'l2'",
         ),
         (
             JEPAConfig(latent_dim=5),
