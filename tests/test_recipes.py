@@ -282,6 +282,7 @@ def walk(
     for name, text in files.items():
         (folder / name).write_text(text)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("WMPLAN_PLUGINS", "")  # plugins= sets it; the test puts it back
     monkeypatch.syspath_prepend(str(folder))
     for command in commands:
         _, name, *settings = shlex.split(command)
