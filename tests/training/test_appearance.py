@@ -37,25 +37,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(data: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
+def config(data: Path, tiny: TrainConfig) -> TrainConfig:
+    return replace(
+        tiny,
         data=str(data),
-        out=str(tmp_path / "run"),
         task=TASK,
-        encoder_options={"channels": [8], "keypoints": 4, "hidden": 16},
-        latent_dim=6,
         robot_dim=4,
-        predictor="mlp",
-        predictor_options={"width": 32, "depth": 1},
-        joint_predictor=None,
         joint=StageConfig(20, 16, 3e-3, optimizer="muon"),
         appearance=StageConfig(100, 24, 3e-3, save_every=50, optimizer="muon"),
-        dynamics=StageConfig(2, 4, 1e-3),
         critic=NONE,
         decoder=NONE,
         validation=0.3,
-        threads=1,
-        half=False,
     )
 
 

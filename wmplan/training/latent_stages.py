@@ -40,6 +40,22 @@ def encode_episode(
     return latents
 
 
+def one_step_changes(latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int) -> NDArray[np.float32]:
+    """Changes (M, L) of latents over `stride` rows of an episode.
+
+    Args:
+        latents: rows of a data set, of shape (rows, L).
+        offsets: first row of each episode.
+    """
+    starts = np.append(offsets, len(latents))
+    changes = [
+        latents[a + stride : b] - latents[a : b - stride]
+        for a, b in zip(starts[:-1], starts[1:], strict=True)
+        if b - a > stride  # a shorter episode has no change
+    ]
+    return np.concatenate(changes)
+
+
 def one_step_whitening(
     latents: NDArray[np.float32], offsets: NDArray[np.int64], stride: int, ridge: float = 1e-3
 ) -> Tensor:
@@ -56,13 +72,7 @@ def one_step_whitening(
     Raises:
         UserError: where no latent changes.
     """
-    starts = np.append(offsets, len(latents))
-    changes = [
-        latents[a + stride : b] - latents[a : b - stride]
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
-        if b - a > stride  # a shorter episode has no change
-    ]
-    change = torch.from_numpy(np.concatenate(changes)).double()
+    change = torch.from_numpy(one_step_changes(latents, offsets, stride)).double()
     covariance = change.T @ change / len(change)
     size = covariance.shape[0]
     if not covariance.diagonal().mean() > 0:

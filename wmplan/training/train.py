@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,14 @@ from wmplan.training.identity import claim, read_record, require_encoder, requir
 from wmplan.training.initial_model import seeded_initialisation
 from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
-from wmplan.training.latent_stages import critic_loss, decoder_loss, dynamics_loss, encode_episode, latent_whitening
+from wmplan.training.latent_stages import (
+    critic_loss,
+    decoder_loss,
+    dynamics_loss,
+    encode_episode,
+    latent_whitening,
+    one_step_changes,
+)
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.preflight import preflight, report, split
@@ -99,7 +106,6 @@ class Run:
         self.copies: dict[str, NDArray[np.float32]] = {}
         self.symmetry_figures: dict[str, dict[str, Any]] = {}
         self.bfloat16 = has_bfloat16() if config.bfloat16 is None else config.bfloat16
-        self.looked_at: Batch | None = None
         self.stage: Stage | None = None
         self.estimate: Estimate | None = None
 
@@ -145,9 +151,8 @@ class Run:
             self.model.add_second_look(self.config.appearance_blocks)
         self.train_stage("appearance")
         taught = self.held_out.batch(1, 4096, ("pixels",))["pixels"]
-        steps = np.setdiff1d(np.arange(1, self.store.num_rows), self.store.offsets)
-        visual = torch.from_numpy(self.latents[steps] - self.latents[steps - 1])[:, : self.model.visual_dim]
-        appearance.set_tolerance(self.model, taught, visual * self.model.visual_std)
+        changes = torch.from_numpy(one_step_changes(self.latents, self.store.offsets, 1))[:, : self.model.visual_dim]
+        appearance.set_tolerance(self.model, taught, changes * self.model.visual_std)
 
     def train_stage(self, name: str) -> None:
         """Train one stage, or go on with it, unless the run has none of that name."""
@@ -342,11 +347,14 @@ class Run:
                     encode,
                 )
 
+    @cached_property
+    def held_out_looks(self) -> Batch:
+        """Held-out frames in both looks, and what is taught of them."""
+        return self.held_out.batch(1, 1024, appearance.COLUMNS, self.latents)
+
     def appearance_figures(self, step: int = 0) -> dict[str, Any]:
         """How far the latents of held-out frames are from what is taught."""
-        if self.looked_at is None:
-            self.looked_at = self.held_out.batch(1, 1024, appearance.COLUMNS, self.latents)
-        return appearance_figures(self.model, self.looked_at)
+        return appearance_figures(self.model, self.held_out_looks)
 
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""
