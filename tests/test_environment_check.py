@@ -16,7 +16,7 @@ import pytest
 
 from wmplan.cli import main
 from wmplan.environment import ABILITIES
-from wmplan.environment_check import FAULTY, MISSING, OK, Line, check_environment, trials
+from wmplan.environment_check import FAULTY, OK, Line, check_environment, trials
 from wmplan.environment_uses import USES, usable
 from wmplan.errors import UserError
 
@@ -43,6 +43,9 @@ def whole_robot() -> Any:
         @property
         def succeeded(self) -> bool:
             return bool(self.task.rules(self.point, self.goal)["near"])
+
+        def expert_policy(self, rng: Any) -> Any:
+            return lambda state: np.clip(self.goal - state[:2], self.task.action_low, self.task.action_high)
 
         def get_state(self) -> Any:
             return np.concatenate([self.point, self.drift])
@@ -83,7 +86,8 @@ def test_the_native_tasks_pass(task: str, capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().out.splitlines()
     assert not any(line.startswith("FAULTY") for line in told)
     missing = [line.split()[1] for line in told if line.startswith("missing")]
-    assert missing == (["success"] if task == "pusht" else ["success", "goal"])  # all of the arm is robot: no goal mask
+    # all of the arm is robot: no goal mask
+    assert missing == (["success", "expert"] if task == "pusht" else ["success", "goal", "expert"])
     assert "missing success         no succeeded: success is judged by the task's rules alone" in told
     assert "uint8 (24, 32, 3)" in told[3] and "ms a render" in told[-3]
     assert told[-1] == "you can:    wmplan collect, train, eval instances=policy, eval instances=goals, diagnose, robot"
@@ -281,7 +285,7 @@ def test_what_the_environment_raises_is_a_fault_of_that_ability_alone() -> None:
 @pytest.mark.skipif(find_spec("pygame") is None, reason="Gymnasium draws Pendulum with pygame")
 def test_a_task_of_gymnasium_itself_can_be_used() -> None:
     lines = {line.name: line for line in check_environment("Pendulum-v1", say=lambda text: None)}
-    assert lines["render"].status == OK and lines["simulator"].status == MISSING
+    assert lines["render"].status == OK and lines["simulator"].status == OK
 
 
 @pytest.mark.skipif(find_spec("pygame") is not None, reason="Gymnasium can draw Pendulum")

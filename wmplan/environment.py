@@ -81,6 +81,11 @@ class Environment(Protocol):
         """Free the renderers."""
 
 
+def packages(env: object) -> tuple[str, ...]:
+    """The installed distributions whose versions decide how the environment moves, by its `packages`; MuJoCo aside."""
+    return tuple(getattr(env, "packages", ()))
+
+
 def renders_any_size(env: Any) -> bool:
     """Whether the environment has render(size), and not Gymnasium's render() alone."""
     return "size" in inspect.signature(env.render).parameters
@@ -165,6 +170,13 @@ class Exploration(Protocol):
         """A fresh policy for one episode."""
 
 
+class Expert(Protocol):
+    """Ability `expert`: a scripted policy that solves what the present reset has set."""
+
+    def expert_policy(self, rng: np.random.Generator) -> Policy:
+        """A fresh policy for one episode."""
+
+
 class Factors(Protocol):
     """Factors of variation of looks and physics."""
 
@@ -240,6 +252,7 @@ ABILITIES: dict[str, Ability] = {
     "goal_mask": Ability(("goal_mask",), "goals are whole images: protocol.goal=scene cannot leave the robot out"),
     "simulator": Ability(("simulate",), "there is no row oracle, and wmplan diagnose cannot tell search from model"),
     "policy": Ability(("exploration_policy",), "wmplan collect explores with random actions, each held for a while"),
+    "expert": Ability(("expert_policy",), "no episodes of an expert are collected or ask for what it reached"),
     "variation": Ability(
         ("variation.factors", "variation.apply"), "variation=true and bumped cameras are not available"
     ),

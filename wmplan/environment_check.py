@@ -278,6 +278,13 @@ def try_policy(env: Any, seed: int, steps: int) -> str:
     return "a scripted one"
 
 
+def try_expert(env: Any, seed: int, steps: int) -> str:
+    env.reset(seed=seed)
+    action = np.asarray(env.expert_policy(np.random.default_rng(seed))(env.task_state()))
+    expect(action.shape == env.task.action_low.shape, f"it gives actions of shape {action.shape}")
+    return "a scripted one"
+
+
 def try_variation(env: Any, seed: int, steps: int) -> str:
     env.reset(seed=seed, options={"variation": True})
     factors = dict(env.variation.factors)
@@ -336,6 +343,7 @@ ABILITY_TRIALS: dict[str, Trial] = {
     "goal_mask": try_goal_mask,
     "simulator": try_simulator,
     "policy": try_policy,
+    "expert": try_expert,
     "variation": try_variation,
     "factor_choice": try_factor_choice,
     "perturbation": try_perturbation,

@@ -102,6 +102,15 @@ def test_the_policy_of_the_data_is_that_of_held_out_episodes(tmp_path: Path) -> 
     assert policy_of({"data": {"policy_options": {"name": "pusht", "goals": "data"}}}) == CollectionPolicy()
 
 
+def test_an_expert_is_the_environments_own() -> None:
+    env = space()
+    env.expert_policy = lambda rng: lambda state: state + 1
+    assert CollectionPolicy("expert").start(env, np.random.default_rng(0), 5)(np.zeros(2)).tolist() == [1, 1]
+    assert not CollectionPolicy("expert").is_play and CollectionPolicy("expert").as_dict() == {"name": "expert"}
+    with pytest.raises(UserError, match="policy=expert cannot be had: the environment has no expert_policy"):
+        CollectionPolicy("expert").start(space(), np.random.default_rng(0), 5)
+
+
 def test_without_a_policy_of_its_own_actions_are_held() -> None:
     env = space()
     assert isinstance(CollectionPolicy().start(env, np.random.default_rng(0), 5), HeldActions)

@@ -25,7 +25,7 @@ from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.varied_frames import chosen_looks
 from wmplan.data.workers import run_jobs
-from wmplan.environment import PlanningEnvironment
+from wmplan.environment import PlanningEnvironment, packages
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.machine import MOST_THREADS, cores
@@ -57,9 +57,9 @@ class CollectConfig:
             wmplan train: true for every factor of looks, or names of some.
         processes: how many work at once; None for one a core. It does not change the data.
         episodes_per_shard: episodes in a file.
-        policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "held",
-            random actions held for a while; "noise", coloured; a user's, MODULE:NAME; or a model, which plans to random
-            frames of `goals`.
+        policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "expert",
+            its own that solves its task; "held", random actions held for a while; "noise", coloured; a user's,
+            MODULE:NAME; or a model, which plans to random frames of `goals`.
         noise: of policy=noise.
         goals: data whose frames a model plans to.
         env: options of the environment: env.pixels, env.success, ... (docs/your-environment.md), and those of its own.
@@ -103,7 +103,7 @@ class CollectConfig:
             raise DataError("out is empty, it has to name the folder of the data set")
         if self.collection_policy.is_play and self.goals is None:
             raise DataError(
-                "policy must be exploration, held, noise, MODULE:NAME or, with goals=DATA, a model, got "
+                "policy must be exploration, expert, held, noise, MODULE:NAME or, with goals=DATA, a model, got "
                 f"{self.policy!r}"
             )
 
@@ -243,7 +243,7 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         policy=config.policy,
         policy_options=config.collection_policy.as_dict(),
         environment=dict(config.env),
-        versions={name: version(name) for name in ("wmplan", "mujoco", "numpy")},
+        versions={name: version(name) for name in ("wmplan", "mujoco", "numpy", *packages(env))},
     )
 
 
@@ -266,12 +266,18 @@ def _saved(folder: Path, meta: StoreMeta) -> list[int]:
     remove_leftovers(folder)
     saved = [_episodes_in(shard_path(folder, shard), meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
     missing = sum(saved) < meta.episodes
-    if missing and before is not None and before.versions.get("mujoco") != meta.versions["mujoco"]:
-        raise DataError(
-            f"{folder} was begun with mujoco {before.versions.get('mujoco')}, this is {meta.versions['mujoco']}, which "
-            "moves things differently; install that one or choose another out"
-        )
+    if missing and before is not None:
+        _require_same_physics(folder, before, meta)
     return saved
+
+
+def _require_same_physics(folder: Path, before: StoreMeta, now: StoreMeta) -> None:
+    for name, version_now in now.versions.items():
+        if name not in ("wmplan", "numpy") and before.versions.get(name) != version_now:
+            raise DataError(
+                f"{folder} was begun with {name} {before.versions.get(name)}, this is {version_now}, which moves "
+                "things differently; install that one or choose another out"
+            )
 
 
 def _episodes_in(path: Path, wanted: range) -> int:

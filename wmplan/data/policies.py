@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.environment import Array, PlanningEnvironment, Policy, has
+from wmplan.environment import Array, PlanningEnvironment, Policy, has, require
 from wmplan.errors import UserError
 from wmplan.gym.options import load_function
 from wmplan.settings.build import convert_fields
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wmplan.control.controller import Controller
     from wmplan.data.reader import Reader
 
-EXPLORATION, HELD, NOISE = "exploration", "held", "noise"
+EXPLORATION, EXPERT, HELD, NOISE = "exploration", "expert", "held", "noise"
 LONGEST = 10  # robot steps that a held action lasts
 GOAL_STEPS = 50  # robot steps in which play goes for one goal
 
@@ -51,9 +51,9 @@ class CollectionPolicy:
 
     Attributes:
         name: "exploration", the environment's own, or "held" where it has none; "held", uniform actions, each held for
-            1 to 10 robot steps; "noise"; a user's, MODULE:NAME, called with the environment and a generator for each
-            episode, and giving a function from task state (D,) to action (A,); or a model to play with, which plans to
-            random frames of `goals`.
+            1 to 10 robot steps; "expert", the environment's own that solves its task; "noise"; a user's, MODULE:NAME,
+            called with the environment and a generator for each episode, and giving a function from task state (D,) to
+            action (A,); or a model to play with, which plans to random frames of `goals`.
         noise: of the policy noise.
         goals: recorded data whose frames a model plans to.
     """
@@ -65,7 +65,7 @@ class CollectionPolicy:
     @property
     def is_play(self) -> bool:
         """Whether a model chooses the actions."""
-        return self.name not in (EXPLORATION, HELD, NOISE) and (":" not in self.name or "://" in self.name)
+        return self.name not in (EXPLORATION, EXPERT, HELD, NOISE) and (":" not in self.name or "://" in self.name)
 
     def start(self, env: PlanningEnvironment, rng: np.random.Generator, steps: int) -> Policy:
         """The policy of one episode of so many robot steps, all its random numbers being from `rng`.
@@ -76,6 +76,9 @@ class CollectionPolicy:
         low, high = np.asarray(env.task.action_low, np.float64), np.asarray(env.task.action_high, np.float64)
         if self.name == EXPLORATION and has(env, "policy"):
             return env.exploration_policy(rng)
+        if self.name == EXPERT:
+            require(env, "policy=expert", "expert")
+            return env.expert_policy(rng)  # type: ignore[attr-defined, no-any-return]  # asked for
         if self.name in (EXPLORATION, HELD):
             return HeldActions(rng, low.astype(np.float32), high.astype(np.float32))
         if self.name == NOISE:

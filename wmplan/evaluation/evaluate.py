@@ -17,7 +17,7 @@ from wmplan.control.schedule import Schedule
 from wmplan.control.settings import Choice, planning_settings
 from wmplan.data.policies import policy_of
 from wmplan.data.registered import make_environment
-from wmplan.environment import require
+from wmplan.environment import packages, require
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instance_sources import POLICY, instance_source
@@ -121,6 +121,7 @@ def evaluate(
     given = source.instances(env, protocol, episodes, seed)
     absent = {row: reason for row, reason in absent_rows(env, given).items() if row in chosen}
     chosen = [row for row in chosen if row not in absent]
+    played_with = versions(packages(env))
     env.close()
     if not chosen:
         raise UserError("; ".join(f"the row {row} cannot be had: {reason}" for row, reason in absent.items()))
@@ -155,7 +156,7 @@ def evaluate(
         "settings": _plain(setup) | ({} if instances == POLICY else {"instances": instances}),
         "date": date(),
         "machine": machine(used),
-        "versions": versions(),
+        "versions": played_with,
         "rows": {row: aggregate([one for one in records if one["row"] == row], protocol.budget) for row in chosen},
         **({"rows_absent": absent} if absent else {}),
         "per_episode": sorted(records, key=lambda one: (chosen.index(one["row"]), *key(one)[1:])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from wmplan.machine import cores, processor
@@ -24,9 +25,9 @@ def machine(workers: int) -> dict[str, str | int | None]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Of wmplan, Python and what the figures depend on."""
-    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Of wmplan, Python and what the figures depend on, the environment's own packages among it."""
+    installed = {name: importlib.metadata.version(name) for name in dict.fromkeys((*PACKAGES, *packages))}
     return {"wmplan": importlib.metadata.version("wmplan"), "python": platform.python_version(), **installed}
 
 
