@@ -24,7 +24,8 @@ from tqdm import tqdm
 from wmplan.atomic_io import write_json
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances
-from wmplan.evaluation.intervals import mcnemar, wilson
+from wmplan.evaluation.intervals import wilson
+from wmplan.evaluation.paired import mcnemar
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.worker import Unit, unit_seed
 

@@ -67,6 +67,24 @@ def evaluate(settings: Settings) -> None:
     print(f"report: {write_report(settings['out'])}")
 
 
+@command("compare", target="wmplan.evaluation.comparison:compare_results", positional=("first", "second"))
+def compare(settings: Settings) -> None:
+    """Compare two result folders on the same instances: the paired difference with its interval, a test, and power.
+
+    By every rule, at any time and at the end. Tells how many instances the difference takes, and what differs in the
+    settings. With several planner seeds, an instance counts once, however often it was played.
+
+    Examples:
+      wmplan compare results/cem results/icem
+      wmplan compare results/cem results/icem difference=0.03 power=0.9 out=comparison.json
+    """
+    from wmplan.evaluation.comparison import compare_results
+    from wmplan.listing import comparison_table
+    from wmplan.settings.build import build
+
+    print(comparison_table(build(compare_results, settings)))
+
+
 @command("collect", target="wmplan.data.collection:CollectConfig", free=("env",), resumes=True)
 def collect(settings: Settings) -> None:
     """Collect episodes of a task with its scripted exploration policy, noise, or a policy of yours, as training data.
@@ -137,7 +155,7 @@ def train(settings: Settings) -> None:
     print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
 
 
-@command("data describe", target="wmplan.data.description:describe_data", positional="data")
+@command("data describe", target="wmplan.data.description:describe_data", positional=("data",))
 def data_describe(settings: Settings) -> None:
     """Say what recorded data holds: format, episodes, rate, columns with their ranges, cameras.
 
@@ -151,7 +169,7 @@ def data_describe(settings: Settings) -> None:
     print(build(describe_data, settings))
 
 
-@command("data check", target="wmplan.data.checking.run:check_data", positional="data")
+@command("data check", target="wmplan.data.checking.run:check_data", positional=("data",))
 def data_check(settings: Settings) -> int:
     """Look for what would spoil training: dead cameras, lost rows, actions that stand in the wrong row, and more.
 
@@ -171,7 +189,7 @@ def data_check(settings: Settings) -> int:
     "data convert",
     target="wmplan.data.conversion:convert_data",
     hidden=("source",),
-    positional="in",
+    positional=("in",),
     text=("in",),
     resumes=True,
 )
@@ -192,7 +210,7 @@ def data_convert(settings: Settings) -> None:
     print(build(convert_data, {"source": settings.pop("in"), **settings}))
 
 
-@command("diagnose", target="wmplan.diagnosis.diagnose:DiagnoseConfig", positional="dir", text=("dir",))
+@command("diagnose", target="wmplan.diagnosis.diagnose:DiagnoseConfig", positional=("dir",), text=("dir",))
 def diagnose(settings: Settings) -> None:
     """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
 
@@ -238,7 +256,7 @@ def validate(settings: Settings) -> None:
     "import",
     target="wmplan.models.released.importer:ImportOptions",
     free=("architecture",),
-    positional="file",
+    positional=("file",),
     text=("file", "out"),
 )
 def import_model(settings: Settings) -> None:
@@ -306,7 +324,7 @@ def robot(settings: Settings) -> None:
     "goal",
     target="wmplan.goal_preparation:prepare_goal",
     hidden=("source",),
-    positional="in",
+    positional=("in",),
     text=("in",),
 )
 def goal(settings: Settings) -> None:
@@ -382,7 +400,7 @@ def tasks(settings: Settings) -> None:
     target="wmplan.environment_check:check_environment",
     hidden=("options",),
     free=("env",),
-    positional="id",
+    positional=("id",),
 )
 def check_env(settings: Settings) -> None:
     """Try an environment: what it has, what each missing ability costs, and whether what it has works.
@@ -512,8 +530,9 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     one = COMMANDS[name]
     overrides = list(arguments)
     plain = [i for i, argument in enumerate(overrides) if "=" not in argument and not argument.startswith("-")]
-    if one.positional and plain:
-        overrides[plain[0]] = f"{one.positional}={quoted(overrides[plain[0]])}"
+    unnamed = [key for key in one.positional if not any(other.startswith(f"{key}=") for other in overrides)]
+    for key, i in zip(unnamed, plain, strict=False):
+        overrides[i] = f"{key}={quoted(overrides[i])}"
     if not has_config(name):
         if overrides:
             raise UserError(f"it takes no settings, {overrides[0]!r} was given")
@@ -521,7 +540,7 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     settings = compose(name, overrides)
     for key, value in settings.items():
         if value == "???":
-            form = key.upper() if key == one.positional else f"{key}=..."
+            form = key.upper() if key in one.positional else f"{key}=..."
             raise UserError(f"{key} is missing: wmplan {name} {form}")
     return settings
 

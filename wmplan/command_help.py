@@ -18,7 +18,7 @@ PLUGINS = f"  {'plugins=[]':30}modules whose planners, objectives, tasks ... can
 
 def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str:
     """The help of a command, with what the overrides choose."""
-    usage = f"Usage: wmplan {name}{f' {command.positional.upper()}' if command.positional else ''}"
+    usage = " ".join(["Usage: wmplan", name, *map(str.upper, command.positional)])
     if not has_config(name):
         return f"{usage}\n\n{inspect.getdoc(command.run)}"
     keys = f"{explain(name, overrides)}\n{PLUGINS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wmplan.counted import counted
 from wmplan.evaluation.instance_sources import instances_said
 from wmplan.registry import TASKS
 from wmplan.text_table import table
@@ -51,6 +52,64 @@ def _in_time(row: Mapping[str, Any] | None) -> list[str]:
         return []
     shares = ", ".join(f"{_percent(share)} % by step {end}" for end, share in figures["success_by"].items())
     return [f"planner, {rule}: {shares}; half of its successes by step {figures['median_steps']:.0f}"]
+
+
+def comparison_table(found: Mapping[str, Any]) -> str:
+    """Two evaluations side by side by every rule, what differs in their settings, and what the numbers can show."""
+    head = ["rule", "A", "B", "B - A", "95 % interval", "only A", "only B", "p"]
+    rows = []
+    for one in found["comparisons"]:
+        low, high = one["ci95"]
+        rows.append(
+            [
+                f"{one['rule']}, {one['when']}",
+                _percent(one["first"]),
+                _percent(one["second"]),
+                _points(one["difference"]),
+                f"[{_points(low)}, {_points(high)}]",
+                str(one["only_first"]),
+                str(one["only_second"]),
+                f"{one['p_value']:.2g}",
+            ]
+        )
+    seeds, first, second = found["planner_seeds"], found["first"]["folder"], found["second"]["folder"]
+    test = "McNemar's exact test" if len(seeds) == 1 else "exact sign flips of instances (McNemar's, with seeds)"
+    return "\n".join(
+        [
+            f"A is {first}, B is {second}: row {found['row']}, {counted(found['instances'], 'instance')} "
+            f"that both have, {counted(len(seeds), 'planner seed')}",
+            *_differences(found["differs"]),
+            "",
+            table(head, rows),
+            f"success in %, differences in points with Tango's score interval; p by {test}",
+            *_power(found),
+        ]
+    )
+
+
+def _differences(differs: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that differ, on one line."""
+    if differs:
+        shown = [f"{name} {before} / {after}" for name, (before, after) in differs.items()]
+        more = f", and {len(shown) - 8} more" if len(shown) > 8 else ""
+        yield f"they differ in {', '.join(shown[:8])}{more}"
+
+
+def _power(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a difference takes, and what these instances show."""
+    power, instances = found["power"], found["instances"]
+    chance, apart = f"{_percent(power['power'])} % power", f"{_percent(power['discordant'])} % of the episodes differ"
+    if power["instances_needed"] is not None:
+        needed = counted(power["instances_needed"], "instance")
+        yield f"{chance}: a difference of {_percent(power['difference'])} points takes {needed}, where {apart}"
+    least = power["detectable_difference"]
+    said = "no difference" if least is None else f"differences from {_percent(least)} points on"
+    yield f"{chance}: these {counted(instances, 'instance')} show {said}"
+
+
+def _points(rate: float) -> str:
+    """A difference of rates in percentage points, with its sign."""
+    return f"{100 * rate:+.1f}"
 
 
 def list_models() -> str:

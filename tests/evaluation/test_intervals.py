@@ -1,10 +1,10 @@
-"""Intervals and tests against published values and simulation."""
+"""Intervals against published values and simulation."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from wmplan.evaluation.intervals import effective_trials, mcnemar, percentiles, wilson
+from wmplan.evaluation.intervals import effective_trials, percentiles, wilson
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,6 @@ def test_intervals_at_the_effective_number_cover_the_truth_where_naive_ones_do_n
         naive += low <= 0.6 <= high
     assert 0.92 <= covered / 400 <= 0.985
     assert naive / 400 < 0.9
-
-
-def test_mcnemar_gives_the_exact_binomial_value() -> None:
-    first = [True] * 20 + [False] * 10 + [True] * 2 + [False] * 8
-    second = [True] * 20 + [False] * 10 + [False] * 2 + [True] * 8
-    test = mcnemar(first, second)
-    assert (test.only_first, test.only_second) == (2, 8)
-    assert test.difference == pytest.approx(6 / 40)
-    assert test.p_value == pytest.approx(2 * (1 + 10 + 45) / 2**10)  # two tails of Binomial(10, 1/2)
-    assert mcnemar([True, False], [True, False]).p_value == 1.0
-
-
-def test_mcnemar_refuses_unequal_trials() -> None:
-    with pytest.raises(ValueError, match="same trials"):
-        mcnemar([True], [True, False])
 
 
 def test_percentiles_of_times() -> None:

@@ -42,11 +42,13 @@ per_episode.jsonl
 """
 
 from wmplan.data.registered import make_environment
+from wmplan.evaluation.comparison import compare
 from wmplan.evaluation.evaluate import evaluate
 from wmplan.evaluation.instances import Instance, generate_instances, load_instances
-from wmplan.evaluation.intervals import mcnemar, percentiles, wilson
+from wmplan.evaluation.intervals import percentiles, wilson
+from wmplan.evaluation.paired import mcnemar
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.results import compare, load_results
+from wmplan.evaluation.results import load_results
 from wmplan.evaluation.rollout import draw_frames, draw_goal, load_episode, restore
 
 __all__ = [

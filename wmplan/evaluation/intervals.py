@@ -1,9 +1,6 @@
-"""Intervals and tests for success rates, and percentiles of times."""
+"""Intervals for success rates, and percentiles of times."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,37 +42,6 @@ def effective_trials(successes: ArrayLike) -> float:
     if between == 0:
         return float(instances * streams)
     return float(np.clip(instances * rate * (1 - rate) / between, instances, instances * streams))
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two success rates on the same trials.
-
-    Attributes:
-        difference: the second rate less the first.
-        only_first, only_second: trials on which only the one succeeded.
-        p_value: of McNemar's exact two-sided test that both are equally good.
-    """
-
-    difference: float
-    only_first: int
-    only_second: int
-    p_value: float
-
-
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
-    """Compare two methods on the same trials (McNemar 1947, exact binomial form).
-
-    Raises:
-        ValueError: if the numbers of trials differ or there are none.
-    """
-    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    if a.shape != b.shape or a.size == 0:
-        raise UserError(f"a paired test needs the same trials twice; there are {a.size} and {b.size}")
-    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
-    discordant = only_first + only_second
-    p_value = float(stats.binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
-    return PairedTest(float(b.mean() - a.mean()), only_first, only_second, p_value)
 
 
 def percentiles(values: ArrayLike) -> dict[str, float | None]:

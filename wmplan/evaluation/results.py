@@ -1,4 +1,4 @@
-"""From the records of episodes to the rows of results.json, and from two results to a comparison."""
+"""From the records of episodes to the rows of results.json, and the file itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wmplan.atomic_io import write_durably
 from wmplan.checked import json_hash
 from wmplan.errors import UserError
-from wmplan.evaluation.intervals import PairedTest, effective_trials, mcnemar, percentiles, wilson
+from wmplan.evaluation.intervals import effective_trials, percentiles, wilson
 from wmplan.evaluation.journal import Record
 
 DEADLINES = (0.5, 0.6, 0.8, 1.0)  # shares of the budget by which successes are counted
@@ -91,30 +91,6 @@ def _mean(records: Sequence[Record], field: str) -> float | None:
     """None where the task measures no such thing."""
     values = [one[field] for one in records]
     return None if None in values else float(np.mean(values))
-
-
-def compare(
-    first: Mapping[str, Any], second: Mapping[str, Any], row: str = "planner", rule: str | None = None
-) -> PairedTest:
-    """Compare a row of two results on the same instances under the same streams.
-
-    Several streams of one instance are not independent trials: with more than one, read the p-value as too small.
-
-    Raises:
-        UserError: if the results are of other instances, or one lacks the row.
-    """
-    if first["instances_sha256"] != second["instances_sha256"]:
-        raise UserError("the results are of different instances: compare runs of the same seed, episodes and protocol")
-    outcomes = []
-    for result in (first, second):
-        own = [one for one in result["per_episode"] if one["row"] == row]
-        outcomes.append(
-            {(one["instance"], one["planner_seed"]): (one["rules"][rule] if rule else one)["success"] for one in own}
-        )
-    shared = sorted(outcomes[0].keys() & outcomes[1].keys())
-    if not shared:
-        raise UserError(f"the two results share no episodes of the row {row!r}")
-    return mcnemar([outcomes[0][one] for one in shared], [outcomes[1][one] for one in shared])
 
 
 def write_results(path: Path, result: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ class Command:
         target: module:name of what the settings are given to: they are its arguments, and its docstring explains them.
         hidden: arguments of it that are no settings, those of nested dataclasses as outer.inner.
         free: keys under which any further key may be given, for what they configure to judge.
-        positional: the setting that an argument without "=" stands for, if any.
+        positional: the settings that arguments without "=" stand for, in their order.
         resumes: whether running it again after an interruption goes on where it stopped.
         text: settings that are text beside those of the target.
     """
@@ -30,7 +30,7 @@ class Command:
     target: str | None = None
     hidden: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
-    positional: str | None = None
+    positional: tuple[str, ...] = ()
     resumes: bool = False
     text: tuple[str, ...] = ()
 
