@@ -107,6 +107,13 @@ def test_the_second_encoder_speaks_where_the_two_disagree() -> None:
         torch.testing.assert_close(both(latents), expected, rtol=0, atol=0)
 
 
+def test_of_frames_put_together_the_parts_decide_which_encoder_speaks() -> None:
+    both = SecondLook(torch.nn.Identity(), torch.nn.ReLU(), 2)  # they disagree about what is below zero
+    usual, odd = torch.rand(3, 2), -torch.rand(3, 2)
+    for parts, expected in (([usual, usual], odd), ([usual, odd], torch.zeros_like(odd))):
+        torch.testing.assert_close(both(odd, parts), expected, rtol=0, atol=0)
+
+
 def test_a_run_that_was_cut_in_it_goes_on_to_the_same_weights(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from wmplan.client.goals import (
 )
 from wmplan.control.arrival import BESIDE, distances, errors_away
 from wmplan.control.histories import Moment, Observation, StepObservation, encode, encode_together, read_observation
-from wmplan.control.masked_goal import put_onto, without_robot
+from wmplan.control.masked_goal import put_together, without_robot
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
@@ -59,7 +59,7 @@ class Target:
         if masks and self.shown.proprio is None and model.reads_proprio:
             masks = without_robot(model, present, goal, masks)
         proprio = present.proprio if self.shown.proprio is None else self.shown.proprio
-        return StepObservation(put_onto(present.cameras, goal, masks), proprio)
+        return put_together(present, goal, masks, proprio)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,12 @@ class StepObservation:
     Attributes:
         cameras: frames by camera name, uint8 (B, 1, H, W, 3).
         proprio: (B, 1, P); None where it was left out.
+        parts: what the frames were put together from, each the frames of all cameras.
     """
 
     cameras: dict[str, Tensor]
     proprio: Tensor | None
+    parts: tuple[dict[str, Tensor], ...] = ()
     _latent: Tensor | None = field(default=None, repr=False)  # (B, *latent)
 
     @property
@@ -126,7 +128,7 @@ def encode(model: WorldModel, observation: StepObservation) -> Tensor:
     """The latents (B, *latent), computed once."""
     if not observation.is_encoded:
         own = None if observation.proprio is None else observation.proprio.clone()
-        observation._latent = _encoded(model, observation.frames, own)
+        observation._latent = _encoded(model, observation.frames, own, [_frames(one) for one in observation.parts])
     return observation.latent
 
 
@@ -134,11 +136,9 @@ def encode_together(model: WorldModel, moments: Sequence[Moment]) -> None:
     """Encode every frame of the moments that has no latent yet, as one batch."""
     seen = [one for moment in moments for one in (moment.before, moment.after)]
     waiting = list({id(one): one for one in seen if not one.is_encoded}.values())
-    bare = [one for one in waiting if one.proprio is None]
-    told = [(one, one.proprio) for one in waiting if one.proprio is not None]
-    _encode_all(model, bare, None)
-    if told:
-        _encode_all(model, [one for one, _ in told], torch.cat([proprio for _, proprio in told]))
+    for alike in _groups(waiting, lambda one: (one.proprio is None, len(one.parts))):
+        proprios = [one.proprio for one in alike if one.proprio is not None]
+        _encode_all(model, alike, torch.cat(proprios) if proprios else None)
 
 
 @dataclass(frozen=True)
@@ -229,17 +229,32 @@ class FrameHistory:
 
 def _encode_all(model: WorldModel, observations: Sequence[StepObservation], proprio: Tensor | None) -> None:
     """Encode observations of one robot each, with their robot states (N, 1, P)."""
-    if not observations:
-        return
-    together = {name: torch.cat([one.cameras[name] for one in observations]) for name in observations[0].cameras}
-    latents = _encoded(model, _frames(together), proprio)  # (N, *latent)
+    parts = [_together(part) for part in zip(*[one.parts for one in observations], strict=True)]
+    latents = _encoded(model, _together([one.cameras for one in observations]), proprio, parts)  # (N, *latent)
     for index, one in enumerate(observations):
         one._latent = latents[index : index + 1]
 
 
+def _together(cameras: Sequence[dict[str, Tensor]]) -> Frames:
+    """The frames of several robots as one batch."""
+    return _frames({name: torch.cat([one[name] for one in cameras]) for name in cameras[0]})
+
+
+def _groups(
+    observations: Sequence[StepObservation], kind: Callable[[StepObservation], Hashable]
+) -> list[list[StepObservation]]:
+    """The observations of each kind, which are encoded as one batch."""
+    found: dict[Hashable, list[StepObservation]] = {}
+    for one in observations:
+        found.setdefault(kind(one), []).append(one)
+    return list(found.values())
+
+
 @torch.inference_mode()
-def _encoded(model: WorldModel, frames: Frames, proprio: Tensor | None) -> Tensor:
-    return model.encode(frames, proprio)[:, 0]
+def _encoded(model: WorldModel, frames: Frames, proprio: Tensor | None, parts: Sequence[Frames]) -> Tensor:
+    if not parts:
+        return model.encode(frames, proprio)[:, 0]
+    return model.encode_composed(frames, parts, proprio)[:, 0]
 
 
 def _frames(cameras: dict[str, Tensor]) -> Frames:

@@ -37,6 +37,14 @@ def put_onto(present: Cameras, goal: Mapping[str, Tensor], masks: Mapping[str, T
     }
 
 
+def put_together(
+    present: StepObservation, goal: Mapping[str, Tensor], masks: Mapping[str, Tensor], proprio: Tensor | None
+) -> StepObservation:
+    """put_onto() as an observation, with the robot state `proprio` (1, 1, P)."""
+    parts = (present.cameras, {**present.cameras, **goal})
+    return StepObservation(put_onto(present.cameras, goal, masks), proprio, parts)
+
+
 @torch.inference_mode()
 def without_robot(
     model: WorldModel, present: StepObservation, goal: Mapping[str, Tensor], masks: Mapping[str, Tensor]
@@ -50,10 +58,14 @@ def without_robot(
     if not cells:
         return dict(masks)
     here = model.read_proprio(encode(model, present))  # (1, P)
+    whole = (present.cameras, {**present.cameras, **goal})
 
     def misread(shown: Sequence[Cameras]) -> Tensor:
         together = {name: torch.cat([one[name] for one in shown]) for name in present.cameras}
-        read = model.read_proprio(encode(model, StepObservation(together, None)))
+        parts = tuple(
+            {name: frame.expand(len(shown), *frame.shape[1:]) for name, frame in part.items()} for part in whole
+        )
+        read = model.read_proprio(encode(model, StepObservation(together, None, parts)))
         return (read - here).square().mean(-1).sqrt()  # (N,)
 
     influence = misread([put_onto(present.cameras, goal, {**_nowhere(masks), name: cell}) for name, cell in cells])

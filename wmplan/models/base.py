@@ -175,6 +175,14 @@ class WorldModel(nn.Module, ABC):
             ValueError: at a wrong shape or type, or numbers that are not finite.
         """
 
+    def encode_composed(self, frames: Frames, parts: Sequence[Frames], proprio: Tensor | None = None) -> Tensor:
+        """As encode(), of frames that were put together from `parts`, whole frames of the same shapes.
+
+        Put together, a frame may look like no world at all. A model with encoders for several looks chooses among them
+        by the parts; here there is one.
+        """
+        return self.encode(frames, proprio)
+
     @abstractmethod
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         """Predicted latents under candidate action sequences.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from wmplan.models.encoders.second_look import SecondLook
 
 
 class CameraEncoders(nn.ModuleList):
@@ -25,9 +27,19 @@ class CameraEncoders(nn.ModuleList):
         super().__init__(make() for _ in range(cameras if sharing == "own" else 1))
         self.cameras = cameras
 
-    def forward(self, frames: list[Tensor]) -> Tensor:
-        """uint8 frames (N, H, W, 3), one tensor a camera, to visual latents (N, D)."""
+    def forward(self, frames: list[Tensor], parts: Sequence[list[Tensor]] = ()) -> Tensor:
+        """uint8 frames (N, H, W, 3), one tensor a camera, to visual latents (N, D).
+
+        Args:
+            parts: what the frames were put together from, each of these as the frames; see SecondLook.
+        """
         if len(self) == self.cameras:
-            return torch.cat([encoder(one) for encoder, one in zip(self, frames, strict=True)], -1)
-        latents: Tensor = self[0](torch.cat(frames))  # (cameras N, d)
+            by_camera = zip(self, frames, *parts, strict=True)
+            return torch.cat([_encoded(encoder, frame, own) for encoder, frame, *own in by_camera], -1)
+        latents = _encoded(self[0], torch.cat(frames), [torch.cat(part) for part in parts])  # (cameras N, d)
         return torch.cat(latents.chunk(len(frames)), -1)
+
+
+def _encoded(encoder: nn.Module, frames: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    latents: Tensor = encoder(frames, parts) if isinstance(encoder, SecondLook) else encoder(frames)
+    return latents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -170,7 +171,13 @@ class JEPA(WorldModel):
     # ------------------------------------------------------------------ frames to latents
 
     def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
-        visual = self.encode_visual(frames)  # (B, T, D)
+        return self.with_state(self.encode_visual(frames), proprio)
+
+    def encode_composed(self, frames: Frames, parts: Sequence[Frames], proprio: Tensor | None = None) -> Tensor:
+        return self.with_state(self.encode_visual(frames, parts), proprio)
+
+    def with_state(self, visual: Tensor, proprio: Tensor | None) -> Tensor:
+        """Visual latents (B, T, D), followed by the robot state that is given or read off them: (B, T, D + P)."""
         if proprio is not None:
             self.check_proprio(proprio, *visual.shape[:2])
         if self.proprio_head is None:
@@ -195,19 +202,24 @@ class JEPA(WorldModel):
         state: Tensor = self.proprio_head(latents[..., : self.visual_dim][..., self.robot])
         return state
 
-    def encode_visual(self, frames: Frames) -> Tensor:
+    def encode_visual(self, frames: Frames, parts: Sequence[Frames] = ()) -> Tensor:
         """Visual latents (B, T, D) of frames, as encode() takes them.
+
+        Args:
+            parts: what the frames were put together from, frames of the same shapes; see SecondLook.
 
         Raises:
             ValueError: at a wrong shape or type, or a camera that is missing.
         """
-        views = self.views(frames)
-        for view in views:
+        whole, *given = [self.views(one) for one in (frames, *parts)]
+        batch_and_time = whole[0].shape[:2]
+        for view in chain(whole, *given):
             self.check_frames(view)
-            if view.shape[:2] != views[0].shape[:2]:
+            if view.shape[:2] != batch_and_time:
                 raise UserError("the cameras' frames differ in B or T")
-        latents = self.encoder([view.to(self.visual_mean.device).flatten(0, 1) for view in views])  # (B T, D)
-        return ((latents - self.visual_mean) / self.visual_std).unflatten(0, views[0].shape[:2])
+        rows = [[view.to(self.visual_mean.device).flatten(0, 1) for view in views] for views in (whole, *given)]
+        latents = self.encoder(rows[0], rows[1:])  # (B T, D)
+        return ((latents - self.visual_mean) / self.visual_std).unflatten(0, batch_and_time)
 
     def views(self, frames: Frames) -> list[Tensor]:
         """The frames of each camera, in the order of the spec."""

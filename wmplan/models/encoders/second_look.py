@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +39,19 @@ class SecondLook(nn.Module):
         self.register_buffer("scale", torch.ones(latent_dim))
         self.register_buffer("tolerance", torch.zeros(()))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """uint8 frames (N, H, W, 3) to latents (N, D)."""
+    def forward(self, frames: Tensor, parts: Sequence[Tensor] = ()) -> Tensor:
+        """uint8 frames (N, H, W, 3) to latents (N, D).
+
+        Args:
+            parts: frames (N, H, W, 3) that these were put together from. The first encoder is believed where it is for
+                all of them: half of each of two frames looks like another world.
+        """
         first, second = self.first(frames), self.second(frames)
-        agree = self.disagreement(first, second) <= self.tolerance  # (N,)
-        return torch.where(agree.unsqueeze(-1), first, second)
+        if parts:
+            apart = torch.stack([self.disagreement(self.first(one), self.second(one)) for one in parts]).amax(0)
+        else:
+            apart = self.disagreement(first, second)  # (N,)
+        return torch.where((apart <= self.tolerance).unsqueeze(-1), first, second)
 
     def disagreement(self, first: Tensor, second: Tensor) -> Tensor:
         """How far apart two latents (N, D) of each frame are, (N,)."""
