@@ -55,13 +55,18 @@ def evaluate(settings: Settings) -> None:
       wmplan eval out=results/goal75 protocol.offset=75 protocol.budget=150
       wmplan eval out=results/cem planner=cem planner.num_samples=300 planner.num_iterations=5
       wmplan eval out=results/oracle rows=all planner_seeds=3
+      wmplan eval episodes=1000 shard=3/16 out=pieces/3
     """
     from wmplan.evaluation.evaluate import evaluate as run
     from wmplan.listing import results_table
     from wmplan.settings.build import build
 
     environment = settings.pop("env")
-    print(results_table(build(run, {**settings, "task": settings["task"]["id"], "environment": environment})))
+    result = build(run, {**settings, "task": settings["task"]["id"], "environment": environment})
+    if settings["shard"] is not None:
+        print(f"{settings['out']}: piece {settings['shard']} is finished; wmplan merge joins the pieces")
+        return
+    print(results_table(result))
     from wmplan.report.page import write_report  # loads the plotting
 
     print(f"report: {write_report(settings['out'])}")
@@ -96,6 +101,7 @@ def collect(settings: Settings) -> None:
       wmplan collect task=arm_reach episodes=2000 processes=2 out=data/arm
       wmplan collect task=Reacher-v5 policy=noise noise.scale=0.2 env.success=mine:near out=data/reacher
       wmplan collect task=Reacher-v5 policy=runs/reacher/model goals=data/reacher out=data/play
+      wmplan collect task=pusht episodes=4000 shard=3/16 out=pieces/3
     """
     from wmplan.data.collection import CollectConfig
     from wmplan.data.collection import collect as run
@@ -104,7 +110,33 @@ def collect(settings: Settings) -> None:
     if settings["task"]["id"] is None:
         raise UserError(f"task={settings['task']['name']} has no environment to collect from; see wmplan tasks")
     store = run(build(CollectConfig, {**settings, "task": settings["task"]["id"]}))
-    print(f"{settings['out']}: {counted(len(store), 'episode')} of {settings['task']['name']}")
+    piece = "" if settings["shard"] is None else f", piece {settings['shard']}; wmplan merge joins the pieces"
+    print(f"{settings['out']}: {counted(len(store), 'episode')} of {settings['task']['name']}{piece}")
+
+
+@command("merge", target="wmplan.merge:merge", many="dirs", resumes=True)
+def merge(settings: Settings) -> None:
+    """Join the pieces of an evaluation or a collection, made anywhere with shard=, into one result.
+
+    It is what one process would have written, but for times. Pieces of other commands or versions, a missing one and
+    the same one twice are refused.
+
+    Examples:
+      wmplan merge pieces/* out=results/pusht
+      wmplan merge pieces/1 pieces/2 pieces/3 out=data/pusht
+    """
+    from wmplan.listing import results_table
+    from wmplan.merge import merge as run
+    from wmplan.settings.build import build
+
+    merged = build(run, settings)
+    if not isinstance(merged, dict):
+        print(f"{settings['out']}: {counted(len(merged), 'episode')}")
+        return
+    print(results_table(merged))
+    from wmplan.report.page import write_report  # loads the plotting
+
+    print(f"report: {write_report(settings['out'])}")
 
 
 @command(
@@ -537,10 +569,13 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
         if overrides:
             raise UserError(f"it takes no settings, {overrides[0]!r} was given")
         return {}
+    if one.many is not None and plain:
+        overrides = [override for i, override in enumerate(overrides) if i not in plain]
+        overrides.append(f"{one.many}=[{','.join(quoted(arguments[i]) for i in plain)}]")
     settings = compose(name, overrides)
     for key, value in settings.items():
         if value == "???":
-            form = key.upper() if key in one.positional else f"{key}=..."
+            form = key.upper() if key in (*one.positional, one.many) else f"{key}=..."
             raise UserError(f"{key} is missing: wmplan {name} {form}")
     return settings
 

@@ -18,7 +18,8 @@ PLUGINS = f"  {'plugins=[]':30}modules whose planners, objectives, tasks ... can
 
 def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str:
     """The help of a command, with what the overrides choose."""
-    usage = " ".join(["Usage: wmplan", name, *map(str.upper, command.positional)])
+    many = [f"{command.many.upper()} ..."] if command.many else []
+    usage = " ".join(["Usage: wmplan", name, *map(str.upper, command.positional), *many])
     if not has_config(name):
         return f"{usage}\n\n{inspect.getdoc(command.run)}"
     keys = f"{explain(name, overrides)}\n{PLUGINS}"

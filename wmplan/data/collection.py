@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from wmplan.atomic_io import remove_leftovers
+from wmplan.counted import counted
 from wmplan.data.episode import episode_rng, run_episode
 from wmplan.data.meta import DamagedError, DataError, StoreMeta
 from wmplan.data.policies import EXPLORATION, CollectionPolicy, Noise
@@ -29,6 +30,7 @@ from wmplan.environment import PlanningEnvironment, packages
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.machine import MOST_THREADS, cores
+from wmplan.pieces import FILE, Piece, read_piece, write_piece
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
 from wmplan.variation import checked_choice, require_variation
@@ -63,6 +65,7 @@ class CollectConfig:
         noise: of policy=noise.
         goals: data whose frames a model plans to.
         env: options of the environment: env.pixels, env.success, ... (docs/your-environment.md), and those of its own.
+        shard: collect one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
     """
 
     task: str
@@ -80,6 +83,7 @@ class CollectConfig:
     noise: Noise = field(default_factory=Noise)
     goals: str | None = None
     env: dict[str, Any] = field(default_factory=dict)
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -99,6 +103,7 @@ class CollectConfig:
             raise DataError(f"processes must be at most {MOST_THREADS}, got {self.processes}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise DataError(f"image_size must be (height, width) in pixels, got {self.image_size}")
+        _ = self.piece
         if not self.out:
             raise DataError("out is empty, it has to name the folder of the data set")
         if self.collection_policy.is_play and self.goals is None:
@@ -106,6 +111,18 @@ class CollectConfig:
                 "policy must be exploration, expert, held, noise, MODULE:NAME or, with goals=DATA, a model, got "
                 f"{self.policy!r}"
             )
+
+    @property
+    def piece(self) -> Piece | None:
+        """The part of the files that is collected; None for all."""
+        if self.shard is None:
+            return None
+        files = -(-self.episodes // self.episodes_per_shard)
+        what = f"{counted(files, 'file')} of episodes_per_shard={self.episodes_per_shard}"
+        try:
+            return Piece.parse(self.shard, files, what)
+        except UserError as error:
+            raise DataError(str(error)) from None
 
     @property
     def collection_policy(self) -> CollectionPolicy:
@@ -130,7 +147,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         progress: show a bar, if standard error is a terminal.
 
     Returns:
-        The finished data set.
+        The finished data set; of a piece, what it holds of it.
 
     Raises:
         DataError: where the folder holds another collection, or cannot be written.
@@ -147,19 +164,24 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"out={folder} cannot be made: {error.strerror}") from None
-    saved = _saved(folder, meta)
-    missing = [shard for shard, count in enumerate(saved) if count < len(meta.shard_episodes(shard))]
+    saved, piece = saved_episodes(folder, meta), config.piece
+    _require_piece(folder, piece, sum(saved))
+    wanted = [shard for shard in range(meta.num_shards) if piece is None or piece.holds(shard)]
+    missing = [shard for shard in wanted if saved[shard] < len(meta.shard_episodes(shard))]
     link = folder / "episodes.h5"
     if missing or not (folder / "meta.json").is_file():
         link.unlink(missing_ok=True)  # it would show the episodes of before
         meta.write(folder)
+    if piece is not None:
+        write_piece(folder, "collection", piece, {})
+    total = sum(len(meta.shard_episodes(shard)) for shard in wanted)
     registration = Registration.of(config.task)
     processes = registration.processes(min(config.processes or cores(), max(len(missing), 1)))
     shown = progress and sys.stderr.isatty()
     try:
         with (
             Interruption() as interruption,
-            tqdm(total=meta.episodes, initial=sum(saved), desc="collect", unit="ep", disable=not shown) as bar,
+            tqdm(total=total, initial=sum(saved), desc="collect", unit="ep", disable=not shown) as bar,
             contextlib.closing(run_jobs(_Collector, (config, registration), missing, processes)) as work,
         ):
             for episodes in work:
@@ -167,13 +189,22 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
                 if interruption.signal:
                     raise Interrupted("", interruption.signal)
     except KeyboardInterrupt as stop:
-        there = f"{sum(_saved(folder, meta))} of {meta.episodes} episodes are saved in {folder}"
+        there = f"{sum(saved_episodes(folder, meta))} of {total} episodes are saved in {folder}"
         number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
         raise Interrupted(f"{there}; the same command goes on from there", number) from None
-    store = EpisodeStore.open(folder, task=config.task)
-    if not link.is_file():
+    store = EpisodeStore.open(folder, task=config.task, partial=piece is not None)
+    if piece is None and not link.is_file():
         link_shards(link, store.paths)
     return store
+
+
+def _require_piece(folder: Path, piece: Piece | None, saved: int) -> None:
+    """Check that a folder which holds episodes holds them of what was asked for: of the whole, or of this piece."""
+    before = read_piece(folder)["shard"] if (folder / FILE).is_file() else None
+    if saved and before != (None if piece is None else str(piece)):
+        held = "a whole collection" if before is None else f"piece {before} of a collection"
+        asked = "the whole" if piece is None else f"shard={piece}"
+        raise DataError(f"{folder} holds {held}, {asked} was asked for: give another out=DIR")
 
 
 class _Collector:
@@ -247,8 +278,12 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
     )
 
 
-def _saved(folder: Path, meta: StoreMeta) -> list[int]:
-    """How many episodes of each shard are there; refuses a folder that holds something else."""
+def saved_episodes(folder: Path, meta: StoreMeta) -> list[int]:
+    """How many episodes of each file are there.
+
+    Raises:
+        DataError: if the folder holds something else.
+    """
     before = StoreMeta.read(folder) if (folder / "meta.json").is_file() else None
     if before is not None and not any((folder / "shards").glob("*.h5")):
         before = meta  # nothing is there that could be lost
@@ -264,7 +299,7 @@ def _saved(folder: Path, meta: StoreMeta) -> list[int]:
     elif any(path.is_file() for path in folder.rglob("*")):
         raise DataError(f"{folder} is not empty and holds no collection; choose another out")
     remove_leftovers(folder)
-    saved = [_episodes_in(shard_path(folder, shard), meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
+    saved = [episodes_in(shard_path(folder, shard), meta.shard_episodes(shard)) for shard in range(meta.num_shards)]
     missing = sum(saved) < meta.episodes
     if missing and before is not None:
         _require_same_physics(folder, before, meta)
@@ -280,7 +315,7 @@ def _require_same_physics(folder: Path, before: StoreMeta, now: StoreMeta) -> No
             )
 
 
-def _episodes_in(path: Path, wanted: range) -> int:
+def episodes_in(path: Path, wanted: range) -> int:
     """How many of the wanted episodes a shard holds, from the first on; none where it is damaged."""
     if not path.is_file():
         return 0

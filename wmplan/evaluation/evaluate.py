@@ -15,6 +15,7 @@ from tqdm import tqdm
 from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
 from wmplan.control.settings import Choice, planning_settings
+from wmplan.counted import counted
 from wmplan.data.policies import policy_of
 from wmplan.data.registered import make_environment
 from wmplan.environment import packages, require
@@ -22,23 +23,22 @@ from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instance_sources import POLICY, instance_source
 from wmplan.evaluation.instances import Instance, digest, save_instances
-from wmplan.evaluation.journal import Journal, Record, key
+from wmplan.evaluation.journal import Journal, Record
 from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS, absent_rows
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.results import aggregate, write_results
+from wmplan.evaluation.results import WRITES, assemble, write_results
 from wmplan.evaluation.success import rule_names
-from wmplan.evaluation.worker import Setup, Unit, load_model
+from wmplan.evaluation.worker import Setup, load_model, units_of
 from wmplan.evaluation.workers import number_of_workers, run_units
 from wmplan.machine import MOST_THREADS
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import sha256
 from wmplan.output_folder import check_folder, make_folder
+from wmplan.pieces import Piece, write_piece
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
-
-WRITES = ("results.json", "instances.json", "report.html", "diagnosis.json", "episodes")
 
 
 def evaluate(
@@ -60,6 +60,7 @@ def evaluate(
     action_block: int = 5,
     workers: int | None = None,
     device: str | None = None,
+    shard: str | None = None,
     on_episode: Callable[[Record], None] | None = None,
 ) -> dict[str, Any]:
     """Measure success on held-out instances, and write it to a folder.
@@ -86,10 +87,11 @@ def evaluate(
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
         workers: processes; None for one a core.
         device: for the model; None for what the machine has.
+        shard: play one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
         on_episode: called with the record of each episode as it is finished.
 
     Returns:
-        The content of results.json.
+        The content of results.json; of a piece, that of its piece.json.
 
     Raises:
         UserError: naming the setting that is wrong, or `out`, where it holds a run with other settings.
@@ -100,6 +102,7 @@ def evaluate(
     oracle_seeds = whole_number(oracle_seeds, "oracle_seeds", 1)
     action_block = whole_number(action_block, "action_block", 1)
     seed = whole_number(seed, "seed", 0, MAX_SEED)
+    piece = None if shard is None else Piece.parse(shard, episodes, counted(episodes, "episode"))
     workers = None if workers is None else whole_number(workers, "workers", 1, MOST_THREADS)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
@@ -128,23 +131,9 @@ def evaluate(
     make_folder(folder / "episodes")
 
     streams = {"planner": planner_seeds, "random": planner_seeds, "oracle": oracle_seeds}
-    units = [Unit(row, one, i) for row in chosen for one in range(streams.get(row, 1)) for i in range(episodes)]
-    with Journal(folder / "per_episode.jsonl", _fingerprint(setup, identity, decided_by, given, instances)) as journal:
-        save_instances(folder / "instances.json", given, task, seed, protocol)
-        left = [unit for unit in units if (unit.row, unit.planner_seed, unit.instance) not in journal.records]
-        used = number_of_workers(workers, len(left))
-        with (
-            tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar,
-            contextlib.closing(run_units(setup, given, left, used)) as played,
-        ):
-            for record in played if left else ():
-                journal.append(record)
-                if on_episode is not None:
-                    on_episode(copy.deepcopy(record))  # whoever is told may change it
-                bar.update()
-        records = [journal.records[unit.row, unit.planner_seed, unit.instance] for unit in units]
-
-    result = {
+    played_rows = {row: streams.get(row, 1) for row in chosen}
+    units = units_of(played_rows, episodes, piece)
+    head: dict[str, Any] = {
         "schema": 1,
         "task": task,
         "protocol": protocol.as_dict(rules, source.held_out),
@@ -155,12 +144,31 @@ def evaluate(
         "planner": _planner(setup, planner_seeds),
         "settings": _plain(setup) | ({} if instances == POLICY else {"instances": instances}),
         "date": date(),
-        "machine": machine(used),
+        "machine": machine(1),
         "versions": played_with,
-        "rows": {row: aggregate([one for one in records if one["row"] == row], protocol.budget) for row in chosen},
-        **({"rows_absent": absent} if absent else {}),
-        "per_episode": sorted(records, key=lambda one: (chosen.index(one["row"]), *key(one)[1:])),
     }
+    settings = _fingerprint(setup, identity, decided_by, given, instances) | ({"shard": shard} if piece else {})
+    with Journal(folder / "per_episode.jsonl", settings) as journal:
+        save_instances(folder / "instances.json", given, task, seed, protocol)
+        left = [unit for unit in units if unit.key not in journal.records]
+        used = number_of_workers(workers, len(left))
+        head["machine"] = machine(used)
+        if piece is not None:
+            told = {"rows": played_rows, "rows_absent": absent, "budget": protocol.budget, "result": head}
+            part = write_piece(folder, "evaluation", piece, told)
+        with (
+            tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar,
+            contextlib.closing(run_units(setup, given, left, used)) as played,
+        ):
+            for record in played if left else ():
+                journal.append(record)
+                if on_episode is not None:
+                    on_episode(copy.deepcopy(record))  # whoever is told may change it
+                bar.update()
+        records = [journal.records[unit.key] for unit in units]
+    if piece is not None:
+        return part
+    result = assemble({**head, "date": date()}, chosen, absent, records, protocol.budget)
     write_results(folder / "results.json", result)
     return result
 

@@ -80,6 +80,19 @@ class Journal:
         self._file.close()
 
 
+def read_journal(path: Path) -> tuple[dict[str, Any], dict[Key, Record]]:
+    """The settings and the records of a journal, which stays as it is.
+
+    Raises:
+        UserError: if there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path}: nothing was played there")
+    content = path.read_bytes()
+    settings, records = _read(path, content[: content.rfind(b"\n") + 1])
+    return settings or {}, records
+
+
 def encode(content: Mapping[str, Any]) -> bytes:
     """A line of JSON whose last key is a check of all the bytes before it."""
     text = json.dumps(content, allow_nan=False).encode()[:-1]

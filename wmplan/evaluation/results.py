@@ -14,9 +14,32 @@ from wmplan.atomic_io import write_durably
 from wmplan.checked import json_hash
 from wmplan.errors import UserError
 from wmplan.evaluation.intervals import effective_trials, percentiles, wilson
-from wmplan.evaluation.journal import Record
+from wmplan.evaluation.journal import Record, key
+
+WRITES = ("results.json", "piece.json", "instances.json", "report.html", "diagnosis.json", "episodes")
+"""What an evaluation writes into its folder, beside the journal."""
 
 DEADLINES = (0.5, 0.6, 0.8, 1.0)  # shares of the budget by which successes are counted
+
+
+def assemble(
+    head: Mapping[str, Any], rows: Sequence[str], absent: Mapping[str, str], records: Sequence[Record], budget: int
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    Args:
+        head: what stands before the rows: what was played, by whom and on what.
+        rows: those that were played, in their order.
+        absent: rows that could not be had, with the reason.
+        records: of all episodes.
+        budget: robot steps that each episode had.
+    """
+    return {
+        **head,
+        "rows": {row: aggregate([one for one in records if one["row"] == row], budget) for row in rows},
+        **({"rows_absent": dict(absent)} if absent else {}),
+        "per_episode": sorted(records, key=lambda one: (rows.index(one["row"]), *key(one)[1:])),
+    }
 
 
 def aggregate(records: Sequence[Record], budget: int) -> dict[str, Any]:

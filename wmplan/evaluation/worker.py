@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from wmplan.control.schedule import Schedule
 from wmplan.data.registered import make_environment
 from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.instances import Instance
+from wmplan.evaluation.journal import Key
 from wmplan.evaluation.policies import NoopRow, OracleRow, PlannerRow, RandomRow, ReplayRow, Row
 from wmplan.evaluation.protocol import Protocol
 from wmplan.evaluation.rollout import judge, play, save_episode
 from wmplan.evaluation.success import rule_names
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
+from wmplan.pieces import Piece
 from wmplan.planning.registry import make_planner
 from wmplan.random_streams import Stream
 from wmplan.settings.build import build
@@ -59,6 +61,22 @@ class Unit:
     row: str
     planner_seed: int
     instance: int
+
+    @property
+    def key(self) -> Key:
+        """What its record is filed under."""
+        return self.row, self.planner_seed, self.instance
+
+
+def units_of(rows: Mapping[str, int], episodes: int, piece: Piece | None = None) -> list[Unit]:
+    """All episodes of an evaluation, or of a piece of it, in the order in which they are played.
+
+    Args:
+        rows: random streams of each row, in the order of the rows.
+        episodes: instances.
+    """
+    units = [Unit(row, one, i) for row, streams in rows.items() for one in range(streams) for i in range(episodes)]
+    return [unit for unit in units if piece is None or piece.holds(unit.instance + unit.planner_seed)]
 
 
 def load_model(setup: Setup) -> WorldModel | None:

@@ -22,6 +22,7 @@ class Command:
         hidden: arguments of it that are no settings, those of nested dataclasses as outer.inner.
         free: keys under which any further key may be given, for what they configure to judge.
         positional: the settings that arguments without "=" stand for, in their order.
+        many: the setting that is a list of all arguments without "=".
         resumes: whether running it again after an interruption goes on where it stopped.
         text: settings that are text beside those of the target.
     """
@@ -31,6 +32,7 @@ class Command:
     hidden: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()
+    many: str | None = None
     resumes: bool = False
     text: tuple[str, ...] = ()
 

@@ -37,13 +37,17 @@ def require_same(
 
 
 def difference(
-    old: Mapping[str, Any], new: Mapping[str, Any], kind: str = "a run", ignore: Collection[str] = ()
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    kind: str = "a run",
+    ignore: Collection[str] = (),
+    named: str = "this one",
 ) -> str | None:
     """The first setting that differs, as "a run with seed=0, this one has 1"; None where all are the same."""
     for path, before, after in differences(old, json.loads(json.dumps(new))):
         if path.partition(".")[0] not in ignore:
             held = f"{kind} without {path}" if before is MISSING else f"{kind} with {path}={_shown(before)}"
-            return f"{held}, this one has {'not set' if after is MISSING else _shown(after)}"
+            return f"{held}, {named} has {'not set' if after is MISSING else _shown(after)}"
     return None
 
 
