@@ -20,6 +20,7 @@ from wmplan.models.encoders.second_look import grown, robot_blocks
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
 from wmplan.models.sprite_decoder import SpriteDecoder
+from wmplan.models.state_reader import StateReader
 from wmplan.settings.build import convert_fields, convert_options
 from wmplan.settings.numbers import whole_number
 
@@ -38,6 +39,7 @@ class JEPAConfig:
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
         decoder: whether there is a decoder; decoder_options are its kind, "broadcast" or "sprites", and its keyword
             arguments.
+        reader: whether there is a StateReader for goals; reader_options are its keyword arguments.
         camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
     """
 
@@ -53,6 +55,8 @@ class JEPAConfig:
     critic_options: dict[str, Any] = field(default_factory=dict)
     decoder: bool = False
     decoder_options: dict[str, Any] = field(default_factory=dict)
+    reader: bool = False
+    reader_options: dict[str, Any] = field(default_factory=dict)
     camera_encoders: Literal["own", "shared"] = "own"
 
     def __post_init__(self) -> None:
@@ -75,7 +79,7 @@ class JEPA(WorldModel):
         robot: which of the D numbers are of the robot's encoder, or all where there is none.
         scene: which of them are of the scene's encoder.
         proprio_head: from those to the standardised robot state, None if there is none.
-        critic, decoder: None where the configuration has none.
+        critic, decoder, reader: None where the configuration has none.
         whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
         error_scale: standard deviation of the one-step prediction error on held-out data, of shape (L,).
         visual_mean, visual_std: standardise the encoder's output, of shape (D,): for a frozen encoder whose latents
@@ -91,6 +95,7 @@ class JEPA(WorldModel):
     error_scale: Tensor
     critic: TemporalCritic | None
     decoder: Decoder | SpriteDecoder | None
+    reader: StateReader | None
     visual_mean: Tensor
     visual_std: Tensor
     action_mean: Tensor
@@ -132,6 +137,12 @@ class JEPA(WorldModel):
             self.critic = TemporalCritic(latent_dim, **options)
         if config.decoder:
             self.decoder = make_decoder(latent_dim, spec.image_size, config.decoder_options)
+        self.reader = None
+        if config.reader:
+            if not spec.proprio_dim:
+                raise UserError("reader must be false without proprioception: there is no robot state to read")
+            options = convert_options(StateReader, config.reader_options, "reader_options")
+            self.reader = StateReader(spec.image_size, len(spec.cameras), spec.proprio_dim, **options)
         self.register_buffer("whitening", torch.eye(latent_dim))
         self.register_buffer("error_scale", torch.ones(latent_dim))
         self.register_buffer("visual_mean", torch.zeros(self.visual_dim))
@@ -153,6 +164,7 @@ class JEPA(WorldModel):
             "predictor_options": with_defaults(PREDICTORS[config.predictor], config.predictor_options),
             "critic_options": with_defaults(TemporalCritic, config.critic_options),
             "decoder_options": decoder_with_defaults(config.decoder_options),
+            "reader_options": with_defaults(StateReader, config.reader_options),
         }
         return {"kind": "jepa", **asdict(config), **options}
 
@@ -171,18 +183,24 @@ class JEPA(WorldModel):
     # ------------------------------------------------------------------ frames to latents
 
     def encode(self, frames: Frames, proprio: Tensor | None = None) -> Tensor:
-        return self.with_state(self.encode_visual(frames), proprio)
+        return self.with_state(self.encode_visual(frames), proprio, frames)
 
     def encode_composed(self, frames: Frames, parts: Sequence[Frames], proprio: Tensor | None = None) -> Tensor:
-        return self.with_state(self.encode_visual(frames, parts), proprio)
+        return self.with_state(self.encode_visual(frames, parts), proprio, frames)
 
-    def with_state(self, visual: Tensor, proprio: Tensor | None) -> Tensor:
-        """Visual latents (B, T, D), followed by the robot state that is given or read off them: (B, T, D + P)."""
+    def with_state(self, visual: Tensor, proprio: Tensor | None, frames: Frames) -> Tensor:
+        """Visual latents (B, T, D) of frames, followed by the robot state, given or read: (B, T, D + P)."""
         if proprio is not None:
             self.check_proprio(proprio, *visual.shape[:2])
         if self.proprio_head is None:
             return visual
-        state = self.read_proprio(visual) if proprio is None else self.normalise_proprio(proprio)
+        if proprio is not None:
+            state = self.normalise_proprio(proprio)
+        elif self.reader is not None:
+            rows = [view.to(visual.device).flatten(0, 1) for view in self.views(frames)]
+            state = self.reader(rows).unflatten(0, visual.shape[:2])
+        else:
+            state = self.read_proprio(visual)
         return torch.cat([visual, state], -1)  # (B, T, D + P)
 
     @property

@@ -23,6 +23,7 @@ OPTIONAL = {
     "appearance": "varied looks",
     "critic": "the critic",
     "decoder": "the decoder",
+    "reader": "the reader of goals",
 }  # stages that a model does without
 LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
@@ -30,6 +31,7 @@ LENGTH = {  # what the rows of a stage's windows grow with
     "dynamics": "history or action_block",
     "critic": "history or action_block",
     "decoder": "action_block",
+    "reader": "action_block",
 }
 
 
@@ -254,8 +256,8 @@ def check_looks(config: TrainConfig, store: Reader, training: Side, held: Side) 
             "varied_frames=true, or set appearance.steps=0",
             fatal=True,
         )
-    elif there and not wanted:
-        yield Finding(f"column {COLUMN!r} is not used: set appearance.steps to train on it")
+    elif there and not wanted and not config.reader.steps:
+        yield Finding(f"column {COLUMN!r} is not used: set appearance.steps or reader.steps to train on it")
 
 
 CHECKS: tuple[Check, ...] = (

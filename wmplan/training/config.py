@@ -136,6 +136,10 @@ class TrainConfig:
             worlds that look otherwise the latents of the nominal ones; steps=0 leaves it out.
         appearance_blocks: residual blocks that it has more than the first; they begin as nothing.
         critic, decoder: from latents to steps between them, and to images for people; both on cached latents.
+        reader: a network of its own that reads the robot's state off goals, for robots that have to get nearer to a
+            goal image than the latent tells; on proprioception, and on pixels_varied too where the data has it;
+            steps=0 leaves it out.
+        reader_options: of it; see wmplan.models.state_reader.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
             symmetry beyond it is left out.
@@ -188,6 +192,8 @@ class TrainConfig:
     appearance_blocks: int = 2
     critic: StageConfig = field(default_factory=lambda: StageConfig(2000, 512, 1e-3, save_every=500))
     decoder: StageConfig = field(default_factory=lambda: StageConfig(4000, 32, 2e-3, save_every=500))
+    reader: StageConfig = field(default_factory=lambda: StageConfig(0, 256, 3e-3, save_every=500, optimizer="muon"))
+    reader_options: dict[str, Any] = field(default_factory=dict)
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)
@@ -210,6 +216,7 @@ class TrainConfig:
             "appearance.steps must be 0 with cameras: second frames are of the column pixels",
         )
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
+        require(self.proprio or self.reader.steps == 0, "reader.steps must be 0 with proprio=false: nothing is read")
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         for name in ("control_rate", "data_rate"):

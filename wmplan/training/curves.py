@@ -25,6 +25,8 @@ PANELS = {  # what is drawn together, by the names of the figures
     "open-loop error, share of no prediction": ("open_loop",),
     "worst-read state entry, share of its spread": ("probe_by_region",),
     "effective rank": ("effective_rank",),
+    "state misread by, median": ("misread_median",),
+    "the same, of other looks": ("misread_varied_median",),
     "distance from the nominal latent": ("varied_look", "nominal_look"),
 }
 
@@ -71,7 +73,7 @@ def draw_curves(folder: Path, stages: tuple[str, ...]) -> Path:
             low, high = axes.dataLim.intervaly
             if title in ("loss", "terms") and high > 10 * max(low, 1e-3):  # else no tick has a number
                 axes.set_yscale("symlog", linthresh=1e-3)
-            if len(present) > 1 or present in (["open_loop"], ["probe_by_region"]):
+            if len(present) > 1 or isinstance(rows[-1][present[0]], list | dict):
                 axes.legend(fontsize=7)
             axes.grid(alpha=0.3)
     path = folder / "curves.png"

@@ -17,7 +17,7 @@ from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 
-STAGES = ("joint", "appearance", "dynamics", "critic", "decoder")
+STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader")
 
 
 def export(config: TrainConfig, store: Reader, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:

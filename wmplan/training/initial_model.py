@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from wmplan.data.reader import Reader
 from wmplan.errors import UserError
@@ -45,12 +46,15 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         critic_options=config.critic_options,
         decoder=config.decoder.steps > 0,
         decoder_options={"kind": "sprites", **config.decoder_options},
+        reader=config.reader.steps > 0,
+        reader_options=config.reader_options,
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))
     if other is not None:
         take_encoder(model, other, config.pretrained)
-        for part, stage in (("predictor", config.dynamics), ("critic", config.critic), ("decoder", config.decoder)):
+        for part in ("predictor", "critic", "decoder", "reader"):
+            stage = config.dynamics if part == "predictor" else getattr(config, part)
             if config.fine_tune or not stage.steps:
                 take_part(model, other, part, config.pretrained)
     return model
@@ -121,7 +125,10 @@ def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
     taken = getattr(other, part)
     if taken is None:
         return
-    if other.spec.latent_shape != model.spec.latent_shape:
+    if part == "reader":  # which sees frames, no latents
+        require_proprio_of(model, other, path)
+        in_units_of(taken.output, other.spec, model.spec)
+    elif other.spec.latent_shape != model.spec.latent_shape:
         raise UserError(
             f"pretrained={path} has latents of shape {other.spec.latent_shape}, this run's are of "
             f"{model.spec.latent_shape}: its {part} cannot be taken over"
@@ -160,12 +167,30 @@ def take_encoder(model: JEPA, other: JEPA, path: str | None) -> None:
             f"pretrained={path} takes frames of {other.spec.image_size}, the data has {model.spec.image_size}"
         ) from error
     if model.proprio_head is not None and other.proprio_head is not None:
-        if other.spec.proprio_dim != model.spec.proprio_dim:
-            raise UserError(
-                f"pretrained={path} reads {other.spec.proprio_dim} numbers of proprioception off its frames, the data "
-                f"has {model.spec.proprio_dim}: set proprio=false"
-            )
+        require_proprio_of(model, other, path)
         model.proprio_head.load_state_dict(other.proprio_head.state_dict())
+        last = model.proprio_head if isinstance(model.proprio_head, nn.Linear) else model.proprio_head[-1]
+        in_units_of(last, other.spec, model.spec)
+
+
+def require_proprio_of(model: JEPA, other: JEPA, path: str | None) -> None:
+    """Raise a UserError where another model reads a robot state of another length."""
+    if other.spec.proprio_dim != model.spec.proprio_dim:
+        raise UserError(
+            f"pretrained={path} reads {other.spec.proprio_dim} numbers of proprioception off its frames, the data "
+            f"has {model.spec.proprio_dim}: set proprio=false"
+        )
+
+
+@torch.no_grad()
+def in_units_of(layer: nn.Linear, theirs: ModelSpec, ours: ModelSpec) -> None:
+    """Change a last layer that gives states standardised as `theirs` to one that gives the same states as `ours`."""
+    their_mean, their_std, mean, std = (
+        torch.tensor(numbers)
+        for numbers in (theirs.proprio_mean, theirs.proprio_std, ours.proprio_mean, ours.proprio_std)
+    )
+    layer.weight.mul_((their_std / std)[:, None])
+    layer.bias.copy_((layer.bias * their_std + their_mean - mean) / std)
 
 
 @contextmanager

@@ -29,7 +29,9 @@ def with_predictor(model: JEPA, name: str, options: Mapping[str, Any]) -> JEPA:
 
     The predictor that shapes an encoder best need not be the one that plans best.
     """
-    config = replace(model.config, predictor=name, predictor_options=dict(options), critic=False, decoder=False)
+    config = replace(
+        model.config, predictor=name, predictor_options=dict(options), critic=False, decoder=False, reader=False
+    )
     other = build_to_train(lambda: JEPA(config, model.spec))
     other.encoder, other.proprio_head = model.encoder, model.proprio_head
     return other
@@ -39,7 +41,7 @@ class Joint(nn.Module):
     """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder.
 
     Args:
-        model: what is trained, but for its critic and its decoder.
+        model: what is trained, but for its critic, its decoder and its reader.
         config: the weights of the terms.
         bfloat16: multiply in bfloat16 in the encoder and the predictor; the losses stay in float32.
     """
@@ -52,7 +54,7 @@ class Joint(nn.Module):
         self.target: nn.Module | None = None
         if config.target == "ema":
             self.target = copy.deepcopy(model.encoder).requires_grad_(False)
-        for part in (model.critic, model.decoder):  # they have stages of their own
+        for part in (model.critic, model.decoder, model.reader):  # they have stages of their own
             if part is not None:
                 part.requires_grad_(False)
 

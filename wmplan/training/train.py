@@ -20,6 +20,7 @@ from wmplan.data import DataError, WindowSampler
 from wmplan.data.fingerprint import fingerprint
 from wmplan.data.reader import open_data
 from wmplan.data.resampled import at_rate
+from wmplan.data.varied_frames import COLUMN
 from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
@@ -56,6 +57,7 @@ from wmplan.training.latent_stages import (
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.preflight import preflight, report, split
+from wmplan.training.reading import reader_figures, reader_loss
 from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, measure_symmetries
 from wmplan.training.windows import stage_windows
@@ -139,6 +141,7 @@ class Run:
             model.load_state_dict(known, strict=False)
         self.train_stage("critic")
         self.train_stage("decoder")
+        self.train_stage("reader")
         export(self.config, self.store, model, self.figures)
         return model
 
@@ -188,7 +191,11 @@ class Run:
             optimizer=settings.optimizer,
             seed=config.seed + 1,
             folder=self.folder,
-            evaluate={"appearance": self.appearance_figures, "dynamics": self.dynamics_figures}.get(name),
+            evaluate={
+                "appearance": self.appearance_figures,
+                "dynamics": self.dynamics_figures,
+                "reader": self.reader_figures,
+            }.get(name),
             save_every=settings.save_every,
             frames_per_step=settings.batch_size * frames,
             made_from=self.made_from,
@@ -247,6 +254,9 @@ class Run:
         if name == "decoder":
             assert model.decoder is not None
             return model.decoder, decoder_loss
+        if name == "reader":
+            assert model.reader is not None
+            return model.reader, partial(reader_loss, bfloat16=self.bfloat16)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
         return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16)
 
@@ -259,7 +269,12 @@ class Run:
         cameras = self.config.camera_names
         if name == "joint":
             return (*cameras, "action", *(("proprio",) if self.config.proprio else ()))
-        return {"appearance": appearance.COLUMNS, "decoder": cameras[:1]}.get(name, ("action",))
+        looks = (COLUMN,) if COLUMN in self.store.columns and len(cameras) == 1 else ()
+        return {
+            "appearance": appearance.COLUMNS,
+            "decoder": cameras[:1],
+            "reader": (*cameras, *looks, "proprio"),
+        }.get(name, ("action",))
 
     def batches(self, name: str) -> Batches:
         """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch.
@@ -356,6 +371,15 @@ class Run:
         """How far the latents of held-out frames are from what is taught."""
         return appearance_figures(self.model, self.held_out_looks)
 
+    @cached_property
+    def held_out_states(self) -> Batch:
+        """Held-out frames, in both looks where the data has them, and the robot's states."""
+        return self.held_out.batch(1, 2048, self.columns("reader"))
+
+    def reader_figures(self, step: int = 0) -> dict[str, Any]:
+        """How far off the states of held-out frames are read."""
+        return reader_figures(self.model, self.held_out_states)
+
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""
         return {"open_loop": self.held_out.open_loop(self.model, self.latents)}
@@ -363,4 +387,5 @@ class Run:
     def figures(self) -> dict[str, Any]:
         """What the card says the model was measured to do."""
         symmetries = {"symmetries": self.symmetry_figures} if self.symmetry_figures else {}
-        return self.held_out.card_figures(self.model, self.latents) | symmetries
+        reading = self.reader_figures() if self.model.reader is not None and self.config.reader.steps else {}
+        return self.held_out.card_figures(self.model, self.latents) | symmetries | reading

@@ -47,6 +47,7 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
         "dynamics": config.history + DYNAMICS_STEPS,
         "critic": config.history + critic_rollout(config.history),
         "decoder": 1,
+        "reader": 1,
     }
     return [
         StageWindows(name, count, config.action_block, getattr(config, name).batch_size)

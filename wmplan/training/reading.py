@@ -1,0 +1,62 @@
+"""The stage that trains a reader of the robot's state for goals, on frames with the states that were measured there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wmplan.data.varied_frames import COLUMN
+from wmplan.models import JEPA
+from wmplan.training.precision import bfloat16_products
+from wmplan.training.stage import Batch
+
+VARIED_SHARE = 0.3
+"""Of a batch: frames of worlds that look otherwise, where the data holds them."""
+
+
+def reader_loss(
+    model: JEPA, batch: Batch, generator: torch.Generator, bfloat16: bool = False
+) -> tuple[Tensor, dict[str, float]]:
+    """Huber loss of the standardised states that are read.
+
+    Args:
+        batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`.
+        bfloat16: multiply in bfloat16.
+    """
+    frames = [view[:, 0] for view in model.views(batch)]
+    if COLUMN in batch:
+        varied = round(VARIED_SHARE * len(batch[COLUMN]))
+        frames = [torch.cat([batch[COLUMN][:varied, 0], frames[0][varied:]])]
+    with bfloat16_products(bfloat16):
+        states = read(model, frames)
+    return F.huber_loss(states.float(), model.normalise_proprio(batch["proprio"][:, 0])), {}
+
+
+def read(model: JEPA, frames: list[Tensor]) -> Tensor:
+    """Standardised states (N, P) of frames (N, H, W, 3), one tensor a camera."""
+    assert model.reader is not None
+    states: Tensor = model.reader(frames)
+    return states
+
+
+@torch.no_grad()
+def reader_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
+    """How far off held-out states are read, in the robot's units: the median of each number, from "1" on, and the 90 %
+    quantile.
+
+    Args:
+        batch: as of reader_loss().
+    """
+    looks = {"": [view[:, 0] for view in model.views(batch)]}
+    if COLUMN in batch:
+        looks["_varied"] = [batch[COLUMN][:, 0]]
+    figures: dict[str, Any] = {}
+    for look, frames in looks.items():
+        off = (read(model, frames) - model.normalise_proprio(batch["proprio"][:, 0])).abs() * model.proprio_std
+        for name, share in (("median", 0.5), ("90", 0.9)):
+            quantiles = off.quantile(share, dim=0).tolist()
+            figures[f"misread{look}_{name}"] = {str(i): round(one, 4) for i, one in enumerate(quantiles, start=1)}
+    return figures
