@@ -164,7 +164,7 @@ class JEPA(WorldModel):
             "predictor_options": with_defaults(PREDICTORS[config.predictor], config.predictor_options),
             "critic_options": with_defaults(TemporalCritic, config.critic_options),
             "decoder_options": decoder_with_defaults(config.decoder_options),
-            "reader_options": with_defaults(StateReader, config.reader_options),
+            "reader_options": with_defaults(StateReader, config.reader_options) if config.reader else {},
         }
         return {"kind": "jepa", **asdict(config), **options}
 
