@@ -169,7 +169,7 @@ def take_encoder(model: JEPA, other: JEPA, path: str | None) -> None:
     if model.proprio_head is not None and other.proprio_head is not None:
         require_proprio_of(model, other, path)
         model.proprio_head.load_state_dict(other.proprio_head.state_dict())
-        last = model.proprio_head if isinstance(model.proprio_head, nn.Linear) else model.proprio_head[-1]
+        last = [layer for layer in model.proprio_head.modules() if isinstance(layer, nn.Linear)][-1]
         in_units_of(last, other.spec, model.spec)
 
 
