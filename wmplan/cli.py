@@ -452,6 +452,22 @@ def check_env(settings: Settings) -> None:
     build(check_environment, {**settings, "options": options})
 
 
+@command("suite", target="wmplan.suite_setup:set_up_suite", text=("setup",))
+def suite(settings: Settings) -> None:
+    """Make a virtual environment for a public suite, beside what is installed here, with one command.
+
+    wmplan's own packages are found in it too; what the suite pins is its own there. Run again, it mends what is there.
+
+    Examples:
+      wmplan suite name=metaworld setup=envs/metaworld
+      envs/metaworld/bin/wmplan check-env metaworld_reach
+    """
+    from wmplan.settings.build import build
+    from wmplan.suite_setup import set_up_suite
+
+    print(f"{build(set_up_suite, settings)}: wmplan with {settings['name']}")
+
+
 @command("doctor")
 def doctor(settings: Settings) -> int:
     """Say what this machine has, and the command that mends what is missing.

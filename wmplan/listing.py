@@ -139,7 +139,11 @@ def _describe_task(name: str) -> Iterator[str]:
     from wmplan.evaluation.protocol import Protocol
     from wmplan.models import shipped_models
 
-    identity, protocol = TASKS[name].id, Protocol()
+    identity, protocol, suite = TASKS[name].id, Protocol(), TASKS[name].suite
+    if suite is not None and not suite.is_installed:
+        yield f"{name}  ({identity})"
+        yield f"  {suite.versions[0]} is not installed: {suite.advice}"
+        return
     env = make_environment(identity, {})
     task = env.task
     yield f"{name}  ({identity}, {env.control_rate:g} robot steps a second)"

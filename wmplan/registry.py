@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from wmplan.errors import UserError
 from wmplan.plugins import load_plugins
 from wmplan.settings.suggest import did_you_mean
+from wmplan.suite_package import SuitePackage
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -116,6 +117,7 @@ class TaskEntry:
         symmetries: what becomes of frames, an action and proprioception under each; see wmplan.data.symmetry.
         regions: of states, by the norm of some entries; the probe's errors are told for each.
         planning: how a trained model's card recommends to plan: the settings of planner, objective and schedule.
+        suite: the package that its environment takes, of a public suite's task.
     """
 
     name: str
@@ -123,6 +125,7 @@ class TaskEntry:
     symmetries: Mapping[str, Any] = field(default_factory=dict)
     regions: Mapping[str, Any] = field(default_factory=dict)
     planning: Mapping[str, Any] = field(default_factory=dict)
+    suite: SuitePackage | None = None
 
 
 PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning")
@@ -183,6 +186,7 @@ def register_task(
     symmetries: Mapping[str, Any] | None = None,
     regions: Mapping[str, Any] | None = None,
     planning: Mapping[str, Any] | None = None,
+    suite: SuitePackage | None = None,
     max_episode_steps: int | None = None,
 ) -> Callable[[D], D]:
     """Make what is decorated the task `name`, and register it with Gymnasium as `id`.
@@ -192,7 +196,7 @@ def register_task(
 
     Args:
         id: "mine/Reach-v0"; the module of what is decorated is put before it, where none is named.
-        symmetries, regions, planning: see TaskEntry.
+        symmetries, regions, planning, suite: see TaskEntry.
         max_episode_steps: robot steps after which Gymnasium's time limit ends an episode; None for no limit.
     """
 
@@ -202,7 +206,7 @@ def register_task(
         module, _, own = id.rpartition(":")
         full = f"{module or target.__module__}:{own}"
         again = name in TASKS  # the same class: add() refuses another
-        TASKS.add(name, TaskEntry(name, full, symmetries or {}, regions or {}, planning or {}), target)
+        TASKS.add(name, TaskEntry(name, full, symmetries or {}, regions or {}, planning or {}, suite), target)
         if own in gymnasium.registry and not again:
             raise UserError(f"task {name!r}: the Gymnasium id {own!r} is taken by another environment")
         gymnasium.registry.pop(own, None)

@@ -20,7 +20,7 @@ from wmplan.data.policies import CollectionPolicy
 from wmplan.environment import Array, PlanningEnvironment, has, require
 from wmplan.errors import UserError
 from wmplan.evaluation.protocol import Protocol
-from wmplan.evaluation.success import holds_now
+from wmplan.evaluation.success import ENVIRONMENT, holds_now
 from wmplan.random_streams import Stream
 
 FACTOR = "variation."  # begins the names of columns that hold a factor of variation
@@ -163,12 +163,22 @@ def is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protoco
     if has(env, "rules") and not bool(env.task.progress(env.task_state(), env.goal)):
         return True
     nothing = idle_action(env)
+    reported = _reported(env, protocol)
     for step in range(protocol.budget + 1):
         if step:
             env.step_physics(nothing)
-        if any(holds_now(env).values()):
+        if any(holds for rule, holds in holds_now(env).items() if rule not in reported):
             return True
     return False
+
+
+def _reported(env: PlanningEnvironment, protocol: Protocol) -> set[str]:
+    """Rules that refuse no instance: what a task only reports, and its environment's own beside the task's.
+
+    The latter may be about a goal of the environment's own; where it decides, it does refuse.
+    """
+    own = {ENVIRONMENT} if has(env, "rules") else set()
+    return {*own, *getattr(env.task, "reported", ())} - {protocol.rule}
 
 
 def idle_action(env: PlanningEnvironment) -> Array:

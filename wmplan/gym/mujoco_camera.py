@@ -1,4 +1,4 @@
-"""The view of a Gymnasium MuJoCo environment, drawn at any size."""
+"""The view of a MuJoCo model, drawn at any size; and that of a Gymnasium MuJoCo environment."""
 
 from __future__ import annotations
 
@@ -10,28 +10,53 @@ from numpy.typing import NDArray
 from wmplan.offscreen import Offscreen, mujoco
 
 
-class MujocoCamera:
-    """The view of a Gymnasium MuJoCo environment at any size, without shadows, which cost most of a frame's time.
+class ModelCamera:
+    """The view of a MuJoCo model at any size, without shadows, which cost most of a frame's time.
 
     What is drawn is where things are now; after a step MuJoCo's own poses are from before its last integration. The
-    environment's data are left as they are.
+    data that are drawn are left as they are.
+
+    Args:
+        model: of which no renderer has been made.
+        camera: where it is seen from.
+        option: what is drawn.
     """
+
+    def __init__(self, model: mujoco.MjModel, camera: mujoco.MjvCamera, option: mujoco.MjvOption) -> None:
+        self.model, self.camera, self.option = model, camera, option
+        self.spec = mujoco.mjtState.mjSTATE_INTEGRATION
+        model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
+        self.data = mujoco.MjData(model)
+        self.state = np.empty(mujoco.mj_stateSize(model, self.spec))
+        self.offscreen = Offscreen(model)
+
+    def draw(self, data: mujoco.MjData, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The frame of the present, uint8 (H, W, 3)."""
+        mujoco.mj_getState(self.model, data, self.state, self.spec)
+        mujoco.mj_setState(self.model, self.data, self.state, self.spec)
+        for update in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight, mujoco.mj_flex, mujoco.mj_tendon):
+            update(self.model, self.data)
+        return self.offscreen.render(self.data, self.camera, size, self.option)
+
+    def close(self) -> None:
+        """Free the renderers."""
+        self.offscreen.close()
+
+
+class MujocoCamera(ModelCamera):
+    """The view of a Gymnasium MuJoCo environment, as its own renderer has it."""
 
     def __init__(self, env: Any) -> None:
         self.env = env
-        self.spec = mujoco.mjtState.mjSTATE_INTEGRATION
-        env.model.vis.quality.shadowsize = env.model.vis.quality.offsamples = 0
-        self.data = mujoco.MjData(env.model)
-        self.state = np.empty(mujoco.mj_stateSize(env.model, self.spec))
-        self.offscreen = Offscreen(env.model)
-        self.camera, self.option = self._camera(), mujoco.MjvOption()
+        option = mujoco.MjvOption()
         for flag, shown in getattr(env.mujoco_renderer, "_vopt", {}).items():
-            self.option.flags[flag] = shown
+            option.flags[flag] = shown
+        super().__init__(env.model, mujoco.MjvCamera(), option)
+        self._look()
 
-    def _camera(self) -> Any:
-        """As MujocoRenderer sets its: a fixed or tracking one, or a free one around the middle of the model."""
-        model, renderer = self.env.model, self.env.mujoco_renderer
-        camera = mujoco.MjvCamera()
+    def _look(self) -> None:
+        """As MujocoRenderer sets its camera: a fixed or tracking one, or a free one around the middle of the model."""
+        model, renderer, camera = self.model, self.env.mujoco_renderer, self.camera
         mujoco.mj_forward(model, self.data)  # in the model's reference configuration
         camera.lookat[:] = np.median(self.data.geom_xpos, axis=0)
         camera.distance = model.stat.extent
@@ -44,17 +69,7 @@ class MujocoCamera:
             camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, renderer.camera_id
         else:
             camera.type = mujoco.mjtCamera.mjCAMERA_FREE
-        return camera
 
     def render(self, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """The frame of the present, uint8 (H, W, 3)."""
-        model = self.env.model
-        mujoco.mj_getState(model, self.env.data, self.state, self.spec)
-        mujoco.mj_setState(model, self.data, self.state, self.spec)
-        for update in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight, mujoco.mj_flex, mujoco.mj_tendon):
-            update(model, self.data)
-        return self.offscreen.render(self.data, self.camera, size or (self.env.height, self.env.width), self.option)
-
-    def close(self) -> None:
-        """Free the renderers."""
-        self.offscreen.close()
+        return self.draw(self.env.data, size or (self.env.height, self.env.width))

@@ -1,0 +1,108 @@
+"""The MuJoCo part of a suite's task: its whole state as numbers, and fast frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.environment import Array
+from wmplan.envs.suites.mesh_thinning import thin_meshes
+from wmplan.errors import UserError
+from wmplan.gym.mujoco_camera import ModelCamera
+from wmplan.offscreen import mujoco
+
+KINEMATICS = ("xpos", "xquat", "xmat", "site_xpos", "site_xmat")
+"""Of an MjData, what a suite's Python code may read before the next physics step: it is from before the last one."""
+
+
+class SuiteState:
+    """Everything that decides what comes next, as one row of numbers.
+
+    mjSTATE_INTEGRATION (with mocap bodies, controls and the solver's warm start); what a reset changes of the model;
+    numbers that the suite's Python objects keep; and the kinematics, where the suite reads them before they are fresh.
+
+    Args:
+        arrays: views of the model's arrays, written in place.
+        numbers: (owner, name) of attributes that are numbers or arrays of a fixed shape.
+        kinematics: names of arrays of the data, of KINEMATICS.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        *,
+        arrays: Sequence[NDArray[Any]] = (),
+        numbers: Sequence[tuple[Any, str]] = (),
+        kinematics: Sequence[str] = (),
+    ) -> None:
+        self.model, self.data, self.arrays, self.numbers = model, data, list(arrays), list(numbers)
+        self.kinematics = [getattr(data, name) for name in kinematics]
+        self.spec = mujoco.mjtState.mjSTATE_INTEGRATION
+        self.integration = mujoco.mj_stateSize(model, self.spec)
+
+    def get(self) -> Array:
+        """The state (N,)."""
+        state = np.empty(self.integration)
+        mujoco.mj_getState(self.model, self.data, state, self.spec)
+        values = [*self.arrays, *self.kinematics, *(getattr(owner, name) for owner, name in self.numbers)]
+        return np.concatenate([state, *(np.asarray(value, np.float64).ravel() for value in values)])
+
+    def set(self, state: Array) -> None:
+        """Restore a state (N,).
+
+        Raises:
+            UserError: if it is of another task, or of another version of the suite.
+        """
+        state, size = np.asarray(state, np.float64), len(self.get())
+        if state.shape != (size,):
+            raise UserError(
+                f"a full state of this task has {size} numbers, the one given has {state.size}: it is of another task, "
+                "or of other versions of the suite or MuJoCo"
+            )
+        integration, rest = state[: self.integration], state[self.integration :]
+        for array in self.arrays:
+            rest = _fill(array, rest)
+        mujoco.mj_setState(self.model, self.data, integration, self.spec)
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, integration, self.spec)  # the warm start, which mj_forward overwrites
+        for array in self.kinematics:
+            rest = _fill(array, rest)
+        for owner, name in self.numbers:
+            like = np.asarray(getattr(owner, name))
+            value, rest = rest[: like.size].reshape(like.shape).astype(like.dtype), rest[like.size :]
+            setattr(owner, name, value if like.ndim else value.item())
+
+
+def _fill(array: NDArray[Any], values: Array) -> Array:
+    """Write the first of the values into the array, in place; those that are left over."""
+    array[...] = values[: array.size].reshape(array.shape)
+    return values[array.size :]
+
+
+def free_camera(lookat: Sequence[float], distance: float, azimuth: float, elevation: float) -> mujoco.MjvCamera:
+    """A camera that looks at a point (x, y, z) from a distance in metres; angles are in degrees, as MuJoCo's."""
+    camera = mujoco.MjvCamera()
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    camera.lookat[:], camera.distance, camera.azimuth, camera.elevation = lookat, distance, azimuth, elevation
+    return camera
+
+
+def fast_camera(
+    model: mujoco.MjModel, camera: mujoco.MjvCamera, *, cell: float | None = None, sites: bool = False
+) -> ModelCamera:
+    """Fast frames of the camera: no shadows, no anti-aliasing, no reflections, meshes with fewer faces.
+
+    Args:
+        cell: side in metres of the cells that vertices of meshes are merged in; None leaves meshes as they are.
+        sites: whether markers are drawn. They show the suite's own goal, which a frame must not tell.
+    """
+    model.mat_reflectance[:] = 0
+    if cell is not None:
+        thin_meshes(model, cell)
+    option = mujoco.MjvOption()
+    option.sitegroup[:] = sites
+    return ModelCamera(model, camera, option)

@@ -1,0 +1,66 @@
+"""What policies that collect data have in common: they do one thing for a while, and then another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from wmplan.environment import Array
+
+
+class Play:
+    """Goes from mode to mode, with noise whose strength changes with them; one object an episode.
+
+    Args:
+        rng: the episode's generator.
+        modes: by name, a function that begins the mode: it draws what the mode is about, and gives a function from task
+            state (D,) to action (A,).
+        following: by name, what follows with which probability, and under "" what comes first.
+        longest: by name, the most robot steps that a mode lasts; at least a third of it.
+        low, high: bounds of the actions, (A,).
+        steady: modes without noise.
+        rough: standard deviations of the noise, as shares of half the bounds, one of which is drawn for each mode.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        modes: Mapping[str, Callable[[Array], Callable[[Array], Array]]],
+        following: Mapping[str, Mapping[str, float]],
+        longest: Mapping[str, int],
+        low: Array,
+        high: Array,
+        *,
+        steady: tuple[str, ...] = (),
+        rough: tuple[float, ...] = (0.0, 0.1, 0.3, 0.6),
+    ) -> None:
+        self.rng, self.modes, self.following, self.longest = rng, modes, following, longest
+        self.low, self.high, self.steady, self.rough = low, high, steady, rough
+        self.mode, self.steps_left = "", 0
+        self.noise = np.zeros(len(low))
+
+    def __call__(self, state: Array) -> Array:
+        """The action (A,) for the task state (D,)."""
+        if self.steps_left <= 0:
+            self._begin_next(state)
+        self.steps_left -= 1
+        action = self.act(state)
+        # Correlated in time, of the standard deviation `roughness`.
+        fresh = self.rng.normal(0.0, self.roughness, len(self.low)) * (self.high - self.low) / 2
+        self.noise = 0.8 * self.noise + 0.6 * fresh
+        if self.mode not in self.steady:
+            action = action + self.noise
+        return np.clip(action, self.low, self.high)
+
+    def end_mode(self) -> None:
+        """Let the present mode be over with this step."""
+        self.steps_left = 0
+
+    def _begin_next(self, state: Array) -> None:
+        chances = self.following[self.mode]
+        self.mode = str(self.rng.choice(list(chances), p=list(chances.values())))
+        longest = self.longest[self.mode]
+        self.steps_left = int(self.rng.integers(max(1, longest // 3), longest + 1))
+        self.roughness = float(self.rng.choice(self.rough))
+        self.act = self.modes[self.mode](state)

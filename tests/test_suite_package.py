@@ -1,0 +1,67 @@
+"""A suite that is not installed is said in one line, with the commands that install it."""
+
+from __future__ import annotations
+
+import pytest
+
+import wmplan
+from wmplan.cli import main
+from wmplan.data.registered import make_environment
+from wmplan.errors import NotPossibleError, UserError
+from wmplan.listing import list_tasks
+from wmplan.registry import TASKS, TaskEntry
+from wmplan.suite_package import SuitePackage
+from wmplan.suite_setup import find_suite, set_up_suite, suites
+
+NOWHERE = SuitePackage("nowhere", "nowhere_suite", ("nowhere>=1",), ("nowhere",), ("nowhere",))
+ADVICE = 'pip install "nowhere>=1", or, in an environment of its own: wmplan suite name=nowhere setup=DIR'
+
+
+def test_a_missing_package_is_named_with_its_commands() -> None:
+    assert not NOWHERE.is_installed and NOWHERE.advice == ADVICE
+    with pytest.raises(NotPossibleError, match="^nowhere is not installed: pip install"):
+        NOWHERE.require()
+    there = SuitePackage("json", "json", ("json",), ("json",), ("json",))
+    there.require()
+    assert there.is_installed
+
+
+def test_tasks_of_a_missing_suite_are_listed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> None:
+        NOWHERE.require()
+
+    monkeypatch.setattr(make, "__module__", "wmplan.envs.nowhere")
+    wmplan.register_task("nowhere_task", id="wmplan.envs:wmplan/Nowhere-v0", suite=NOWHERE)(make)
+    try:
+        assert f"  nowhere is not installed: {ADVICE}" in list_tasks().splitlines()
+        with pytest.raises(UserError, match="task 'wmplan.envs:wmplan/Nowhere-v0' cannot be made: nowhere is not inst"):
+            make_environment("wmplan.envs:wmplan/Nowhere-v0", {})
+        assert find_suite("nowhere") is NOWHERE
+    finally:
+        TASKS._entries.pop("nowhere_task")
+
+
+def test_the_suites_have_their_tasks() -> None:
+    assert "metaworld" in suites()
+    tasks = [name for name, entry in TASKS.items() if entry.suite is suites()["metaworld"]]
+    assert [name.removeprefix("metaworld_") for name in tasks] == [
+        *("reach", "reach_wall", "push", "drawer_open", "button_press")
+    ]
+    assert TaskEntry("one", "ID").suite is None
+
+
+def test_wrong_settings_are_one_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["suite", "name=metaworl", f"setup={tmp_path / 'new'}"]) == 2
+    assert main(["suite", "name=metaworld", f"setup={tmp_path}"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "wmplan suite: there is no suite 'metaworl'; did you mean 'metaworld'?"
+    assert said[1].startswith("wmplan suite: setup=") and "holds something else" in said[1]
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_what_pip_says_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = SuitePackage("broken", "broken", (), ("./no such folder",), ("broken",))
+    monkeypatch.setattr("wmplan.suite_setup.suites", lambda: {"broken": broken})
+    with pytest.raises(NotPossibleError, match="broken in .* cannot be set up: ERROR"):
+        set_up_suite("broken", tmp_path / "new")

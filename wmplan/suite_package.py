@@ -1,0 +1,52 @@
+"""The packages that hold public suites: whether one is installed, and the commands that install it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+
+from wmplan.errors import NotPossibleError
+
+
+@dataclass(frozen=True)
+class SuitePackage:
+    """A public suite.
+
+    Attributes:
+        name: what `wmplan suite name=NAME` says.
+        module: what is imported.
+        install: arguments of pip install that put it beside what is installed.
+        own: arguments of pip install in a virtual environment of its own, where its own pins may hold.
+        versions: the distributions whose versions are recorded; the first one is the suite itself.
+    """
+
+    name: str
+    module: str
+    install: tuple[str, ...]
+    own: tuple[str, ...]
+    versions: tuple[str, ...]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its module is there; it is not imported."""
+        return importlib.util.find_spec(self.module) is not None
+
+    @property
+    def advice(self) -> str:
+        """The commands that install it."""
+        here = " ".join(f'"{one}"' if set(one) & set("<>") else one for one in self.install)
+        return f"pip install {here}, or, in an environment of its own: wmplan suite name={self.name} setup=DIR"
+
+    def require(self) -> None:
+        """Import it.
+
+        Raises:
+            NotPossibleError: with the commands that install it.
+        """
+        try:
+            importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name == self.module:
+                raise NotPossibleError(f"{self.versions[0]} is not installed: {self.advice}") from None
+            raise NotPossibleError(f"{self.versions[0]} lacks the module {error.name}: {self.advice}") from error
