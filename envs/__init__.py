@@ -4,6 +4,6 @@ A task is one file beside its XML. Importing them loads no simulator: that is lo
 """
 
 import wmplan.gl_backend  # noqa: F401  chooses the GL backend, before any module here imports mujoco
-from wmplan.envs import arm_reach, pusht, suites
+from wmplan.envs import arm_reach, physics_exam, pusht, suites
 
-__all__ = ["arm_reach", "pusht", "suites"]
+__all__ = ["arm_reach", "physics_exam", "pusht", "suites"]

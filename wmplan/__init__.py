@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wmplan.planning import Planner as Planner
     from wmplan.registry import register_core as register_core
     from wmplan.registry import register_encoder as register_encoder
+    from wmplan.registry import register_exam as register_exam
     from wmplan.registry import register_objective as register_objective
     from wmplan.registry import register_planner as register_planner
     from wmplan.registry import register_predictor as register_predictor
@@ -44,8 +45,8 @@ __all__ = export(
         ".evaluation.evaluate": "evaluate",
         ".models": "ModelSpec WorldModel load",
         ".planning": "Plan Planner",
-        ".registry": "register_core register_encoder register_objective register_planner register_predictor "
-        "register_reader register_task",
+        ".registry": "register_core register_encoder register_exam register_objective register_planner "
+        "register_predictor register_reader register_task",
     },
     subpackages=("control", "data", "evaluation", "models", "planning", "training"),
 )

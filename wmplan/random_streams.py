@@ -20,6 +20,9 @@ class Stream(IntEnum):
     DISTURBANCE = 7  # what happens to an episode in which surprise is measured
     VARIATION = 8  # factors of variation of given instances
     VALIDATION = 9  # recorded episodes that a model is judged on
+    EXAM = 10  # clips that a model is examined on
+    EXAM_CHOICE = 11  # clips on which the window of an exam is chosen
+    EXAM_TRAINING = 12  # possible clips that a model may be trained on
 
 
 def stream_rng(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Registries: planners, objectives, cores, encoders, predictors, tasks and readers by name, ours and strangers'.
+"""Registries: planners, objectives, cores, encoders, predictors, tasks, readers and exams by name, ours and strangers'.
 
     @wmplan.register_planner("mine")
     class Mine(Planner): ...
@@ -135,6 +135,7 @@ ENCODERS: Registry[Callable[..., Any]] = Registry("encoder", "wmplan.models.enco
 PREDICTORS: Registry[Callable[..., Any]] = Registry("predictor", "wmplan.models.predictors")
 TASKS: Registry[TaskEntry] = Registry("task", "wmplan.envs")
 READERS: Registry[Any] = Registry("reader", "wmplan.data.readers")
+EXAMS: Registry[Callable[..., Any]] = Registry("exam", "wmplan.envs")
 
 
 def register_planner(name: str) -> Callable[[D], D]:
@@ -177,6 +178,14 @@ def register_predictor(name: str) -> Callable[[D], D]:
 def register_reader(name: str) -> Callable[[D], D]:
     """Make a class the reader `name` of recorded data."""
     return READERS.register(name)
+
+
+def register_exam(name: str) -> Callable[[D], D]:
+    """Make `make(image_size) -> ExamSource`, a function or class, what `wmplan physics exam=NAME` takes clips from.
+
+    See wmplan.exam.quadruplet.
+    """
+    return EXAMS.register(name)
 
 
 def register_task(
