@@ -65,7 +65,7 @@ def main() -> None:
         policy = WebsocketClientPolicy(host, int(port))
         for instance in tqdm(generate_instances(env, protocol, options.episodes, options.seed), disable=None):
             seed = unit_seed(options.seed, Unit("planner", 0, instance.instance))
-            served[instance.instance] = play(env, policy, instance, seed, protocol.budget)
+            served[instance.instance] = play(env, policy, instance, seed, protocol.steps)
     rows: dict[str, Any] = {}
     for rule in next(iter(served.values())):
         ours = [bool(synchronous[number]["rules"][rule]["success"]) for number in served]

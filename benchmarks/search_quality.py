@@ -106,7 +106,7 @@ def main() -> None:
     env, protocol = make_environment(model.card["task"], {}), Protocol()
     row = PlannerRow(controller, protocol)
     for number, instance in enumerate(generate_instances(env, protocol, options.episodes, options.seed)):
-        play(env, instance, row, number, protocol.budget)
+        play(env, instance, row, number, protocol.steps)
 
     costs = np.array([[found.cost for found in row] for row in contest.found])  # (plans, planners)
     print(

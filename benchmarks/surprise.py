@@ -37,7 +37,7 @@ def measure(model_name: str, episodes: int, seed: int, part: float) -> dict[str,
 
     def play(kind: type[Disturbance], which: slice) -> list[Watched]:
         bar = tqdm(instances[which], desc=kind.name, disable=None, leave=False)
-        return [watch(env, controller, instance, kind, seed, protocol.budget) for instance in bar]
+        return [watch(env, controller, instance, kind, seed, protocol.steps) for instance in bar]
 
     limit = threshold([one.values for one in play(Disturbance, slice(0, episodes))], part)
     tested = slice(episodes, 2 * episodes)

@@ -18,6 +18,9 @@ from wmplan.settings.suggest import did_you_mean
 
 __all__ = ["COMMANDS", "Command", "Settings", "main"]
 
+NOT_OF_ROBOTS = ("name", "instances", "policy", "success", "read_every", "keep_solved", "open_loop")
+"""Settings of a protocol that a robot in wall-clock time has no use for."""
+
 # ------------------------------------------------------------------ the commands
 
 
@@ -52,24 +55,30 @@ def evaluate(settings: Settings) -> None:
 
     Examples:
       wmplan eval model=pusht task=pusht planner=icem episodes=100 seed=0 out=results/pusht
+      wmplan eval out=results/lewm protocol=lewm
       wmplan eval out=results/goal75 protocol.offset=75 protocol.budget=150
       wmplan eval out=results/cem planner=cem planner.num_samples=300 planner.num_iterations=5
       wmplan eval out=results/oracle rows=all planner_seeds=3
       wmplan eval episodes=1000 shard=3/16 out=pieces/3
     """
+    from pathlib import Path
+
     from wmplan.evaluation.evaluate import evaluate as run
+    from wmplan.evaluation.protocol import Protocol
     from wmplan.listing import results_table
     from wmplan.settings.build import build
 
-    environment = settings.pop("env")
-    result = build(run, {**settings, "task": settings["task"]["id"], "environment": environment})
-    if settings["shard"] is not None:
-        print(f"{settings['out']}: piece {settings['shard']} is finished; wmplan merge joins the pieces")
-        return
-    print(results_table(result))
-    from wmplan.report.page import write_report  # loads the plotting
+    settings |= {"task": settings["task"]["id"], "environment": settings.pop("env")}
+    for part, protocol in build(Protocol, settings["protocol"], "protocol").each():
+        out = str(Path(settings["out"]) / part) if part else settings["out"]
+        result = build(run, {**settings, "protocol": protocol, "out": out})
+        if settings["shard"] is not None:
+            print(f"{out}: piece {settings['shard']} is finished; wmplan merge joins the pieces")
+            continue
+        print(results_table(result))
+        from wmplan.report.page import write_report  # loads the plotting
 
-    print(f"report: {write_report(settings['out'])}")
+        print(f"report: {write_report(out)}")
 
 
 @command("compare", target="wmplan.evaluation.comparison:compare_results", positional=("first", "second"))
@@ -329,7 +338,7 @@ def serve(settings: Settings) -> None:
 @command(
     "robot",
     target="wmplan.robot_sim.config:RobotConfig",
-    hidden=("protocol.proprio",),
+    hidden=("protocol.proprio", *(f"protocol.{name}" for name in NOT_OF_ROBOTS)),
     free=("planner", "objective"),
 )
 def robot(settings: Settings) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wmplan.settings.compose import compose, has_config
-from wmplan.settings.explain import explain, explain_parameters, explain_values
+from wmplan.settings.compose import chosen, compose, has_config
+from wmplan.settings.explain import explain, explain_parameters, explain_values, explained, inline
+from wmplan.settings.protocols import named_protocols
 
 if TYPE_CHECKING:
     from wmplan.settings.command import Command
@@ -31,6 +32,8 @@ def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str
     settings = compose(name, overrides)
     if "planner" in command.free:
         parts += explain_planning(name, settings)
+    if "protocol" in chosen(name):
+        parts.append(explain_protocols())
     if "encoder" in command.free:
         parts.append(explain_encoder(settings["encoder"]["kind"]))
     return "\n\n".join(parts)
@@ -44,8 +47,8 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
 
     model = settings["model"]
     card = {} if model in (None, "???") else card_of(model)  # none is chosen, or none is given yet
-    chosen = card_settings(card, settings["planner"], settings["objective"], settings.get("schedule"))
-    planner, recommended = chosen["planner"], (card.get("planning") or {}).get("planner") or {}
+    using = card_settings(card, settings["planner"], settings["objective"], settings.get("schedule"))
+    planner, recommended = using["planner"], (card.get("planning") or {}).get("planner") or {}
     by_card = recommended.get("name") == planner["name"]
     source = f"what the card of {model} recommends" if by_card else "its own defaults"
     other = next(one for one in ("mppi", "icem") if one != planner["name"])
@@ -53,8 +56,18 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
     config = make_config(**planner)
     lines = explain_parameters(type(config), "planner", asdict(config))
     yield f"Settings of {planner['name']}, over {source}; {hint}:\n{lines}"
-    rest = {name: chosen[name] for name in ("objective", "schedule") if name in settings}
+    rest = {name: using[name] for name in ("objective", "schedule") if name in settings}
     yield f"{' and '.join(rest).capitalize()} that this gives:\n{explain_values(rest)}"
+
+
+def explain_protocols() -> str:
+    """The protocols by name, each with what differs on some tasks, and where it is from."""
+    lines = []
+    for one in named_protocols():
+        own = [f"{pattern}: {inline(settings)}" for pattern, settings in one.tasks.items()]
+        text = ". ".join([one.about, *own, f"Source: {one.source}"])
+        lines.append(explained(f"protocol={one.name}", text))
+    return "Protocols:\n" + "\n".join(lines)
 
 
 def explain_encoder(kind: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wmplan.counted import counted
-from wmplan.evaluation.instance_sources import instances_said
+from wmplan.evaluation.instance_sources import instances_said, why_unserved
 from wmplan.registry import TASKS
+from wmplan.settings.protocols import named_protocols
 from wmplan.text_table import table
 
 
@@ -35,12 +36,33 @@ def results_table(result: Mapping[str, Any]) -> str:
         rows.append([*cells, gap, "-" if median is None else f"{median:.0f}"])
     protocol = result["protocol"]
     instances, goal = instances_said(result)
+    named = f"protocol {protocol['name']}, " if "name" in protocol else ""
+    when = ", which counts at the end," if protocol.get("success") == "end" else ""
     said = (
-        f"{instances}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
-        "success in % with its 95 % interval"
+        f"{named}{instances}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
+        f"success{when} in % with its 95 % interval"
     )
     absent = [f"row {name}: absent, {reason}" for name, reason in result.get("rows_absent", {}).items()]
-    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *absent, said])
+    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *_unsolved(result), *absent, said])
+
+
+def _unsolved(result: Mapping[str, Any]) -> list[str]:
+    """The figures without the instances that doing nothing solves, where the protocol keeps such."""
+    if not result["protocol"].get("keep_solved"):
+        return []
+    field = "success_at_end" if result["protocol"].get("success") == "end" else "success"
+    rest = {name: row["without_solved"] for name, row in result["rows"].items()}
+    count = next(iter(rest.values()))
+    if count is None:
+        return ["all instances are solved by doing nothing"]
+    if count["episodes"] == result["episodes"]:
+        return ["no instance is solved by doing nothing"]
+    told = [
+        f"{name} {_percent(row[field])} [{', '.join(map(_percent, row[field + '_ci95']))}]"
+        for name, row in rest.items()
+    ]
+    solved = counted(result["episodes"] - count["episodes"], "instance")
+    return [f"without {solved} that doing nothing solves: {', '.join(told)}"]
 
 
 def _in_time(row: Mapping[str, Any] | None) -> list[str]:
@@ -131,7 +153,9 @@ def list_models() -> str:
 
 def list_tasks() -> str:
     """The tasks with their actions, robot state, rules, protocol, and what the shipped models reach."""
-    return "\n\n".join("\n".join(_describe_task(name)) for name in sorted(TASKS))
+    told = ["\n".join(_describe_task(name)) for name in sorted(TASKS)]
+    protocols = [f"  {one.name + ':':11}{one.about}" for one in named_protocols()]
+    return "\n\n".join([*told, "\n".join(["protocol=NAME of wmplan eval, whose --help has the sources:", *protocols])])
 
 
 def _describe_task(name: str) -> Iterator[str]:
@@ -139,7 +163,7 @@ def _describe_task(name: str) -> Iterator[str]:
     from wmplan.evaluation.protocol import Protocol
     from wmplan.models import shipped_models
 
-    identity, protocol, suite = TASKS[name].id, Protocol(), TASKS[name].suite
+    identity, suite = TASKS[name].id, TASKS[name].suite
     if suite is not None and not suite.is_installed:
         yield f"{name}  ({identity})"
         yield f"  {suite.versions[0]} is not installed: {suite.advice}"
@@ -152,7 +176,10 @@ def _describe_task(name: str) -> Iterator[str]:
     yield f"  proprio:   {', '.join(task.proprio_names)}"
     yield f"  state:     {', '.join(task.state_names)}"
     yield f"  rules:     {', '.join(task.rules(env.goal, env.goal))} (the first counts)"
-    yield f"  protocol:  goal {protocol.offset} robot steps ahead, {protocol.budget} to get there"
+    missing = {one.name: why_unserved(env, Protocol.named(one.name, name)) for one in named_protocols()}
+    served = [one for one, why in missing.items() if why is None]
+    unserved = [f"{one} ({why})" for one, why in missing.items() if why is not None]
+    yield f"  protocols: {', '.join(served)}" + (f"; not {', '.join(unserved)}" if unserved else "")
     for model, card in shipped_models().items():
         if card.get("task") == identity:
             yield f"  model:     {model}, measured {_measured(card)}"

@@ -63,6 +63,19 @@ def _make(task: str, options: dict[str, Any]) -> tuple[gymnasium.Env[Any, Any], 
     return env, image_size
 
 
+def most_steps(env: Any) -> int | None:
+    """Robot steps after which an episode ends by the time limit that the task is registered with; None for none.
+
+    A complete environment is used without its limit, which is that of its registration.
+    """
+    if hasattr(env, "most_steps"):
+        own: int | None = env.most_steps
+        return own
+    spec = getattr(env, "spec", None)
+    registered = None if spec is None else gymnasium.registry.get(spec.id)
+    return None if registered is None else registered.max_episode_steps
+
+
 def _said(error: Exception) -> str:
     """What an environment's own code raised, in one line."""
     return user_message(error) or " ".join(f"{type(error).__name__}: {error}".split())

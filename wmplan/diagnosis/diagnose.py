@@ -248,7 +248,7 @@ class Diagnostician:
         tell("as it was played")
         instance = self.worker.instances[record["instance"]]
         unit = Unit("planner", record["planner_seed"], record["instance"])
-        seed, budget = unit_seed(self.setup.seed, unit), self.setup.protocol.budget
+        seed, budget = unit_seed(self.setup.seed, unit), self.setup.protocol.steps
         self.recorder.clear()
         episode = play(self.env, instance, self.recorded, seed, budget)
         self.check_same(record, episode)
@@ -328,7 +328,7 @@ class Diagnostician:
             return None
         unit = Unit("oracle", record["planner_seed"], record["instance"])
         row, instance = self.worker.make_row("oracle"), self.worker.instances[record["instance"]]
-        episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), self.setup.protocol.budget)
+        episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), self.setup.protocol.steps)
         judged = judge(self.env, episode, self.rule)
         return {name: judged[name] for name in names}
 

@@ -11,13 +11,14 @@ results.json
     "success", "success_ci95", "effective_n", "success_at_end", "success_at_end_ci95", "gap_closed", "min_distance",
     "final_distance", "plan_ms": {"p50", "p95", "p99"} (null where a row plans nothing), "env_steps",
     "rules": {rule: {"success", "success_ci95", "success_at_end", "success_by": {robot steps: share that succeeded
-    within them}, "median_steps" (of the successes, null without any)}}}. Episodes of one instance under several
-    streams are not independent, so the interval of a row is Wilson's at the effective number of episodes.
+    within them}, "median_steps" (of the successes, null without any)}}, "without_solved": all of this without the
+    instances that doing nothing solves, where the protocol keeps such (null: none is left)}. Episodes of one instance
+    under several streams are not independent, so the interval of a row is Wilson's at the effective number of episodes.
     per_episode: [{"instance", "row", "planner_seed", "success", "success_step" (robot steps, null: never),
     "success_at_end", "rules": {rule: {"success", "success_step", "success_at_end"}}, "start_distance",
-    "min_distance", "final_distance", "gap_closed", "plan_ms": [one number a plan], "env_steps",
-    "file": "episodes/....npz"}], sorted by row, planner_seed, instance. Distances are the task's own (about 1 where
-    the first rule begins to hold).
+    "min_distance", "final_distance", "gap_closed", "plan_ms": [one number a plan], "env_steps", "solved": true (only
+    where doing nothing solves the instance), "file": "episodes/....npz"}], sorted by row, planner_seed, instance.
+    Distances are the task's own (about 1 where the first rule begins to hold).
 
 instances.json
     {"schema": 1, "task": Gymnasium id, "seed", "offset", "budget", "sha256", "instances": [{"instance", "episode",

@@ -16,17 +16,18 @@ from wmplan.control.planning_core import make_core
 from wmplan.control.schedule import Schedule
 from wmplan.control.settings import Choice, planning_settings
 from wmplan.counted import counted
-from wmplan.data.policies import policy_of
+from wmplan.data.policies import CollectionPolicy, policy_of
 from wmplan.data.registered import make_environment
 from wmplan.environment import packages, require
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
-from wmplan.evaluation.instance_sources import POLICY, instance_source
+from wmplan.evaluation.instance_sources import instance_source
 from wmplan.evaluation.instances import Instance, digest, save_instances
 from wmplan.evaluation.journal import Journal, Record
 from wmplan.evaluation.machine import date, machine, versions
+from wmplan.evaluation.open_loop import planned_once
 from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS, absent_rows
-from wmplan.evaluation.protocol import Protocol
+from wmplan.evaluation.protocol import POLICY, Protocol
 from wmplan.evaluation.results import WRITES, assemble, write_results
 from wmplan.evaluation.success import rule_names
 from wmplan.evaluation.worker import Setup, load_model, units_of
@@ -55,7 +56,7 @@ def evaluate(
     planner_seeds: int = 1,
     oracle_seeds: int = 1,
     rows: Sequence[str] | str = DEFAULT_ROWS,
-    instances: str = POLICY,
+    instances: str | None = None,
     environment: Mapping[str, Any] | None = None,
     action_block: int = 5,
     workers: int | None = None,
@@ -81,8 +82,7 @@ def evaluate(
         oracle_seeds: the same for the row oracle, which is slow.
         rows: of planner, noop, random, replay, oracle; "all" for all. Rows that the environment or the instances do
             not allow are left out, with the reason.
-        instances: where they come from: "policy", fresh episodes of the collection policy; "goals", the environment's
-            own starts and goals; or a path to an instances.json or a data set.
+        instances: where they come from, in place of protocol.instances; None for what that says.
         environment: options of the environment, over those that the model's data was collected with.
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
         workers: processes; None for one a core.
@@ -106,12 +106,18 @@ def evaluate(
     workers = None if workers is None else whole_number(workers, "workers", 1, MOST_THREADS)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
+    instances = protocol.instances if instances is None else instances
+    protocol = replace(protocol, offset=protocol.ahead, instances=instances)
     bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)
     loaded = load_model(bare)
     setup = _setup(bare, loaded, planner, objective, schedule, environment)
     identity = _identity(setup, loaded)
 
     env = make_environment(task, setup.environment)
+    protocol = protocol.on(env)
+    setup = replace(setup, protocol=protocol)
+    if protocol.open_loop:
+        setup = planned_once(setup, loaded, schedule)
     if loaded is not None and "planner" in chosen:
         require_fit(loaded, type(loaded).__name__ if loaded is model else str(model), env, task, protocol.proprio)
     if "planner" in chosen:
@@ -120,7 +126,7 @@ def evaluate(
             require(env, "protocol.goal=scene", "goal_mask")
     rules = rule_names(env)
     decided_by = protocol.decided_by(rules)
-    source = instance_source(instances, None if loaded is None else policy_of(loaded.card))
+    source = instance_source(instances, _policy(protocol, loaded))
     given = source.instances(env, protocol, episodes, seed)
     absent = {row: reason for row, reason in absent_rows(env, given).items() if row in chosen}
     chosen = [row for row in chosen if row not in absent]
@@ -154,7 +160,7 @@ def evaluate(
         used = number_of_workers(workers, len(left))
         head["machine"] = machine(used)
         if piece is not None:
-            told = {"rows": played_rows, "rows_absent": absent, "budget": protocol.budget, "result": head}
+            told = {"rows": played_rows, "rows_absent": absent, "budget": protocol.steps, "result": head}
             part = write_piece(folder, "evaluation", piece, told)
         with (
             tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar,
@@ -168,9 +174,16 @@ def evaluate(
         records = [journal.records[unit.key] for unit in units]
     if piece is not None:
         return part
-    result = assemble({**head, "date": date()}, chosen, absent, records, protocol.budget)
+    result = assemble({**head, "date": date()}, chosen, absent, records, protocol.steps)
     write_results(folder / "results.json", result)
     return result
+
+
+def _policy(protocol: Protocol, model: WorldModel | None) -> CollectionPolicy | None:
+    """Whose episodes instances are of: as the protocol names it, else that of the model's data."""
+    if protocol.policy is not None:
+        return CollectionPolicy(protocol.policy)
+    return None if model is None else policy_of(model.card)
 
 
 def _rows(rows: Sequence[str] | str, model: object) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Instance:
         start_distance: from start to goal, by the task's distance; None where it has none.
         variation: factors of variation in force; empty where all are nominal.
         reset_seed: of the environment's reset, where start and goal are its own.
+        solved: whether doing nothing solves it, in protocols that keep such instances.
     """
 
     instance: int
@@ -50,6 +51,7 @@ class Instance:
     start_distance: float | None
     variation: dict[str, Any] = field(default_factory=dict)
     reset_seed: int | None = None
+    solved: bool = False
 
     def start(self, env: PlanningEnvironment) -> None:
         """Put the environment at the start, with the goal set."""
@@ -65,8 +67,10 @@ class Instance:
         plain = {name: getattr(self, name) for name in ("instance", "episode", "step")}
         states = {name: _plain(getattr(self, name)) for name in ("state", "goal_state")}
         arrays = {**states, "actions": self.actions.tolist()}
-        seed = {} if self.reset_seed is None else {"reset_seed": self.reset_seed}
-        return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation, **seed}
+        rest: dict[str, Any] = {} if self.reset_seed is None else {"reset_seed": self.reset_seed}
+        if self.solved:
+            rest["solved"] = True
+        return {**plain, **arrays, "start_distance": self.start_distance, "variation": self.variation, **rest}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Instance:
@@ -86,9 +90,8 @@ def generate_instances(
     """`count` instances from `seed`; a longer list begins with the shorter one.
 
     Each comes from an episode of its own, drawn from a stream of seeds that collection cannot reach, and needs the
-    planner to do something: it is refused where a rule of the task holds at the start or at any time of doing nothing
-    within the budget, or where the task sees no progress between start and goal; and where the episode ends before the
-    goal. Nothing is drawn, so that hundreds take seconds.
+    planner to do something, unless the protocol keeps those that are solved (see accepted()); it is refused where the
+    episode ends before the goal. Nothing is drawn, so that hundreds take seconds.
 
     Args:
         policy: that the episodes are of; None for the environment's own.
@@ -97,23 +100,59 @@ def generate_instances(
         UserError: if no episode gives an instance, or the environment cannot be put into recorded states.
     """
     require(env, "an instance from recorded states", "state", "goal_state")
+
+    def candidate(episode: int, number: int) -> Instance | None:
+        return _candidate(env, protocol, seed, episode, number, policy)
+
+    return collect_instances(env, protocol, count, candidate)
+
+
+def collect_instances(
+    env: PlanningEnvironment,
+    protocol: Protocol,
+    count: int,
+    candidate: Callable[[int, int], Instance | None],
+) -> list[Instance]:
+    """The first `count` instances that are accepted.
+
+    Args:
+        candidate: from the number of a try and the number that the instance will have; None for none.
+
+    Raises:
+        UserError: if a long row of tries gives no instance.
+    """
     found: list[Instance] = []
-    episode = refused = 0
+    tried = refused = 0
     bar = tqdm(total=count, desc="held-out instances", disable=None, leave=False)
     while len(found) < count:
-        candidate = _candidate(env, protocol, seed, episode, len(found), policy)
-        episode += 1
-        if candidate is not None and not is_solved_without_doing_anything(env, protocol, candidate):
-            found.append(candidate)
+        one = candidate(tried, len(found))
+        instance = None if one is None else accepted(env, protocol, one)
+        tried += 1
+        if instance is not None:
+            found.append(instance)
             bar.update()
             refused = 0
         elif (refused := refused + 1) >= REFUSED_IN_A_ROW:
             raise UserError(
-                f"the last {refused} held-out episodes gave no instance: with offset={protocol.offset} and "
-                f"budget={protocol.budget} all are solved at the start or by doing nothing, or end before the goal"
+                f"the last {refused} held-out episodes gave no instance: with offset={protocol.ahead} and "
+                f"budget={protocol.steps} all are solved at the start or by doing nothing, or end before the goal"
             )
     bar.close()
     return found
+
+
+def accepted(env: PlanningEnvironment, protocol: Protocol, candidate: Instance) -> Instance | None:
+    """The instance as the protocol takes it: None where there is nothing to do and such are refused.
+
+    A protocol that keeps all of them has those marked in which the rule that decides holds at some time of doing
+    nothing within the budget. One that refuses does so by any rule, and where the task sees no progress to make.
+    """
+    if protocol.keep_solved:
+        return replace(candidate, solved=is_solved(env, protocol, candidate, decided=True))
+    candidate.start(env)
+    if has(env, "rules") and not bool(env.task.progress(env.task_state(), env.goal)):
+        return None
+    return None if is_solved(env, protocol, candidate) else candidate
 
 
 def _candidate(
@@ -122,10 +161,10 @@ def _candidate(
     """The instance of an episode; None where it ends before the goal."""
     rng = episode_rng(seed, episode, Stream.EVALUATION)
     steps = min(protocol.episode_steps, getattr(env, "most_steps", None) or protocol.episode_steps)
-    if steps < protocol.offset:
-        raise UserError(f"protocol.offset must be at most {steps}, the environment's time limit, got {protocol.offset}")
-    step = int(rng.integers(steps - protocol.offset + 1))
-    goal = step + protocol.offset
+    if steps < protocol.ahead:
+        raise UserError(f"protocol.offset must be at most {steps}, the environment's time limit, got {protocol.ahead}")
+    step = int(rng.integers(steps - protocol.ahead + 1))
+    goal = step + protocol.ahead
     varied: dict[str, Any] = {"variation": protocol.variation, "strength": protocol.strength}
     columns = run_episode(env, rng, goal, pixels=False, policy=policy, **varied)
     if len(columns["action"]) <= goal:
@@ -157,18 +196,20 @@ def distance_now(env: PlanningEnvironment) -> float | None:
     return float(env.task.distance(env.task_state(), env.goal)) if has(env, "rules") else None
 
 
-def is_solved_without_doing_anything(env: PlanningEnvironment, protocol: Protocol, instance: Instance) -> bool:
-    """Whether there is nothing to do: no progress to make, or success at some time of doing nothing in the budget."""
+def is_solved(env: PlanningEnvironment, protocol: Protocol, instance: Instance, decided: bool = False) -> bool:
+    """Whether any rule, or that which decides, holds at the start or at some time of doing nothing in the budget."""
     instance.start(env)
-    if has(env, "rules") and not bool(env.task.progress(env.task_state(), env.goal)):
-        return True
     nothing = idle_action(env)
     reported = _reported(env, protocol)
-    for step in range(protocol.budget + 1):
+    for step in range(protocol.steps + 1):
         if step:
             env.step_physics(nothing)
-        if any(holds for rule, holds in holds_now(env).items() if rule not in reported):
+        holds = holds_now(env)
+        judged = [protocol.decided_by(list(holds))] if decided else [rule for rule in holds if rule not in reported]
+        if any(holds[rule] for rule in judged):
             return True
+        if getattr(env, "ended", False):
+            return False
     return False
 
 
@@ -194,7 +235,7 @@ def digest(instances: Sequence[Instance]) -> str:
 
 def save_instances(path: Path, instances: Sequence[Instance], task: str, seed: int, protocol: Protocol) -> None:
     """Write instances.json."""
-    head = {"schema": 1, "task": task, "seed": seed, "offset": protocol.offset, "budget": protocol.budget}
+    head = {"schema": 1, "task": task, "seed": seed, "offset": protocol.ahead, "budget": protocol.steps}
     write_json(path, {**head, "sha256": digest(instances), "instances": [one.as_dict() for one in instances]})
 
 

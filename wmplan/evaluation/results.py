@@ -36,10 +36,19 @@ def assemble(
     """
     return {
         **head,
-        "rows": {row: aggregate([one for one in records if one["row"] == row], budget) for row in rows},
+        "rows": {row: _figures(head, [one for one in records if one["row"] == row], budget) for row in rows},
         **({"rows_absent": dict(absent)} if absent else {}),
         "per_episode": sorted(records, key=lambda one: (rows.index(one["row"]), *key(one)[1:])),
     }
+
+
+def _figures(head: Mapping[str, Any], records: Sequence[Record], budget: int) -> dict[str, Any]:
+    """Those of a row; where the protocol keeps solved instances, without them too: None where all are solved."""
+    figures = aggregate(records, budget)
+    if head["protocol"].get("keep_solved"):
+        rest = [one for one in records if not one.get("solved")]
+        figures["without_solved"] = aggregate(rest, budget) if rest else None
+    return figures
 
 
 def aggregate(records: Sequence[Record], budget: int) -> dict[str, Any]:

@@ -88,9 +88,9 @@ def pad(plans: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return padded
 
 
-def judge(env: PlanningEnvironment, episode: Arrays, decided_by: str) -> dict[str, Any]:
-    """The entry of an episode in per_episode: success by every rule, distances, times."""
-    rules = judge_states(env, episode["states"], episode["goal"], episode.get("succeeded"))
+def judge(env: PlanningEnvironment, episode: Arrays, decided_by: str, every: int = 1) -> dict[str, Any]:
+    """The entry of an episode in per_episode: success by every rule, read `every` so many steps, distances, times."""
+    rules = judge_states(env, episode["states"], episode["goal"], episode.get("succeeded"), every)
     return {
         **rules[decided_by],
         "rules": rules,

@@ -48,6 +48,7 @@ def judge_states(
     states: NDArray[Any],
     goal: NDArray[Any],
     succeeded: NDArray[np.bool_] | None = None,
+    every: int = 1,
 ) -> dict[str, dict[str, Any]]:
     """Success of an episode by every rule.
 
@@ -55,16 +56,20 @@ def judge_states(
         states: task states at its start and after every robot step, (T + 1, D).
         goal: task state of the goal, (D,).
         succeeded: what the environment itself said at these times, (T + 1,); None where it says nothing.
+        every: robot steps between two times at which success is read; the last is always one.
 
     Returns:
-        rule -> `success` at any robot step after the start, `success_step` the first of them or None, `success_at_end`.
+        rule -> `success` at any of these times after the start, `success_step` the first of them or None,
+        `success_at_end`.
     """
     by_rule = dict(env.task.rules(states, goal)) if has(env, "rules") else {}
     if succeeded is not None:
         by_rule[ENVIRONMENT] = succeeded
     judged = {}
     for name, holds in by_rule.items():
-        held = np.flatnonzero(np.asarray(holds)[1:]) + 1  # robot steps after which the rule held
+        steps = np.arange(len(holds))
+        read = (steps > 0) & ((steps % every == 0) | (steps == len(holds) - 1))
+        held = np.flatnonzero(np.asarray(holds) & read)  # robot steps after which the rule held
         first = int(held[0]) if held.size else None
         judged[name] = {"success": first is not None, "success_step": first, "success_at_end": bool(holds[-1])}
     return judged

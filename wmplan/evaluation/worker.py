@@ -107,10 +107,12 @@ class Worker:
         instance = self.instances[unit.instance]
         file = f"episodes/{unit.row}-{unit.planner_seed}-{unit.instance:04d}.npz"
         row = self.row(unit.row)
-        episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), self.setup.protocol.budget)
+        protocol = self.setup.protocol
+        episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), protocol.steps)
         save_episode(self.setup.folder / file, episode)
         names = {"instance": unit.instance, "row": unit.row, "planner_seed": unit.planner_seed}
-        return {**names, **judge(self.env, episode, self.decided_by), "file": file}
+        solved = {"solved": True} if instance.solved else {}
+        return {**names, **judge(self.env, episode, self.decided_by, protocol.read_every), **solved, "file": file}
 
     def row(self, name: str) -> Row:
         """The player of a row, warmed up where it plans: the first plan of a process is slow."""

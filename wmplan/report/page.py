@@ -67,7 +67,8 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
     episodes = counted(len(results["per_episode"]), "episode")
     body = [
         f'<h2>Success</h2><div class="card scroll">{success_table(results)}</div>',
-        f'<p class="soft" style="margin-top:10px">{table_note(results)}</p><div class="grid">{charts}</div>',
+        f'<p class="soft" style="margin-top:10px">{table_note(results)}</p>{unsolved(results)}',
+        f'<div class="grid">{charts}</div>',
         "" if diagnosis is None else diagnosis_section(diagnosis),
         gallery(films),
         f'<h2>How it was measured</h2><div class="grid">{facts(results)}</div>',
@@ -110,8 +111,9 @@ def tiles(results: Json) -> list[tuple[str, str]]:
     shown = []
     if "planner" in rows:
         row = rows["planner"]
-        shown.append((percent(row["success"]), f"reach the goal ({rule}), 95 % {interval(row['success_ci95'])}"))
-        shown.append((percent(row["success_at_end"]), "are there at the end"))
+        reached = (percent(row["success"]), f"reach the goal ({rule}), 95 % {interval(row['success_ci95'])}")
+        at_end = (percent(row["success_at_end"]), "are there at the end")
+        shown += [at_end, reached] if results["protocol"].get("success") == "end" else [reached, at_end]
         for other, figures in row["rules"].items():
             if other != rule:
                 shown.append((percent(figures["success"]), f"by the rule {other}, {interval(figures['success_ci95'])}"))
@@ -148,6 +150,17 @@ def success_table(results: Json) -> str:
         if len(row["streams"]) > 1:
             lines += [stream_line(name, one, len(rules)) for one in row["streams"]]
     return f"<table>{''.join(lines)}</table>"
+
+
+def unsolved(results: Json) -> str:
+    """The same table without the instances that doing nothing solves, where the protocol keeps such; else nothing."""
+    rest = {name: row.get("without_solved") for name, row in results["rows"].items()}
+    count = next(iter(rest.values()))
+    if count is None or count["episodes"] == results["episodes"]:
+        return ""
+    solved = counted(results["episodes"] - count["episodes"], "instance")
+    table = success_table({**results, "rows": rest})
+    return f'<h2>Without {solved} that doing nothing solves</h2><div class="card scroll">{table}</div><p></p>'
 
 
 def stream_line(name: str, stream: Json, rules: int) -> str:
@@ -259,8 +272,8 @@ def command_settings(results: Json) -> dict[str, Any]:
         "instances": settings.get("instances"),
         "planner_seeds": results["planner"]["seeds"],
         "rows": f"[{','.join(results['rows'])}]",
-        **{f"protocol.{name}": protocol[name] for name in ("proprio", "goal", "offset", "budget", "rule", "variation")},
-        "protocol.strength": protocol.get("strength"),
+        "protocol": protocol.get("name"),
+        **{f"protocol.{name}": value for name, value in protocol.items() if name not in ("name", "held_out")},
         "planner": planner.pop("name", None),
         **{f"planner.{name}": value for name, value in planner.items()},
         **{f"schedule.{name}": value for name, value in with_new_keys(settings["schedule"]).items()},

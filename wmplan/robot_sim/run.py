@@ -182,7 +182,7 @@ def faults_of(config: RobotConfig, instance: int, env: RobotEnvironment) -> list
 
 def seconds_of(config: RobotConfig, env: RobotEnvironment) -> float:
     """Length of an episode."""
-    return config.seconds if config.seconds is not None else config.protocol.budget / env.control_rate
+    return config.seconds if config.seconds is not None else config.protocol.steps / env.control_rate
 
 
 def play(

@@ -21,8 +21,11 @@ from wmplan.errors import UserError
 from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
 from wmplan.settings.groups import choice_settings, config_file, group_options, read_text, read_yaml, whole_choice
+from wmplan.settings.protocols import named_protocol
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
+
+PROTOCOL = "protocol"
 
 __all__ = ["chosen", "compose", "group_options", "has_config", "keys"]
 
@@ -43,9 +46,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     one = find_command(command)
     overrides = [_by_new_name(_readable(override)) for override in overrides]
     choices = chosen(command, overrides)
-    defaults = {group: _choice_settings(group, choice) for group, choice in choices.items()}
     target = one.load_target()
     own = {} if target is None else default_settings(target, one.hidden)
+    defaults = {group: _choice_settings(group, choice) for group, choice in choices.items() if group != PROTOCOL}
+    if PROTOCOL in choices:
+        defaults[PROTOCOL] = {**own[PROTOCOL], **_protocol_settings(choices)}
     file = {key: value for key, value in read_yaml(config_file(command)).items() if key != "defaults"}
     defaults |= {key: value for key, value in {**own, **file}.items() if key not in defaults}
 
@@ -94,6 +99,13 @@ def _choice_settings(group: str, choice: str) -> dict[str, Any]:
     if isinstance(given, dict) and "preset" in group_options(group):
         return {**choice_settings(group, "preset"), **given}
     return whole_choice(group, choice)
+
+
+def _protocol_settings(choices: Mapping[str, str]) -> dict[str, Any]:
+    """What the protocol that is chosen says of the task that is chosen; a map of settings lies over the default."""
+    choice = choices[PROTOCOL]
+    given = read(f"{PROTOCOL}={choice}") if choice.startswith("{") else None
+    return dict(given) if isinstance(given, dict) else named_protocol(choice).on(choices.get("task"))
 
 
 def _value(settings: Any, key: str) -> Any:

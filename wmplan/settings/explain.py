@@ -32,7 +32,7 @@ def explain(command: str, overrides: Sequence[str] = ()) -> str:
             lines += _lines({key: _shown(value) if whole else value}, texts, "")  # whole: its keys are another's
             continue
         about = f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"
-        lines.append(_line(f"{key}={choices[key]}", about))
+        lines.append(explained(f"{key}={choices[key]}", about))
         inner = {f"{key}.{name}": text for name, text in choice_texts(key, choices[key], value).items()}
         lines += _lines({name: entry for name, entry in value.items() if name not in SAID}, inner | texts, f"{key}.")
     return "\n".join(lines)
@@ -101,15 +101,15 @@ def _lines(settings: Mapping[str, Any], texts: Mapping[str, str], path: str) -> 
     lines = []
     for key, value in settings.items():
         if _named_by_user(value, f"{path}{key}", texts):
-            lines.append(_line(f"{path}{key}={{{', '.join(value)}}}", texts[f"{path}{key}"]))
+            lines.append(explained(f"{path}{key}={{{', '.join(value)}}}", texts[f"{path}{key}"]))
         elif isinstance(value, Mapping) and value:
             if f"{path}{key}" in texts:
-                lines.append(_line(f"{path}{key}", texts[f"{path}{key}"]))
+                lines.append(explained(f"{path}{key}", texts[f"{path}{key}"]))
             lines += _lines(value, texts, f"{path}{key}.")
         else:
             required = value == "???" or value is inspect.Parameter.empty
             meaning = texts.get(f"{path}{key}", "") + (" (has to be given)" if required else "")
-            lines.append(_line(f"{path}{key}={'...' if required else _shown(value)}", meaning))
+            lines.append(explained(f"{path}{key}={'...' if required else _shown(value)}", meaning))
     return lines
 
 
@@ -119,12 +119,18 @@ def _named_by_user(value: Any, key: str, texts: Mapping[str, str]) -> bool:
     return bool(named) and key in texts and not any(name.startswith(f"{key}.") for name in texts)
 
 
-def _line(setting: str, meaning: str) -> str:
+def explained(setting: str, meaning: str) -> str:
+    """A setting and its meaning beside it, in lines of the width of a terminal."""
     indent = " " * (WIDTH + 2)
     body = textwrap.fill(meaning, TOTAL, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
     if len(setting) >= WIDTH - 1:
         return f"  {setting}\n{body}" if meaning else f"  {setting}"
     return f"  {setting:{WIDTH}}{body[WIDTH + 2 :]}".rstrip()
+
+
+def inline(settings: Mapping[str, Any]) -> str:
+    """Settings on one line: key=value, key=value."""
+    return ", ".join(f"{key}={_shown(value)}" for key, value in settings.items())
 
 
 def _shown(value: Any) -> str:
