@@ -1,5 +1,5 @@
 """Public suites on the environment contract: a file a suite, which loads the suite when an environment is made."""
 
-from wmplan.envs.suites import metaworld
+from wmplan.envs.suites import fetch, metaworld, pointmaze
 
-__all__ = ["metaworld"]
+__all__ = ["fetch", "metaworld", "pointmaze"]

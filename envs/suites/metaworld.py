@@ -11,30 +11,19 @@ from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
 from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
-from wmplan.envs.suites.play import Play
+from wmplan.envs.suites.packages import METAWORLD
+from wmplan.envs.suites.play import arm_play
 from wmplan.registry import register_task
-from wmplan.suite_package import SuitePackage
 
 if TYPE_CHECKING:
     from wmplan.gym.mujoco_camera import ModelCamera
 
-METAWORLD = SuitePackage(
-    "metaworld", "metaworld", ("--no-deps", "metaworld>=3.1.1"), ("metaworld>=3.1.1",), ("metaworld", "scipy")
-)
 HAND, GRIPPER, OBJECT, TURN, TIP = slice(0, 3), 3, slice(4, 7), slice(7, 11), slice(11, 14)  # of a task state
 EXPERT_STEPS = 100
 """Robot steps in which the suite's own policy reaches its goal: jepa-wms' protocol."""
 JEPA_WMS = 0.3
 """jepa-wms' rule: the largest norm of the difference of two observations."""
-PLANNING = {
-    "planner": {"name": "icem", "num_samples": 300, "num_iterations": 6, "num_elites": 20, "horizon": 5},
-    "objective": {
-        "latent": {"weight": 1.0, "kind": "l1", "steps": "last", "whitened": True},
-        "proprio": {"weight": 4.0, "steps": "last"},
-    },
-    "schedule": {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
-}
-COMMON: dict[str, Any] = {"planning": PLANNING, "suite": METAWORLD, "max_episode_steps": 500}
+COMMON: dict[str, Any] = {"suite": METAWORLD, "max_episode_steps": 500}
 PLACES = np.array([[-0.3, 0.45, 0.06], [0.3, 0.92, 0.38]])
 """Corners of the box that the hand wanders in, in metres: all of it is in the picture."""
 
@@ -183,55 +172,13 @@ class MetaworldEnvironment(SuiteEnvironment):
         return other
 
     def exploration_policy(self, rng: np.random.Generator) -> Policy:
-        return metaworld_play(self, rng)
+        own = self.inner._target_pos.copy()
 
+        def solve(state: Array) -> Policy:
+            target: Array = own if rng.random() < 0.4 else rng.uniform(self.targets[0], self.targets[1])
+            return self._suite_policy(target)
 
-def metaworld_play(env: MetaworldEnvironment, rng: np.random.Generator) -> Policy:
-    """Solves the task or goes elsewhere, fumbles, wanders and rests, with noise: contact, failures and play.
-
-    Modes: `solve` follows the suite's policy to its own target or another; `wander` goes anywhere; `fumble` goes about
-    the object, with the gripper open, closed or between, and pushes what is there; `rest` stays.
-    """
-    own = env.inner._target_pos.copy()
-
-    def going(target: Array, gain: float, gripper: float) -> Policy:
-        return lambda state: np.append(np.clip(gain * (target - state[HAND]), -1, 1), gripper)
-
-    def solve(state: Array) -> Policy:
-        target: Array = own if rng.random() < 0.4 else rng.uniform(env.targets[0], env.targets[1])
-        return env._suite_policy(target)
-
-    def wander(state: Array) -> Policy:
-        return going(rng.uniform(*PLACES), rng.choice([4.0, 10.0, 25.0]), rng.uniform(-1, 1))
-
-    def fumble(state: Array) -> Policy:
-        gripper, gain = rng.choice([-1.0, 0.0, 1.0]), rng.choice([5.0, 10.0, 25.0])
-        aside = rng.normal(0, [0.06, 0.06, 0.03])
-
-        def act(state: Array) -> Array:
-            return going(state[OBJECT] + aside + [0, 0, 0.02], gain, gripper)(state)
-
-        return act
-
-    def rest(state: Array) -> Policy:
-        gripper = rng.uniform(-1, 1)
-        return lambda state: np.array([0, 0, 0, gripper])
-
-    return Play(
-        rng,
-        {"solve": solve, "wander": wander, "fumble": fumble, "rest": rest},
-        {
-            "": {"solve": 0.6, "wander": 0.2, "fumble": 0.2},
-            "solve": {"solve": 0.3, "wander": 0.2, "fumble": 0.2, "rest": 0.3},
-            "wander": {"solve": 0.5, "wander": 0.2, "fumble": 0.2, "rest": 0.1},
-            "fumble": {"solve": 0.5, "wander": 0.2, "fumble": 0.2, "rest": 0.1},
-            "rest": {"solve": 0.4, "wander": 0.3, "fumble": 0.3},
-        },
-        {"solve": 90, "wander": 40, "fumble": 40, "rest": 10},
-        env.task.action_low,
-        env.task.action_high,
-        steady=("rest",),
-    )
+        return arm_play(rng, solve, PLACES, HAND, OBJECT, stretch=1.5)
 
 
 @register_task("metaworld_reach", id="wmplan.envs:wmplan/MetaworldReach-v0", **COMMON)

@@ -14,9 +14,6 @@ from wmplan.errors import UserError
 from wmplan.gym.mujoco_camera import ModelCamera
 from wmplan.offscreen import mujoco
 
-KINEMATICS = ("xpos", "xquat", "xmat", "site_xpos", "site_xmat")
-"""Of an MjData, what a suite's Python code may read before the next physics step: it is from before the last one."""
-
 
 class SuiteState:
     """Everything that decides what comes next, as one row of numbers.
@@ -27,7 +24,8 @@ class SuiteState:
     Args:
         arrays: views of the model's arrays, written in place.
         numbers: (owner, name) of attributes that are numbers or arrays of a fixed shape.
-        kinematics: names of arrays of the data, of KINEMATICS.
+        kinematics: views of arrays of the data, of what the suite's Python code reads after a physics step, when poses
+            are from before it.
     """
 
     def __init__(
@@ -37,10 +35,10 @@ class SuiteState:
         *,
         arrays: Sequence[NDArray[Any]] = (),
         numbers: Sequence[tuple[Any, str]] = (),
-        kinematics: Sequence[str] = (),
+        kinematics: Sequence[NDArray[Any]] = (),
     ) -> None:
-        self.model, self.data, self.arrays, self.numbers = model, data, list(arrays), list(numbers)
-        self.kinematics = [getattr(data, name) for name in kinematics]
+        self.model, self.data = model, data
+        self.arrays, self.numbers, self.kinematics = list(arrays), list(numbers), list(kinematics)
         self.spec = mujoco.mjtState.mjSTATE_INTEGRATION
         self.integration = mujoco.mj_stateSize(model, self.spec)
 

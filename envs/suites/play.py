@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from wmplan.environment import Array
+from wmplan.environment import Array, Policy
 
 
 class Play:
@@ -64,3 +64,59 @@ class Play:
         self.steps_left = int(self.rng.integers(max(1, longest // 3), longest + 1))
         self.roughness = float(self.rng.choice(self.rough))
         self.act = self.modes[self.mode](state)
+
+
+def arm_play(
+    rng: np.random.Generator,
+    solve: Callable[[Array], Policy],
+    places: Array,
+    hand: slice,
+    object: slice | None,
+    stretch: float = 1.0,
+) -> Play:
+    """Play of an arm whose actions are a displacement of its hand and a gripper, from -1 to 1.
+
+    It solves the task or something like it; wanders anywhere; fumbles about the object, with the gripper open, closed
+    or between, and pushes what is there; and rests.
+
+    Args:
+        solve: begins a try to solve the task, or to bring what it is about elsewhere.
+        places: corners (2, 3) of the box that the hand wanders in, in metres.
+        hand, object: their x, y, z in a task state; None where there is no object.
+        stretch: factor of all durations; 1 suits 80 robot steps a second.
+    """
+
+    def going(target: Callable[[Array], Array]) -> Policy:
+        gripper, gain = rng.choice([-1.0, 0.0, 1.0, rng.uniform(-1, 1)]), rng.choice([5.0, 10.0, 25.0])
+        return lambda state: np.append(np.clip(gain * (target(state) - state[hand]), -1, 1), gripper)
+
+    def wander(state: Array) -> Policy:
+        place: Array = rng.uniform(places[0], places[1])
+        return going(lambda state: place)
+
+    def fumble(state: Array) -> Policy:
+        if object is None:
+            return wander(state)
+        aside = rng.normal(0, [0.06, 0.06, 0.03]) + [0, 0, 0.02]
+        return going(lambda state: state[object] + aside)
+
+    def rest(state: Array) -> Policy:
+        still = np.array([0, 0, 0, rng.uniform(-1, 1)])
+        return lambda state: still
+
+    longest = {"solve": 90, "wander": 40, "fumble": 40, "rest": 10}
+    return Play(
+        rng,
+        {"solve": solve, "wander": wander, "fumble": fumble, "rest": rest},
+        {
+            "": {"solve": 0.6, "wander": 0.2, "fumble": 0.2},
+            "solve": {"solve": 0.3, "wander": 0.2, "fumble": 0.2, "rest": 0.3},
+            "wander": {"solve": 0.5, "wander": 0.2, "fumble": 0.2, "rest": 0.1},
+            "fumble": {"solve": 0.5, "wander": 0.2, "fumble": 0.2, "rest": 0.1},
+            "rest": {"solve": 0.4, "wander": 0.3, "fumble": 0.3},
+        },
+        {mode: max(1, round(stretch * steps)) for mode, steps in longest.items()},
+        np.full(4, -1.0),
+        np.full(4, 1.0),
+        steady=("rest",),
+    )

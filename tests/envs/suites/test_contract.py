@@ -40,6 +40,14 @@ def play(env: Any, steps: int, seed: int) -> None:
         env.step_physics(policy(env.task_state()))
 
 
+def unsolved_start(env: Any, seeds: Iterator[int]) -> None:
+    """A start of the suite's that is not solved, with some way to go: of Fetch some are."""
+    for seed in seeds:
+        env.reset(seed=seed)
+        if env.task.distance(env.task_state(), env.goal) > 1.5:
+            return
+
+
 def trace(env: Any, actions: np.ndarray) -> list[np.ndarray]:
     """All that the environment tells after each of the actions, and the last frame."""
     told = []
@@ -70,8 +78,9 @@ def test_a_replay_after_having_been_elsewhere_is_exact(env: Any, task: str) -> N
 
 
 def test_doing_nothing_is_no_success(env: Any) -> None:
-    for seed in range(5):
-        env.reset(seed=seed)
+    seeds = iter(range(100))
+    for _ in range(5):
+        unsolved_start(env, seeds)
         for _ in range(20):
             assert not env.succeeded
             env.step_physics(np.zeros(len(env.task.action_low)))
@@ -89,7 +98,7 @@ def test_the_expert_succeeds(env: Any) -> None:
 
 
 def test_the_suites_own_goal_is_one(env: Any) -> None:
-    env.reset(seed=3)
+    unsolved_start(env, iter(range(3, 100)))
     start = env.get_state()
     goal = env.goal_state
     assert np.array_equal(env.get_state(), start) and not env.succeeded

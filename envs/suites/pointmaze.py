@@ -1,0 +1,219 @@
+"""PointMaze of gymnasium-robotics: a ball that forces push through a maze, UMaze and Medium."""
+
+from __future__ import annotations
+
+import importlib
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.environment import Array, Policy
+from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
+from wmplan.envs.suites.play import Play
+from wmplan.registry import register_task
+
+if TYPE_CHECKING:
+    from wmplan.gym.mujoco_camera import ModelCamera
+
+PLACE, VELOCITY = slice(0, 2), slice(2, 4)  # of a task state
+TOLERANCE = 0.45  # metres, the suite's own
+JEPA_WMS = 0.5  # metres, of DINO-WM and jepa-wms
+GAIN, DAMPING = 10.0, 1.0  # of the expert: force a metre from the waypoint, and a metre a second
+NEAR = 0.3  # metres from a waypoint at which the next one is gone for
+Cell = tuple[int, int]
+
+
+class PointMazeTask(SuiteTask):
+    """Task state: place and velocity of the ball, all of which is its proprioception. Action: the force on it."""
+
+    action_names = ("force_x", "force_y")
+    action_low, action_high = np.full(2, -1.0), np.full(2, 1.0)
+    state_names = ("ball_x_m", "ball_y_m", "ball_vx_m_s", "ball_vy_m_s")
+    proprio_names = state_names
+    reported = ("jepa_wms",)
+
+    def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
+        """Within 45 cm as the suite has it, and within 50 cm as DINO-WM and jepa-wms do."""
+        metres = self.distance(state, goal) * TOLERANCE
+        return {"place": metres <= TOLERANCE, "jepa_wms": metres < JEPA_WMS}
+
+    def distance(self, state: Array, goal: Array) -> Array:
+        return np.asarray(np.linalg.norm(state[..., PLACE] - goal[..., PLACE], axis=-1)) / TOLERANCE
+
+
+class Maze:
+    """Where one can go in a maze.
+
+    Args:
+        walls: (rows, columns), 1 where there is a wall.
+        corner: x and y of the upper left corner in metres; cells are squares of `side` metres.
+    """
+
+    def __init__(self, walls: Sequence[Sequence[Any]], corner: tuple[float, float], side: float = 1.0) -> None:
+        self.free = {(i, j) for i, row in enumerate(walls) for j, wall in enumerate(row) if wall != 1}
+        self.cells = sorted(self.free)
+        self.corner, self.side = corner, side
+
+    def centre(self, cell: Cell) -> Array:
+        """x and y of a cell's middle."""
+        return np.array([self.corner[0] + (cell[1] + 0.5) * self.side, self.corner[1] - (cell[0] + 0.5) * self.side])
+
+    def cell(self, place: Array) -> Cell:
+        """The free cell whose middle is nearest to a place."""
+        return min(self.cells, key=lambda cell: float(np.linalg.norm(self.centre(cell) - place)))
+
+    def way(self, start: Cell, goal: Cell) -> list[Cell]:
+        """The cells of a shortest way, without the first; empty where there is none."""
+        before: dict[Cell, Cell] = {goal: goal}
+        waiting = deque([goal])
+        while waiting and start not in before:
+            i, j = waiting.popleft()
+            for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if cell in self.free and cell not in before:
+                    before[cell] = (i, j)
+                    waiting.append(cell)
+        cells, cell = [], start
+        while cell in before and cell != goal:
+            cell = before[cell]
+            cells.append(cell)
+        return cells
+
+
+def follow(maze: Maze, place: Array, target: Array) -> Policy:
+    """Go from a place to another, from the middle of one cell of the way to that of the next."""
+    waypoints = [maze.centre(cell) for cell in maze.way(maze.cell(place), maze.cell(target))][:-1] + [target]
+
+    def act(state: Array) -> Array:
+        while len(waypoints) > 1 and np.linalg.norm(state[PLACE] - waypoints[0]) < NEAR:
+            waypoints.pop(0)
+        return np.clip(GAIN * (waypoints[0] - state[PLACE]) - DAMPING * state[VELOCITY], -1, 1)
+
+    return act
+
+
+class PointMazeEnvironment(SuiteEnvironment):
+    """One of the mazes, 100 robot steps a second; the classes below say which."""
+
+    suite = GYMNASIUM_ROBOTICS
+    task = PointMazeTask()
+    control_rate = 100.0
+    maze_map: ClassVar[str]
+    """Name of the maze in gymnasium_robotics.envs.maze.maps."""
+
+    def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
+        self.suite.require()
+        from wmplan.envs.suites.mujoco_suite import SuiteState
+
+        super().__init__(image_size, render_mode)
+        walls = getattr(importlib.import_module("gymnasium_robotics.envs.maze.maps"), self.maze_map)
+        make = importlib.import_module("gymnasium_robotics.envs.maze.point_maze").PointMazeEnv
+        self.inner: Any = make(maze_map=walls, continuing_task=True, reset_target=False)
+        self.inner.reset(seed=0)
+        self.full = SuiteState(self.inner.model, self.inner.data, numbers=[(self.inner, "goal")])
+        self.maze = Maze(walls, (-self.inner.maze.x_map_center, self.inner.maze.y_map_center))
+        self._camera: ModelCamera | None = None
+
+    def start(self, rng: np.random.Generator) -> None:
+        self.inner.reset(seed=int(rng.integers(2**31)))
+        self.full.set(self.full.get())
+
+    def advance(self, action: Array) -> None:
+        self.inner.step(action)
+
+    def task_state(self) -> Array:
+        return np.concatenate([self.inner.data.qpos, self.inner.data.qvel])
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(np.linalg.norm(self.task_state()[PLACE] - self.inner.goal) <= TOLERANCE)
+
+    def reach_own_goal(self) -> None:
+        self.inner.point_env.set_state(self.inner.goal, np.zeros(2))
+
+    def with_other_goal(self, state: Array) -> Array:
+        other = state.copy()
+        other[-2:] = self.maze.centre(self.maze.cells[0]) + 0.1
+        return other
+
+    def get_state(self) -> Array:
+        return self.full.get()
+
+    def set_state(self, state: Array) -> None:
+        self.full.set(state)
+
+    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
+        if self._camera is None:
+            from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
+
+            model = self.inner.model
+            model.site_rgba[model.site("target").id, 3] = 0  # the suite's own goal; the ball is a site, too
+            # From above, of the outer walls an edge.
+            high = (self.inner.maze.map_length - 1.7) / 2 / np.tan(np.radians(model.vis.global_.fovy / 2))
+            self._camera = fast_camera(model, free_camera((0, 0, 0.4), high, azimuth=90, elevation=-90), sites=True)
+        return self._camera.draw(self.inner.data, size or self.image_size)
+
+    def close(self) -> None:
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    # ------------------------------------------------------------------ policies
+
+    def expert_policy(self, rng: np.random.Generator) -> Policy:
+        """A shortest way from cell to cell to the suite's own goal; of this adapter, the suite has none."""
+        return follow(self.maze, self.task_state()[PLACE], self.inner.goal.copy())
+
+    def exploration_policy(self, rng: np.random.Generator) -> Policy:
+        """Goes to random places, pushes in a direction wherever that leads, and rests or coasts."""
+        maze = self.maze
+
+        def go(state: Array) -> Policy:
+            target = maze.centre(maze.cells[int(rng.integers(len(maze.cells)))]) + rng.uniform(-0.3, 0.3, 2)
+            way, pace = follow(maze, state[PLACE], target), rng.choice([0.3, 0.6, 1.0])
+            return lambda state: pace * way(state)
+
+        def push(state: Array) -> Policy:
+            force = rng.uniform(-1, 1, 2)
+            return lambda state: force
+
+        def coast(state: Array) -> Policy:
+            return lambda state: np.zeros(2)
+
+        return Play(
+            rng,
+            {"go": go, "push": push, "coast": coast},
+            {
+                "": {"go": 0.7, "push": 0.3},
+                "go": {"go": 0.5, "push": 0.3, "coast": 0.2},
+                "push": {"go": 0.5, "push": 0.4, "coast": 0.1},
+                "coast": {"go": 0.6, "push": 0.4},
+            },
+            {"go": 150, "push": 30, "coast": 20},
+            self.task.action_low,
+            self.task.action_high,
+            steady=("coast",),
+        )
+
+
+@register_task(
+    "pointmaze_umaze", id="wmplan.envs:wmplan/PointMazeUMaze-v0", suite=GYMNASIUM_ROBOTICS, max_episode_steps=300
+)
+class PointMazeUMaze(PointMazeEnvironment):
+    """A maze of one bend. The suite's success: the ball within 45 cm of its goal."""
+
+    maze_map = "U_MAZE"
+    expert_steps = 300
+
+
+@register_task(
+    "pointmaze_medium", id="wmplan.envs:wmplan/PointMazeMedium-v0", suite=GYMNASIUM_ROBOTICS, max_episode_steps=600
+)
+class PointMazeMedium(PointMazeEnvironment):
+    """A maze of 6 x 6 cells. The suite's success: the ball within 45 cm of its goal."""
+
+    maze_map = "MEDIUM_MAZE"
+    expert_steps = 600
