@@ -99,6 +99,34 @@ def compare(settings: Settings) -> None:
     print(comparison_table(build(compare_results, settings)))
 
 
+@command("suite", target="wmplan.suite.run:run_suite", free=("planner",), resumes=True, text=("out", "setup"))
+def suite(settings: Settings) -> None:
+    """Run public suites by their published protocols: one table, with the published figures beside those measured here.
+
+    Run again after an interruption, it goes on; with another model=, that model's rows are added, on the same
+    instances. A suite that is not installed is told, with the command that installs it, and does not stop the others.
+    With setup=DIR it makes a virtual environment for a suite instead, beside what is installed here; what the suite
+    pins is its own there. Run again, it mends what is there.
+
+    Examples:
+      wmplan suite name=native out=results/suite
+      wmplan suite name=metaworld setup=envs/metaworld
+      envs/metaworld/bin/wmplan suite name=metaworld out=results/suite episodes=200 planner_seeds=3
+      wmplan suite name=pusht 'protocols=[long]' out=results/suite
+      wmplan suite name=pusht model=hf://org/name out=results/suite
+    """
+    from wmplan.settings.build import build
+    from wmplan.suite.run import run_suite
+    from wmplan.suite_setup import set_up_suite
+
+    setup = settings.pop("setup")
+    if setup is not None:
+        print(f"{set_up_suite(settings['name'], setup)}: wmplan with {settings['name']}")
+        return
+    build(run_suite, settings)
+    print(f"table: {settings['out']}/table.md, table.json and table.html")
+
+
 @command("collect", target="wmplan.data.collection:CollectConfig", free=("env",), resumes=True)
 def collect(settings: Settings) -> None:
     """Collect episodes of a task with its scripted exploration policy, noise, or a policy of yours, as training data.
@@ -459,22 +487,6 @@ def check_env(settings: Settings) -> None:
 
     options = settings.pop("env")
     build(check_environment, {**settings, "options": options})
-
-
-@command("suite", target="wmplan.suite_setup:set_up_suite", text=("setup",))
-def suite(settings: Settings) -> None:
-    """Make a virtual environment for a public suite, beside what is installed here, with one command.
-
-    wmplan's own packages are found in it too; what the suite pins is its own there. Run again, it mends what is there.
-
-    Examples:
-      wmplan suite name=metaworld setup=envs/metaworld
-      envs/metaworld/bin/wmplan check-env metaworld_reach
-    """
-    from wmplan.settings.build import build
-    from wmplan.suite_setup import set_up_suite
-
-    print(f"{build(set_up_suite, settings)}: wmplan with {settings['name']}")
 
 
 @command("doctor")

@@ -30,7 +30,7 @@ def help_text(name: str, command: Command, overrides: Sequence[str] = ()) -> str
         f"Keys, with their defaults:\n{keys}",
     ]
     settings = compose(name, overrides)
-    if "planner" in command.free:
+    if "planner" in command.free and ("objective" in settings or settings["planner"]):
         parts += explain_planning(name, settings)
     if "protocol" in chosen(name):
         parts.append(explain_protocols())
@@ -47,7 +47,7 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
 
     model = settings["model"]
     card = {} if model in (None, "???") else card_of(model)  # none is chosen, or none is given yet
-    using = card_settings(card, settings["planner"], settings["objective"], settings.get("schedule"))
+    using = card_settings(card, settings["planner"], settings.get("objective"), settings.get("schedule"))
     planner, recommended = using["planner"], (card.get("planning") or {}).get("planner") or {}
     by_card = recommended.get("name") == planner["name"]
     source = f"what the card of {model} recommends" if by_card else "its own defaults"
@@ -57,7 +57,8 @@ def explain_planning(command: str, settings: Mapping[str, Any]) -> Iterator[str]
     lines = explain_parameters(type(config), "planner", asdict(config))
     yield f"Settings of {planner['name']}, over {source}; {hint}:\n{lines}"
     rest = {name: using[name] for name in ("objective", "schedule") if name in settings}
-    yield f"{' and '.join(rest).capitalize()} that this gives:\n{explain_values(rest)}"
+    if rest:
+        yield f"{' and '.join(rest).capitalize()} that this gives:\n{explain_values(rest)}"
 
 
 def explain_protocols() -> str:

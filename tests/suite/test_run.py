@@ -1,0 +1,146 @@
+"""A suite by its command: the table says what result folders say, a kill loses nothing, models share instances."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmplan import cli
+from wmplan.errors import UserError
+from wmplan.evaluation import load_results
+from wmplan.models.loading import resolve
+from wmplan.registry import TASKS
+from wmplan.suite.run import run_suite, slug
+
+FEW: dict[str, Any] = {"episodes": 2, "planner_seeds": 1, "workers": 1, "told": lambda line: None}
+QUICK = {"name": "cem", "num_samples": 8, "num_iterations": 1, "num_elites": 3}
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("suite") / "out"
+    run_suite("pusht", out=out, protocols=["lewm", "jepa_wms"], planner=QUICK, **FEW)
+    other = str(resolve("pusht"))
+    run_suite("pusht", out=out, protocols=["lewm"], planner=QUICK, model=other, **FEW)
+    return out
+
+
+def test_the_table_says_what_the_result_folders_say(suite: Path) -> None:
+    rows = json.loads((suite / "table.json").read_text())["rows"]
+    assert [(one["task"], one["protocol"]) for one in rows] == [
+        ("pusht", "lewm"),
+        ("pusht", "jepa_wms"),
+        ("pusht", "lewm"),
+    ]
+    for one in rows:
+        result = load_results(suite / one["folder"])
+        field = "success_at_end" if one["protocol"] == "jepa_wms" else "success"
+        for name in ("planner", "noop", "replay"):
+            assert one[name]["success"] == result["rows"][name][field]
+        assert one["plan_ms"] == result["rows"]["planner"]["plan_ms"] and one["instances"] == 2
+        assert one["replay"]["success"] == 1 and one["noop_without_solved"]["success"] == 0
+    text = (suite / "table.md").read_text()
+    assert "| pusht | lewm | none | pusht |" in text and len(text.splitlines()) == 9
+
+
+def test_another_model_plays_the_same_instances(suite: Path) -> None:
+    first, _, other = json.loads((suite / "table.json").read_text())["rows"]
+    assert first["instances_sha256"] == other["instances_sha256"]
+    assert first["folder"] != other["folder"] and first["model"] != other["model"]
+
+
+def test_the_page_has_table_films_and_links_that_exist(suite: Path) -> None:
+    page = (suite / "table.html").read_text()
+    assert page.count("<video") >= 3 and "http" not in page.replace("http://www.w3.org", "")
+    for one in json.loads((suite / "table.json").read_text())["rows"]:
+        assert f'href="{one["folder"]}/report.html"' in page and (suite / one["folder"] / "report.html").is_file()
+
+
+def test_a_killed_run_goes_on_and_plays_nothing_twice(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = ["name=arm_reach", f"out={out}", "episodes=30", "rows=[random,replay]", "planner_seeds=1", "workers=1"]
+    command = [sys.executable, "-m", "wmplan.cli", "suite", *settings]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = out / "runs" / "shipped" / "arm_reach-default" / "per_episode.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 4) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = journal.read_bytes()
+    before = before[: before.rfind(b"\n") + 1]
+    run_suite("arm_reach", out=out, rows=["random", "replay"], **{**FEW, "episodes": 30})
+    after = journal.read_bytes()
+    assert after.startswith(before)
+    played = [json.loads(line) for line in after.splitlines()[1:]]
+    assert len({(one["row"], one["instance"]) for one in played}) == len(played) == 60
+    (row,) = json.loads((out / "table.json").read_text())["rows"]
+    assert row["replay"]["success"] == 1
+
+
+def test_what_is_not_installed_or_does_not_fit_is_told_in_its_row_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["episodes=1", "workers=1", "planner_seeds=1", "rows=[planner,noop]", "planner=cem"]
+    few += [f"planner.{name}={value}" for name, value in QUICK.items() if name != "name"]
+    assert cli.main(["suite", "name=native", "protocols=[default]", "model=pusht", f"out={tmp_path}", *few]) == 0
+    out = capsys.readouterr().out
+    assert "pusht-default: done" in out and "arm_reach-default: model pusht" in out and "give model=arm_reach" in out
+    suites = {entry.suite for entry in TASKS.values() if entry.suite is not None}
+    for suite in suites:
+        if not suite.is_installed:
+            run_suite(suite.name, out=tmp_path / suite.name, **FEW)
+            rows = json.loads((tmp_path / suite.name / "table.json").read_text())["rows"]
+            assert rows and all("is not installed: pip install" in one["reason"] for one in rows)
+            assert "not run" in (tmp_path / suite.name / "table.md").read_text()
+
+
+def test_several_goals_give_a_row_each(tmp_path: Path) -> None:
+    run_suite("arm_reach", out=tmp_path, protocols=["long"], rows=["noop"], **{**FEW, "episodes": 1})
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [one["protocol"] for one in rows] == ["long-offset_50", "long-offset_75", "long-offset_150"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["name=metawrld", "out=x"], "there is no suite 'metawrld'; did you mean 'metaworld'?"),
+        (["name=pusht", "out=x", "protocols=[lewn]"], "there is no protocol 'lewn'; did you mean 'lewm'?"),
+        (["name=pusht"], "out is missing: wmplan suite out=..."),
+        (["name=pusht", "out=notes.txt"], "out=notes.txt cannot be made"),
+        (["name=pusht", "out=taken"], "out=taken holds table.md"),
+    ],
+)
+def test_a_wrong_command_is_one_line(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "table.md").write_text("mine")
+    assert cli.main(["suite", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_a_damaged_list_of_rows_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text('{"rows": [{"benchmark": 3}]}')
+    with pytest.raises(UserError, match=r"suite.json is damaged .*no episode is lost"):
+        run_suite("pusht", out=tmp_path, protocols=["default"], rows=["noop"], **FEW)
+
+
+def test_folders_of_models_are_plain() -> None:
+    assert slug("hf://org/name-1.2") == "hf_org_name-1.2" and slug("runs/mine/model") == "runs_mine_model"
