@@ -401,3 +401,40 @@ def test_a_server_of_a_model_without_proprioception_says_so(tmp_path: Path) -> N
     told = pytest.raises(PolicyError, match="the model takes none: send an image")
     with running(server), PolicyClient(f"ws://127.0.0.1:{server.port}", timeout=60.0) as client, told:
         client.set_goal(RobotStateGoal(np.array([0.1])))
+
+
+class Reading(Board):
+    """A board with a reader that gives the upper half's brightness as the robot's place, `gain` of it and `offset`."""
+
+    reads_state = True  # type: ignore[assignment]
+
+    def __init__(self, gain: float, offset: float) -> None:
+        super().__init__()
+        self.gain, self.offset = gain, offset
+
+    def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
+        return super().encode(frames, self.read_state(frames) if proprio is None else proprio)
+
+    def read_state(self, frames: Any) -> Tensor:
+        return self.gain * super().encode(frames)[..., :1] + self.offset
+
+
+@pytest.mark.parametrize(
+    ("gain", "offset", "end"),
+    [
+        (1.0, 0.2, 0.7),  # misread alike where it is and where it should be, which is no error
+        (0.9, 0.0, 0.7),
+        (0.0, 0.6, 0.6),  # not seen at all: it goes to what is read rather than stay anywhere
+    ],
+)
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_state_read_off_a_goal_is_corrected_by_how_the_robot_is_misread_now(
+    gain: float, offset: float, end: float, declared: bool
+) -> None:
+    controller = make_controller(Reading(gain, offset), PLANNER, {"proprio": {"weight": 1.0}})
+    goal = picture(0.7, 0.5)
+    controller.reset(GoalImage(goal) if declared else {"pixels": goal}, 0, at_rest=True)
+    place = 0.2
+    for _ in range(60):
+        place += float(controller.act({"pixels": picture(place, 0.5), "proprio": np.array([place], np.float32)})[2])
+    assert abs(place - end) < 0.05

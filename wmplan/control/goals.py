@@ -36,18 +36,26 @@ SWITCH = 0.5
 """Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
 
 
+MISREAD = 0.85
+"""Share of what the robot's state is misread by now that is taken off a state read off a goal: as the robot comes to
+look as in the goal, it is misread alike. With all of it, a robot would stop anywhere in a direction that a picture
+does not show."""
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """One goal.
 
     Attributes:
         latent: of a goal that does not depend on what is seen, (1, *latent).
+        is_read: whether its robot state was read off its frames by a reader, whose errors of now are taken off.
         shown: frames and robot state of one that does: each part that is None is taken from what is seen.
         masks: where its frames count, by camera, (1, 1, H, W, 1); a camera without one counts whole.
         objective: in place of the planning core's own, where the goal is about a part of what that asks.
     """
 
     latent: Tensor | None = None
+    is_read: bool = False
     shown: StepObservation | None = None
     masks: Mapping[str, Tensor] | None = None
     objective: Objective | None = None
@@ -116,9 +124,9 @@ class Aim:
     is_new: bool
 
 
-def towards(latent: Tensor) -> Pursuit:
-    """The pursuit of one latent (1, *latent)."""
-    return Pursuit(((Target(latent),),))
+def towards(latent: Tensor, is_read: bool = False) -> Pursuit:
+    """The pursuit of one latent (1, *latent); see Target."""
+    return Pursuit(((Target(latent, is_read),),))
 
 
 def read_goals(goal: Any, model: WorldModel, objective: Objective) -> tuple[list[Pursuit], bool]:
@@ -156,7 +164,8 @@ def _read_goals(goal: Any, model: WorldModel, parts: _Parts) -> tuple[list[Pursu
     if isinstance(goal, DECLARED):
         return [Pursuit((_targets(goal, model, parts),))], False
     seen, batched = _read(goal, model)
-    return [towards(row[None]) for row in encode(model, seen)], batched
+    is_read = model.reads_state and seen.proprio is None
+    return [towards(row[None], is_read) for row in encode(model, seen)], batched
 
 
 def _read(goal: Observation, model: WorldModel) -> tuple[StepObservation, bool]:
@@ -204,9 +213,19 @@ def _latent(
     model: WorldModel, target: Target, seen: StepObservation, ready: Mapping[tuple[int, int], Tensor]
 ) -> Tensor:
     if target.latent is not None:
-        return target.latent
+        return _as_read_here(model, target.latent, seen) if target.is_read else target.latent
     made = ready.get((id(target), id(seen)))
     return encode(model, target.seen_from(seen, model)) if made is None else made
+
+
+@torch.inference_mode()
+def _as_read_here(model: WorldModel, goal: Tensor, seen: StepObservation) -> Tensor:
+    """A goal (1, *latent) whose robot state is corrected by what the robot's own is misread by now; see MISREAD."""
+    state = slice(-model.spec.proprio_dim, None)
+    misread = model.read_state(seen.frames)[:, 0] - seen.latent[..., state]  # (1, P); 0 where the latter was read
+    corrected = goal.clone()
+    corrected[..., state] -= MISREAD * misread
+    return corrected
 
 
 def _nearest(model: WorldModel, objective: Objective, pursuit: Pursuit, here: Tensor, latents: Sequence[Tensor]) -> int:
@@ -277,7 +296,7 @@ def _targets(goal: Any, model: WorldModel, parts: _Parts) -> tuple[Target, ...]:
         raise UserError(f"goal: the model sees {', '.join(model.spec.cameras)}: give the image as a dict of frames")
     seen, _ = _read({**named, "proprio": goal.proprio}, model)
     if isinstance(goal, GoalImage):
-        return (Target(encode(model, seen)),)
+        return (Target(encode(model, seen), model.reads_state and seen.proprio is None),)
     masks = goal.mask if isinstance(goal.mask, Mapping) else {model.spec.cameras[0]: goal.mask}
     unknown = [str(name) for name in masks if name not in model.spec.cameras]
     if unknown:

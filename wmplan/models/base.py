@@ -236,6 +236,19 @@ class WorldModel(nn.Module, ABC):
         raise UserError(f"a {type(self).__name__} reads no robot state off its frames")
 
     @property
+    def reads_state(self) -> bool:
+        """Whether read_state() is there, by which encode() fills in the robot state of goals."""
+        return False
+
+    def read_state(self, frames: Frames) -> Tensor:
+        """The standardised robot state (B, T, P) that frames show, by a network for nothing else.
+
+        Raises:
+            UserError: if the model has none.
+        """
+        raise UserError(f"a {type(self).__name__} has no reader of the robot's state")
+
+    @property
     def robot_entries(self) -> Tensor:
         """Which of a flat latent's L numbers are of the robot alone, (L,) of true and false.
 

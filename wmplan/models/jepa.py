@@ -196,9 +196,8 @@ class JEPA(WorldModel):
             return visual
         if proprio is not None:
             state = self.normalise_proprio(proprio)
-        elif self.reader is not None:
-            rows = [view.to(visual.device).flatten(0, 1) for view in self.views(frames)]
-            state = self.reader(rows).unflatten(0, visual.shape[:2])
+        elif self.reads_state:
+            state = self.read_state(frames)
         else:
             state = self.read_proprio(visual)
         return torch.cat([visual, state], -1)  # (B, T, D + P)
@@ -219,6 +218,18 @@ class JEPA(WorldModel):
             raise UserError("this model has no robot state in its latents")
         state: Tensor = self.proprio_head(latents[..., : self.visual_dim][..., self.robot])
         return state
+
+    @property
+    def reads_state(self) -> bool:
+        return self.reader is not None
+
+    def read_state(self, frames: Frames) -> Tensor:
+        if self.reader is None:
+            return super().read_state(frames)
+        views = self.views(frames)
+        rows = [view.to(self.visual_mean.device).flatten(0, 1) for view in views]
+        state: Tensor = self.reader(rows)
+        return state.unflatten(0, views[0].shape[:2])
 
     def encode_visual(self, frames: Frames, parts: Sequence[Frames] = ()) -> Tensor:
         """Visual latents (B, T, D) of frames, as encode() takes them.
