@@ -262,6 +262,7 @@ SMALL = {
     "check-env": "steps=5",
     "collect": "episodes=8 steps=75 processes=1",
     "train": "joint.steps=2 joint.batch_size=8 dynamics.steps=2 dynamics.batch_size=8 critic.steps=0 decoder.steps=0",
+    "pretrain": "steps=2 batch_size=8 vit.width=24 vit.depth=1 vit.predictor_width=24 vit.predictor_depth=1",
     "validate": "windows=6 compared=2 candidates=4",
     "eval": "episodes=1 workers=1 planner=cem planner.num_samples=8 planner.num_iterations=1 planner.num_elites=2",
 }
@@ -333,6 +334,12 @@ def test_from_a_lerobot_folder_to_a_validated_model(tmp_path: Path, monkeypatch:
     convert_data(str(source), str(recordings), format="lerobot", video="images")
     walk(tmp_path, monkeypatch, {}, "recordings|data/mine", "your-data")
     assert json.loads((tmp_path / "validation" / "validation.json").read_text())["score"] >= 0
+
+
+def test_from_frames_to_a_pretrained_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk(tmp_path, monkeypatch, {}, "data/pusht", "pretraining")
+    names = run(recipe("load_pretrained"), folder=tmp_path)
+    assert names["tokens"].shape == (2, 1, 8, 8, 24)
 
 
 def test_every_recipe_is_run_by_a_test_here() -> None:

@@ -224,6 +224,28 @@ def train(settings: Settings) -> None:
     print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
 
 
+@command("pretrain", target="wmplan.training.pretraining.config:PretrainConfig", resumes=True)
+def pretrain(settings: Settings) -> None:
+    """Pretrain an encoder without actions, on frames of a data set, a folder of images or a folder of videos.
+
+    Hidden parts of images (ijepa, lejepa) or of clips (vjepa) are predicted in latent space. Shows what the features
+    hold, and names the likely cause where they collapse. Run again after an interruption, it goes on. The encoder is
+    written to out/model.
+
+    Examples:
+      wmplan pretrain data=data/pusht out=runs/ijepa
+      wmplan pretrain data=videos objective=vjepa 'image_size=[128,128]' vit=small vit.patch=16 out=runs/vjepa
+      wmplan pretrain data=images objective=lejepa sigreg=0.2 steps=20000 out=runs/lejepa
+    """
+    from wmplan.settings.build import build
+    from wmplan.training.pretraining.config import PretrainConfig
+    from wmplan.training.pretraining.pretrain import pretrain as run
+
+    config = build(PretrainConfig, settings)
+    run(config)
+    print(f"{config.out}/model: read it with wmplan.models.load_pretrained")
+
+
 @command("data describe", target="wmplan.data.description:describe_data", positional=("data",))
 def data_describe(settings: Settings) -> None:
     """Say what recorded data holds: format, episodes, rate, columns with their ranges, cameras.

@@ -240,3 +240,24 @@ def test_the_loss_is_shown_before_the_first_save(
     make_stage(tmp_path, {2: wait}, save_every=12).run()
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("tiny 2/12") and "loss" in first and last.startswith("tiny 12/12")
+
+
+def test_settings_of_the_optimiser_may_follow_schedules_of_their_own(tmp_path: Path) -> None:
+    """AdamW's first step has the size of the learning rate; what no weight decay acts on is not shrunk beside it."""
+    seen: list[tuple[float, ...]] = []
+    stage = make_stage(
+        tmp_path,
+        schedules={"lr": lambda step: 0.1 * (step + 1), "weight_decay": lambda step: 1.0 + step},
+        weight_decay=1.0,
+        decay_matrices_only=True,
+        after_step=lambda: seen.append(tuple(group["lr"] for group in stage.optimizer.param_groups)),
+        steps=2,
+    )
+    bias, matrix = stage.module[0].bias, stage.module[0].weight  # type: ignore[index, union-attr]
+    before = [part.detach().clone() for part in (bias, matrix)]
+    stage.one_step(next(iter(stage.batches)))
+    torch.testing.assert_close((bias - before[0]).abs(), torch.full_like(bias, 0.1), rtol=1e-3, atol=0)
+    torch.testing.assert_close((matrix - before[1] * 0.9).abs(), torch.full_like(matrix, 0.1), rtol=1e-3, atol=0)
+    stage.one_step(next(iter(stage.batches)))
+    assert seen == [(0.1, 0.1), (0.2, 0.2)]
+    assert [group["weight_decay"] for group in stage.optimizer.param_groups] == [2.0, 0.0]

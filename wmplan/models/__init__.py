@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from wmplan.models.jepa import JEPA as JEPA
     from wmplan.models.jepa import JEPAConfig as JEPAConfig
     from wmplan.models.loading import load as load
+    from wmplan.models.loading import load_pretrained as load_pretrained
     from wmplan.models.loading import resolve as resolve
     from wmplan.models.loading import sha256 as sha256
     from wmplan.models.loading import shipped_models as shipped_models
     from wmplan.models.predictors import make_predictor as make_predictor
     from wmplan.models.sprite_decoder import SpriteDecoder as SpriteDecoder
+    from wmplan.models.video_jepa import VideoJEPA as VideoJEPA
 
 __all__ = export(
     __name__,
@@ -37,8 +39,9 @@ __all__ = export(
         ".encoders": "make_encoder",
         ".errors": "CheckpointError",
         ".jepa": "JEPA JEPAConfig",
-        ".loading": "load resolve sha256 shipped_models",
+        ".loading": "load load_pretrained resolve sha256 shipped_models",
         ".predictors": "make_predictor",
         ".sprite_decoder": "SpriteDecoder",
+        ".video_jepa": "VideoJEPA",
     },
 )

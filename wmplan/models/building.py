@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,24 +14,65 @@ from wmplan.models.checkpoint import Checkpoint, require_finite
 from wmplan.models.errors import CheckpointError
 from wmplan.models.jepa import JEPA, JEPAConfig
 from wmplan.models.sizing import build_to_fit
+from wmplan.models.video_jepa import ClipSpec, VideoJEPA, ViTConfig
 from wmplan.models.wrappers import unwrap
 from wmplan.settings.build import build
 
+M = TypeVar("M", WorldModel, VideoJEPA)
+WITHOUT_ACTIONS = "video_jepa"
+"""The kind of architecture of a model without actions."""
 
-@torch.inference_mode(False)
+
 def from_checkpoint(checkpoint: Checkpoint, path: Path) -> WorldModel:
     """The model in a checkpoint that was opened at `path`.
-
-    Weights made in inference mode would not tell when they change, and be packed for no one.
 
     Raises:
         CheckpointError: where configuration and weights do not fit together, or this machine does not hold them.
     """
+    config = checkpoint.config
+    if config["architecture"].get("kind") == WITHOUT_ACTIONS:
+        raise CheckpointError(
+            f"{path} holds an encoder that was pretrained without actions, which nothing can be planned with: "
+            "wmplan.models.load_pretrained reads it"
+        )
+    return filled(
+        lambda: build_model(config["architecture"], build(ModelSpec, config["spec"], "spec")), checkpoint, path
+    )
+
+
+def pretrained_from_checkpoint(checkpoint: Checkpoint, path: Path) -> VideoJEPA:
+    """The model without actions in a checkpoint that was opened at `path`.
+
+    Raises:
+        CheckpointError: where it holds another kind of model, as from_checkpoint() else.
+    """
+    options = dict(checkpoint.config["architecture"])
+    if options.pop("kind", None) != WITHOUT_ACTIONS:
+        raise CheckpointError(f"{path} holds no encoder that wmplan pretrain wrote")
+    target, projection = options.pop("target", True), options.pop("projection", 0)
+    return filled(
+        lambda: VideoJEPA(
+            build(ClipSpec, checkpoint.config["spec"], "spec"),
+            build(ViTConfig, options, "architecture"),
+            target=target,
+            projection=projection,
+        ),
+        checkpoint,
+        path,
+    )
+
+
+@torch.inference_mode(False)
+def filled(make: Callable[[], M], checkpoint: Checkpoint, path: Path) -> M:
+    """What `make` builds, with the weights of a checkpoint in it.
+
+    Weights made in inference mode would not tell when they change, and be packed for no one.
+    """
     config, weights = checkpoint.config, checkpoint.weights
 
-    def configured() -> WorldModel:
+    def configured() -> M:
         try:
-            return build_model(config["architecture"], build(ModelSpec, config["spec"], "spec"))
+            return make()
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"the configuration in {path} is wrong: {error}") from error
 

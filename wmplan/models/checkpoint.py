@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wmplan.models.base import WorldModel
+    from wmplan.models.video_jepa import VideoJEPA
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -39,7 +40,7 @@ NEXT_CONFIG = ".config.json.next"
 # ------------------------------------------------------------------ writing
 
 
-def save(model: WorldModel, folder: str | Path, card: Mapping[str, Any], *, half: bool = False) -> None:
+def save(model: WorldModel | VideoJEPA, folder: str | Path, card: Mapping[str, Any], *, half: bool = False) -> None:
     """Write `model` into `folder`; a reader finds the old checkpoint or the new one, never a mixture.
 
     Args:

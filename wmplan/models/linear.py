@@ -69,8 +69,14 @@ class PackedWeight:
         return out
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware (AVX512-BF16, AMX); on others it would cost time."""
+def has_bfloat16(device: torch.device | None = None) -> bool:
+    """Whether the device multiplies bfloat16 in hardware (AVX512-BF16, AMX); on others it would cost time.
+
+    Args:
+        device: the processor where left out.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return ONEDNN and torch.cpu._is_avx512_bf16_supported()
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from wmplan.models.base import WorldModel
+    from wmplan.models.video_jepa import VideoJEPA
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -113,6 +114,33 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
     from wmplan.device import find_device
 
     with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
+        return model.eval().to(find_device(device))
+
+
+def load_pretrained(path: str | Path, device: torch.device | str | None = None) -> VideoJEPA:
+    """The model without actions in a folder that `wmplan pretrain` wrote, in float32 and evaluation mode.
+
+    Args:
+        path: the folder of the model or of its run, or the weights file alone.
+        device: where to; what the machine has, if left out.
+
+    Raises:
+        CheckpointError: in one line, what is wrong with the checkpoint.
+        UserError: if the device cannot be used.
+    """
+    found = resolve(path)
+    with readable(found):
+        if not is_ours(found):
+            raise CheckpointError(describe_foreign(found))
+        checkpoint = open_checkpoint(found)
+        from wmplan.models.building import pretrained_from_checkpoint
+
+        model = pretrained_from_checkpoint(checkpoint, found)
+    import torch
+
+    from wmplan.device import find_device
+
+    with torch.inference_mode(False):
         return model.eval().to(find_device(device))
 
 

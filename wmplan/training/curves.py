@@ -27,6 +27,9 @@ PANELS = {  # what is drawn together, by the names of the figures
     "effective rank": ("effective_rank",),
     "state misread by, median": ("misread_median",),
     "the same, of other looks": ("misread_varied_median",),
+    "linear probe of the state, share of a blind one": ("probe",),
+    "spread of the features": ("spread",),
+    "lag of the target": ("lag",),
     "distance from the nominal latent": ("varied_look", "nominal_look"),
 }
 

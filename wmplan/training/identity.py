@@ -14,8 +14,10 @@ from wmplan.data.fingerprint import Files
 from wmplan.errors import UserError
 from wmplan.settings.difference import differences, require_same
 from wmplan.training.config import TrainConfig
+from wmplan.training.pretraining.config import PretrainConfig
 
-FREE = ("data", "out", "pretrained", "threads", "name", "planning", "half", "regions")
+RunConfig = TrainConfig | PretrainConfig
+FREE = ("data", "out", "pretrained", "threads", "device", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
 LATER: dict[str, Any] = {
     "cameras": None,
@@ -28,7 +30,7 @@ LATER: dict[str, Any] = {
 RECORD = "train.json"
 
 
-def compared(config: TrainConfig) -> dict[str, Any]:
+def compared(config: RunConfig) -> dict[str, Any]:
     """The settings that the weights depend on, as JSON gives them back."""
     settings = {
         name: value
@@ -38,7 +40,7 @@ def compared(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
-def read_record(config: TrainConfig) -> dict[str, Any] | None:
+def read_record(config: RunConfig) -> dict[str, Any] | None:
     """What the run folder says of the run in it; None where there is none, or nothing of it that could be lost.
 
     Raises:
@@ -53,7 +55,7 @@ def read_record(config: TrainConfig) -> dict[str, Any] | None:
     return document
 
 
-def claim(config: TrainConfig, record: Mapping[str, Any] | None, data: Files, pretrained: str | None) -> dict[str, Any]:
+def claim(config: RunConfig, record: Mapping[str, Any] | None, data: Files, pretrained: str | None) -> dict[str, Any]:
     """Write into the folder what the run is, or check that it is the same; what every file of it is made from.
 
     Args:
@@ -73,9 +75,9 @@ def claim(config: TrainConfig, record: Mapping[str, Any] | None, data: Files, pr
                 f"{anew}"
             )
         if record["pretrained"] != pretrained:
+            named = getattr(config, "pretrained", None)
             raise UserError(
-                f"{folder} holds a run on another encoder: that of pretrained={config.pretrained} has other weights; "
-                f"{anew}"
+                f"{folder} holds a run on another encoder: that of pretrained={named} has other weights; {anew}"
             )
         remove_leftovers(folder)
     if not holds_work(folder):

@@ -1,10 +1,12 @@
-"""bfloat16 in training: convolutions and products where the processor has them in hardware, the rest in float32."""
+"""bfloat16 in training: convolutions and products where the machine has them in hardware, the rest in float32."""
 
 from __future__ import annotations
 
 import torch
 
+CPU = torch.device("cpu")
 
-def bfloat16_products(enabled: bool) -> torch.autocast:
+
+def bfloat16_products(enabled: bool, device: torch.device = CPU) -> torch.autocast:
     """A context in which convolutions and linear layers multiply in bfloat16; weights and gradients stay float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

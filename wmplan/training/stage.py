@@ -53,6 +53,9 @@ class Stage:
             saved in between.
         made_from: all that the result depends on, as JSON has it; a save that was made from something else is refused.
         bfloat16: let Muon orthogonalise in bfloat16; the loss sees to its own products.
+        schedules: by name of an optimiser's setting ("lr", "weight_decay") its value at a step; the learning rate
+            follows schedule() where it has none.
+        decay_matrices_only: let no weight decay act on biases and on the weights of norms, under AdamW.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class Stage:
         frames_per_step: int = 0,
         made_from: Mapping[str, Any] | None = None,
         bfloat16: bool = False,
+        schedules: Mapping[str, Callable[[int], float]] | None = None,
+        decay_matrices_only: bool = False,
     ) -> None:
         self.name, self.module, self.loss, self.batches = name, module, loss, batches
         self.steps, self.learning_rate, self.folder = steps, learning_rate, folder
@@ -89,7 +94,15 @@ class Stage:
                 groups.append({"params": [p for p in self.parameters if id(p) in apart], "largest": 0})
             self.optimizer = Muon(groups, lr=learning_rate, weight_decay=weight_decay, bfloat16=bfloat16)
         else:
-            self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, weight_decay=weight_decay)
+            decayed = [p for p in self.parameters if p.ndim > 1 or not decay_matrices_only]
+            groups = [{"params": decayed}]
+            if len(decayed) < len(self.parameters):
+                groups.append({"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0})
+            self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
+        self.schedules: dict[str, Callable[[int], float]] = {
+            "lr": lambda step: self.learning_rate * self.schedule(),
+            **(schedules or {}),
+        }
         self.generator = torch.Generator().manual_seed(seed)
         self.step = 0
         self.saved_step: int | None = None
@@ -170,7 +183,9 @@ class Stage:
             FloatingPointError: if it is not.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * self.schedule()
+            for name, value in self.schedules.items():
+                if group[name]:  # a weight decay of 0 stays 0
+                    group[name] = value(self.step)
         loss, figures = self.loss(batch, self.generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss of stage {self.name} is {loss.item()} at step {self.step}: {figures}")

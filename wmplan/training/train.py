@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Callable
 from functools import cache, cached_property, partial
@@ -21,7 +20,6 @@ from wmplan.data.fingerprint import fingerprint
 from wmplan.data.reader import open_data
 from wmplan.data.resampled import at_rate
 from wmplan.data.varied_frames import COLUMN
-from wmplan.interruption import Interrupted, termination_raises
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
@@ -58,6 +56,7 @@ from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.preflight import preflight, report, split
 from wmplan.training.reading import reader_figures, reader_loss
+from wmplan.training.runs import carry_out
 from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, measure_symmetries
 from wmplan.training.windows import stage_windows
@@ -73,16 +72,8 @@ def train(config: TrainConfig) -> JEPA:
     Raises:
         UserError: where the data, the folder or the configuration do not fit together.
     """
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    with termination_raises():
-        run = Run(config)
-        try:
-            return run.run()
-        except KeyboardInterrupt as stop:
-            number = stop.signal if isinstance(stop, Interrupted) else signal.SIGINT
-            raise Interrupted(str(stop) or run.position(), number) from None
-        finally:
-            run.store.close()
+    model: JEPA = carry_out(lambda: Run(config), config.threads)
+    return model
 
 
 class Run:

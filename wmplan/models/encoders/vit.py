@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from wmplan.errors import UserError
 from wmplan.models.encoders.pixels import require_divisible, scale, space_to_depth
 from wmplan.models.registry import require_positive
+from wmplan.models.rope import Rotation
 from wmplan.registry import register_encoder
 
 
@@ -23,10 +24,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, causal: bool = False) -> Tensor:
-        """(N, tokens, width) to the same; `causal` hides from each token those after it."""
+    def forward(self, tokens: Tensor, causal: bool = False, rotation: Rotation | None = None) -> Tensor:
+        """(N, tokens, width) to the same; `causal` hides from each token those after it, `rotation` tells places."""
         qkv = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).transpose(1, 3)  # (N, heads, 3, tokens, width/heads)
         queries, keys, values = qkv.unbind(2)
+        if rotation is not None:
+            queries, keys = rotation(queries), rotation(keys)
         mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -44,8 +47,9 @@ class Block(nn.Module):
         self.norm_attention, self.attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_perceptron, self.perceptron = nn.LayerNorm(width), mlp(width)  # names that checkpoints have
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.attention(self.norm_attention(tokens))
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """(N, tokens, width) to the same."""
+        tokens = tokens + self.attention(self.norm_attention(tokens), rotation=rotation)
         return tokens + self.perceptron(self.norm_perceptron(tokens))
 
 

@@ -27,9 +27,9 @@ from wmplan.models.released.images import (
 )
 from wmplan.models.released.objectives import PatchAndProprio
 from wmplan.models.released.patch_latents import PatchLatentModel
-from wmplan.models.released.rope import Rotation, grid_positions
 from wmplan.models.released.rope_transformer import Perceptron, RopeAttention
 from wmplan.models.released.spec import fit_spec
+from wmplan.models.rope import Rotation, grid_positions
 
 
 @dataclass(frozen=True)

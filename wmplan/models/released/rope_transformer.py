@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wmplan.models.linear import Linear, gelu
 from wmplan.models.released.frame_causal import KVCache
-from wmplan.models.released.rope import Rotation
+from wmplan.models.rope import Rotation
 
 
 class RopeAttention(nn.Module):

@@ -33,9 +33,9 @@ from wmplan.models.released.images import (
 from wmplan.models.released.l1_ball import L1Ball
 from wmplan.models.released.objectives import TokenMeanAbsoluteError
 from wmplan.models.released.pose import POSE_DIM, integrate
-from wmplan.models.released.rope import Rotation, grid_positions
 from wmplan.models.released.rope_transformer import RopeBlock
 from wmplan.models.released.spec import fit_spec
+from wmplan.models.rope import Rotation, grid_positions
 
 CONDITIONS = 2  # tokens before a frame's patches: the action's, and the pose's before the action
 MOST_STEP_M, POSITION = 0.075, (0, 1, 2)

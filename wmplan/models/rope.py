@@ -1,10 +1,12 @@
-"""The rotary position embedding of V-JEPA 2 and JEPA-WM, with the quirk that their released weights depend on.
+"""Rotary position embedding over three axes: frame, row and column.
 
-A head's channels are split over three axes: with axis width a = 2 * floor(floor(h / 3) / 2), channels [0, a) turn with
-the frame index, [a, 2a) with the patch row, [2a, 3a) with the patch column, and the last h - 3a are left alone. Within
-an axis channel j has the frequency 10000 ** (-2 (j mod a/2) / a), so that the list of frequencies is repeated end to
-end, while the partners that are mixed are neighbours (2k, 2k + 1). The two members of a pair therefore turn by
-different angles: this is neither of the textbook forms.
+A head's channels are split over the axes: with axis width a = 2 * floor(floor(h / 3) / 2), channels [0, a) turn with
+the frame index, [a, 2a) with the patch row, [2a, 3a) with the patch column, and the last h - 3a are left alone.
+Neighbours (2k, 2k + 1) are a pair, which turns by the position times 10000 ** (-2k / a) (Su et al. 2021).
+
+The released weights of V-JEPA 2 and JEPA-WM depend on a quirk: channel j of an axis has the frequency
+10000 ** (-2 (j mod a/2) / a), so that the list of frequencies is repeated end to end, and the two members of a pair
+turn by different angles. This is neither of the textbook forms.
 """
 
 from __future__ import annotations
@@ -19,16 +21,21 @@ class Rotation:
     """Cosines and sines for given positions.
 
     Args:
-        positions: frame, row and column of every token, of shape (tokens, 3). An axis at 0 does not turn.
+        positions: frame, row and column of every token, of shape (tokens, 3), or (n, tokens, 3) where each sequence has
+            its own. An axis at 0 does not turn.
         head_dim: channels of a head.
+        released: the form with the quirk.
     """
 
-    def __init__(self, positions: Tensor, head_dim: int) -> None:
+    def __init__(self, positions: Tensor, head_dim: int, *, released: bool = True) -> None:
         width = 2 * (head_dim // 3 // 2)
         index = torch.arange(width // 2, device=positions.device, dtype=torch.float32)
-        frequencies = (BASE ** (-2 * index / max(width, 1))).repeat(2)  # (a,)
-        angles = (positions.float()[:, :, None] * frequencies).flatten(1)  # (tokens, 3, a) -> (tokens, 3a)
+        frequencies = BASE ** (-2 * index / max(width, 1))
+        frequencies = frequencies.repeat(2) if released else frequencies.repeat_interleave(2)  # (a,)
+        angles = (positions.float()[..., None] * frequencies).flatten(-2)  # (..., tokens, 3, a) -> (..., tokens, 3a)
         angles = torch.nn.functional.pad(angles, (0, head_dim - 3 * width))  # an angle of 0 leaves a channel alone
+        if angles.ndim == 3:
+            angles = angles.unsqueeze(1)  # the same for all heads
         self.cosine, self.sine = angles.cos(), angles.sin()
 
     def __call__(self, vectors: Tensor) -> Tensor:

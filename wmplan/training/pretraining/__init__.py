@@ -1,0 +1,1 @@
+"""Pretraining without actions: an encoder learns from frames alone."""

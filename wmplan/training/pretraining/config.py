@@ -1,0 +1,146 @@
+"""What a pretraining run is made of, and what each objective takes where nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from wmplan.machine import MOST_THREADS
+from wmplan.models.video_jepa import ViTConfig
+from wmplan.settings.build import convert_fields
+from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.training.config import require
+from wmplan.training.pretraining.masks import MaskConfig
+
+Objective = Literal["ijepa", "vjepa", "lejepa"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an objective takes where nothing is said.
+
+    Attributes:
+        frames, tubelet: of a clip, and of a token.
+        masks: each a pass of the predictor.
+        momentum: of the moving average, at the first step and at the last; None where the target is the encoder itself.
+        schedule: of the learning rate.
+    """
+
+    frames: int
+    tubelet: int
+    masks: tuple[MaskConfig, ...]
+    momentum: tuple[float, float] | None
+    schedule: Literal["cosine", "constant"]
+
+    def vit(self, sizes: ViTConfig) -> ViTConfig:
+        """The sizes, with the tubelet that is taken where they say none: one frame where a clip has but one."""
+        return replace(sizes, tubelet=sizes.tubelet or min(self.tubelet, self.frames))
+
+
+BLOCKS = MaskConfig(blocks=4, scale=(0.15, 0.2), context=(0.85, 1.0))
+RECIPES: dict[str, Recipe] = {
+    "ijepa": Recipe(1, 1, (BLOCKS,), (0.996, 1.0), "cosine"),
+    "vjepa": Recipe(8, 2, (MaskConfig(8, (0.15, 0.15)), MaskConfig(2, (0.7, 0.7))), (0.99925, 0.99925), "constant"),
+    "lejepa": Recipe(1, 1, (BLOCKS,), None, "cosine"),
+}
+"""I-JEPA (Assran et al. 2023), V-JEPA 2 (Assran et al. 2025) with shorter clips, LeJEPA (Balestriero & LeCun 2025)."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A whole run: what `wmplan pretrain` takes.
+
+    Attributes:
+        data: a data set of episodes, a folder of images, or a folder of videos.
+        out: folder of the run; run again with the same settings, it goes on.
+        objective: ijepa and vjepa predict the tokens of a moving average of the encoder, of images and of clips; lejepa
+            predicts the encoder's own, which SIGReg keeps from collapsing.
+        name: of the encoder, in its card.
+        camera: of several cameras the one that is looked at; null for the only one.
+        image_size: [height, width] that images and videos are brought to, 64 x 64 where it is null; a data set's frames
+            stay as they are.
+        frames: of a clip; null for what the objective takes, 8 for vjepa and 1 for the others.
+        stride: rows between two frames of a clip.
+        vit: the encoder's sizes.
+        masks: what is hidden, each entry a pass of the predictor; null for what the objective takes.
+        momentum: of the moving average at the first and the last step; null for what the objective takes. Features
+            collapse where it is too low: take .99 to .9995, for video above .999.
+        sigreg: share of SIGReg in the loss of lejepa, the rest is prediction; .1 to .5.
+        projection: numbers that lejepa maps tokens to before it compares them.
+        steps: optimiser steps.
+        batch_size: clips a step.
+        learning_rate: at its peak.
+        warm_up: share of the steps in which it rises to that.
+        schedule: then a cosine down to nothing, or constant but for the last tenth; null for what the objective takes.
+        weight_decay: at the first step and at the last, decoupled, as AdamW's.
+        save_every: steps between reports, each with measures of health and a save.
+        seed: of the weights, the order of the data and the masks.
+        validation: share of the episodes, images or videos that are held out.
+        device: to train on; null for CUDA where there is any.
+        threads: of torch; 0 for all cores.
+        bfloat16: products in bfloat16; null where the machine has them in hardware.
+        half: store the weights in half precision.
+    """
+
+    data: str
+    out: str
+    objective: Objective = "ijepa"
+    name: str = "encoder"
+    camera: str | None = None
+    image_size: tuple[int, int] | None = None
+    frames: int | None = None
+    stride: int = 1
+    vit: ViTConfig = field(default_factory=ViTConfig)
+    masks: tuple[MaskConfig, ...] | None = None
+    momentum: tuple[float, float] | None = None
+    sigreg: float = 0.1
+    projection: int = 64
+    steps: int = 10000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warm_up: float = 0.1
+    schedule: Literal["cosine", "constant"] | None = None
+    weight_decay: tuple[float, float] = (0.04, 0.4)
+    save_every: int = 500
+    seed: int = 0
+    validation: float = 0.05
+    device: str | None = None
+    threads: int = 0
+    bfloat16: bool | None = None
+    half: bool = True
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
+        for name in ("stride", "projection", "steps", "batch_size", "save_every"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        require(self.frames is None or self.frames >= 1, f"frames must be at least 1, got {self.frames}")
+        require(
+            self.image_size is None or all(1 <= side <= 4096 for side in self.image_size),
+            f"image_size must be [height, width] from 1 to 4096, got {list(self.image_size or ())}",
+        )
+        require(self.masks is None or len(self.masks) > 0, "masks must have at least one entry, got []")
+        momentum = self.momentum or (0.0, 0.0)
+        require(all(0 <= one <= 1 for one in momentum), f"momentum must be two from 0 to 1, got {list(momentum)}")
+        require(
+            self.momentum is None or RECIPES[self.objective].momentum is not None,
+            "momentum is of a moving average, which objective=lejepa has not: leave it out",
+        )
+        require(0 <= self.sigreg < 1, f"sigreg must be at least 0 and below 1, got {self.sigreg}")
+        require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
+        require(0 <= self.warm_up < 1, f"warm_up must be a share of the steps below 1, got {self.warm_up}")
+        require(min(self.weight_decay) >= 0, f"weight_decay must be at least 0, got {list(self.weight_decay)}")
+        require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
+        require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
+        whole_number(self.seed, "seed", 0, MAX_SEED)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the objective takes, with what is said in its place."""
+        base = RECIPES[self.objective]
+        return Recipe(
+            self.frames or base.frames,
+            base.tubelet,
+            self.masks or base.masks,
+            self.momentum or base.momentum,
+            self.schedule or base.schedule,
+        )
