@@ -343,6 +343,29 @@ def validate(settings: Settings) -> None:
     print(f"report: {write_validation_report(settings['out'])}")
 
 
+@command("physics", target="wmplan.exam.examine:physics")
+def physics(settings: Settings) -> None:
+    """Ask a model what it knows of intuitive physics: whether impossible clips surprise it more than possible ones.
+
+    Pairs of possible worlds exchange their ends at one moment, behind a screen or in plain view. Beside the model sit
+    untrained networks of its architecture, a pixel predictor of its size, a copy of the last frame and the true
+    simulator. Writes exam.json and report.html into out.
+
+    Examples:
+      wmplan physics model=pusht out=physics
+      wmplan physics model=runs/mine/model properties=[permanence,solidity] pairs=500 out=physics
+      wmplan physics model=pusht pairs=20 untrained_networks=2 pixel_steps=0 out=physics
+    """
+    from wmplan.exam.examine import physics as run
+    from wmplan.exam.summary import exam_table
+    from wmplan.settings.build import build
+
+    print(exam_table(build(run, settings)))
+    from wmplan.report.physics_page import write_physics_report  # loads the plotting
+
+    print(f"report: {write_physics_report(settings['out'])}")
+
+
 @command(
     "import",
     target="wmplan.models.released.importer:ImportOptions",

@@ -1,0 +1,278 @@
+"""What `wmplan physics` runs: a model and its controls sit an exam, and every figure goes into one file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from wmplan.atomic_io import write_durably, write_json
+from wmplan.errors import UserError
+from wmplan.evaluation.machine import date, machine, versions
+from wmplan.exam.controls import CopyLastFrame, TrueSimulator, untrained
+from wmplan.exam.pixel_predictor import train
+from wmplan.exam.quadruplet import ExamSource, Quadruplet
+from wmplan.exam.scoring import Sitting, described, figures, over_time, pairs_won
+from wmplan.exam.subject import Array, Subject, Window
+from wmplan.exam.world_model import WorldModelSubject
+from wmplan.models.base import WorldModel
+from wmplan.models.checkpoint import finite_or_null
+from wmplan.models.loading import load, sha256
+from wmplan.output_folder import check_folder, make_folder
+from wmplan.random_streams import Stream, stream_rng
+from wmplan.registry import EXAMS
+from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.settings.suggest import did_you_mean
+
+RESULT, EXAMPLES = "exam.json", "examples.npz"
+TOGETHER = 8
+"""Quadruplets that are held in memory and shown at once."""
+MODEL, TWINS = "model", "identical twins"
+TRAINING_SHARE = 10
+"""Quadruplets a property whose possible clips the pixel predictor is trained on."""
+MOST_PAIRS = 100_000
+
+
+def physics(
+    model: str | Path | WorldModel,
+    out: str | Path | None,
+    *,
+    exam: str = "scenes",
+    properties: Sequence[str] = (),
+    pairs: int = 200,
+    choice_pairs: int = 20,
+    untrained_networks: int = 10,
+    pixel_steps: int = 500,
+    seed: int = 0,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Ask a model whether impossible clips surprise it more than possible ones.
+
+    Args:
+        model: a shipped name, a path or a model.
+        out: the folder to write into; None writes nothing.
+        exam: where clips come from; "scenes" are those without a robot.
+        properties: names of those to ask for; none for all that the exam has.
+        pairs: pairs of worlds a property, each two possible and two impossible clips; every second one is occluded.
+        choice_pairs: pairs a property, others, on which context and length of the window are chosen, once for all.
+        untrained_networks: how many of the model's architecture, with random weights, sit it too.
+        pixel_steps: training steps of a pixel predictor of the model's size; 0 for none.
+        seed: of the clips.
+        device: for the model; null for what the machine has.
+
+    Returns:
+        The content of exam.json, see wmplan.exam.
+
+    Raises:
+        UserError: naming what is wrong, also where model and exam do not fit together.
+    """
+    pairs = whole_number(pairs, "pairs", 2, MOST_PAIRS)
+    choice_pairs = whole_number(choice_pairs, "choice_pairs", 1, MOST_PAIRS)
+    untrained_networks = whole_number(untrained_networks, "untrained_networks", 0, 1000)
+    pixel_steps, seed = whole_number(pixel_steps, "pixel_steps", 0), whole_number(seed, "seed", 0, MAX_SEED)
+    folder = None if out is None else check_folder(out, "an exam", [RESULT], [RESULT, EXAMPLES, "report.html"])
+    make = EXAMS[exam]
+    loaded = model if isinstance(model, WorldModel) else load(model, device)
+    subject = WorldModelSubject(loaded, MODEL)
+    with contextlib.closing(make(subject.image_size)) as source:
+        asked = asked_for(properties, source)
+        candidates = subject.windows(source.length)
+        size = sum(weight.numel() for weight in loaded.parameters())
+        controls: list[Subject] = [CopyLastFrame(subject.image_size)]
+        if pixel_steps:
+            clips = training_clips(source, asked, seed)
+            controls.append(train(clips, size, candidates[0].stride, pixel_steps, seed))
+        choosing: dict[Subject, list[Window]] = {subject: candidates}
+        choosing |= {one: one.windows(source.length) for one in controls}
+        chosen = choose_windows(choosing, source, asked, choice_pairs, seed)
+        windows = {one: found["window"] for one, found in chosen.items()}
+        own = windows[subject]
+        simulator = TrueSimulator(source, subject.image_size)
+        windows |= dict.fromkeys(untrained(loaded, untrained_networks), own)
+        windows[simulator] = simulator.windows(source.length)[0]
+        sat = sit(windows, subject, source, asked, pairs, seed)
+        units = dict(source.properties)
+        rate = source.rate
+    result: dict[str, Any] = {
+        "schema": 1,
+        "date": date(),
+        "exam": exam,
+        "seed": seed,
+        "pairs": pairs,
+        "frames": source.length,
+        "rate": rate,
+        "severity": {name: units[name] for name in asked},
+        "model": {
+            "name": loaded.card.get("name", str(model) if not isinstance(model, WorldModel) else type(loaded).__name__),
+            "sha256": sha256(model) if isinstance(model, str | Path) else None,
+            "parameters": size,
+        },
+        "windows": {one.name: {**found, "window": asdict(found["window"])} for one, found in chosen.items()},
+        "settings": {
+            "model": None if isinstance(model, WorldModel) else str(model),
+            "exam": exam,
+            "properties": list(properties),
+            "pairs": pairs,
+            "choice_pairs": choice_pairs,
+            "untrained_networks": untrained_networks,
+            "pixel_steps": pixel_steps,
+            "seed": seed,
+        },
+        **sat.content(asked),
+        "machine": machine(1),
+        "versions": versions(),
+    }
+    result = finite_or_null(result)
+    if folder is not None:
+        make_folder(folder)
+        write_durably(folder / EXAMPLES, lambda file: save_arrays(file, sat.examples))
+        write_json(folder / RESULT, result, indent=1)
+    return result
+
+
+def save_arrays(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write them as an npz file."""
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def asked_for(properties: Sequence[str], source: ExamSource) -> list[str]:
+    """The properties to ask for, in the exam's order.
+
+    Raises:
+        UserError: at one that the exam does not have.
+    """
+    for name in properties:
+        if name not in source.properties:
+            raise UserError(f"this exam has no property {name!r}; {did_you_mean(name, source.properties)}")
+    return [name for name in source.properties if name in properties or not properties]
+
+
+def quadruplets(
+    source: ExamSource, name: str, indices: Sequence[int], seed: int, stream: Stream
+) -> Iterator[Quadruplet]:
+    """Those of a property, each from a generator of its own."""
+    number = list(source.properties).index(name)
+    for index in indices:
+        yield source.quadruplet(name, index, stream_rng(seed, stream, number, index))
+
+
+def training_clips(source: ExamSource, asked: Sequence[str], seed: int) -> NDArray[np.uint8]:
+    """Possible clips (N, T, H, W, 3) that occur in no exam."""
+    found = []
+    for name in asked:
+        for one in quadruplets(source, name, range(TRAINING_SHARE), seed, Stream.EXAM_TRAINING):
+            found += [*one.frames, one.recoloured]
+    return np.stack(found)
+
+
+def choose_windows(
+    subjects: Mapping[Subject, Sequence[Window]], source: ExamSource, asked: Sequence[str], pairs: int, seed: int
+) -> dict[Subject, dict[str, Any]]:
+    """For each subject the window with the best mean over all properties, on clips that are not those of the exam.
+
+    Returns:
+        For each: `window`, and `tried`, what each candidate reached.
+    """
+    reached: dict[Subject, list[list[float]]] = {one: [] for one in subjects}
+    for name in tqdm(asked, desc="choosing windows", unit="property", disable=None, leave=False):
+        won: dict[Subject, list[list[Array]]] = {one: [] for one in subjects}
+        for batch in in_parts(range(pairs)):
+            drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM_CHOICE))
+            for one, windows in subjects.items():
+                won[one].append([pairs_won(values.mean(-1)) for values in one.sit(drawn, windows)])
+        for one in subjects:
+            reached[one].append([float(np.concatenate(parts).mean()) for parts in zip(*won[one], strict=True)])
+    found = {}
+    for one, windows in subjects.items():
+        means = np.mean(reached[one], axis=0)
+        tried = [{**asdict(window), "pairwise": float(mean)} for window, mean in zip(windows, means, strict=True)]
+        found[one] = {"window": windows[int(np.argmax(means))], "tried": tried}
+    return found
+
+
+def in_parts(indices: range) -> list[range]:
+    return [indices[start : start + TOGETHER] for start in range(0, len(indices), TOGETHER)]
+
+
+class Answers:
+    """What the subjects made of the clips, and a few clips to look at."""
+
+    def __init__(self) -> None:
+        self.sittings: dict[str, dict[str, Sitting]] = {}
+        self.examples: dict[str, NDArray[Any]] = {}
+        self.hashes: list[str] = []
+
+    def content(self, asked: Sequence[str]) -> dict[str, Any]:
+        """For exam.json."""
+        rows = {
+            subject: {name: figures(sitting) for name, sitting in by_property.items()}
+            for subject, by_property in self.sittings.items()
+        }
+        own = self.sittings[MODEL]
+        return {
+            "clips_sha256": hashlib.sha256("".join(self.hashes).encode()).hexdigest(),
+            "rows": {
+                subject: {"mean": float(np.mean([found[name]["pairwise"]["rate"] for name in asked])), **found}
+                for subject, found in rows.items()
+            },
+            "over_time": {
+                name: {
+                    "frames_after_break": one.over_time[0].tolist(),
+                    "possible": one.over_time[1][0].tolist(),
+                    "impossible": one.over_time[1][1].tolist(),
+                }
+                for name, one in own.items()
+            },
+            "per_quadruplet": [
+                {"property": name, **known, "surprise": mean.tolist(), "largest": largest.tolist()}
+                for name, one in own.items()
+                for known, mean, largest in zip(one.quadruplets, one.mean, one.largest, strict=True)
+            ],
+        }
+
+    def keep_example(self, one: Quadruplet, surprise: Array, window: Window) -> None:
+        """The possible and the impossible clip that begin in A, and the surprise at their windows."""
+        key = f"{one.violates}/{'occluded' if one.occluded else 'in_view'}"
+        if f"{key}/frames" not in self.examples:
+            self.examples[f"{key}/frames"] = one.clips[[0, 2]]
+            self.examples[f"{key}/surprise"] = surprise[[0, 2]]
+            self.examples[f"{key}/break_at"] = np.array(one.break_at)
+            self.examples[f"{key}/first_end"] = np.array(window.frames - 1)
+
+
+def sit(
+    windows: Mapping[Subject, Window], model: Subject, source: ExamSource, asked: Sequence[str], pairs: int, seed: int
+) -> Answers:
+    """Let all subjects sit the exam, each with its window; the model is also shown identical twins."""
+    answers = Answers()
+    progress = tqdm(total=pairs * len(asked), desc="exam", unit="pair", disable=None)
+    for name in asked:
+        seen: dict[str, list[Array]] = {}
+        known: list[dict[str, Any]] = []
+        for batch in in_parts(range(pairs)):
+            drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM))
+            for one, window in windows.items():
+                seen.setdefault(one.name, []).append(one.sit(drawn, [window])[0])
+            twins = [one.twins for one in drawn]
+            seen.setdefault(TWINS, []).append(model.sit(twins, [windows[model]])[0])
+            known += [described(one) for one in drawn]
+            for shown, surprise in zip(drawn[:2], seen[model.name][-1], strict=False):
+                answers.keep_example(shown, surprise, windows[model])
+            progress.update(len(drawn))
+        answers.hashes += [one["sha256"] for one in known]
+        used = {one.name: window for one, window in windows.items()} | {TWINS: windows[model]}
+        for subject, parts in seen.items():
+            values, breaks = np.concatenate(parts), [one["break_at"] for one in known]
+            sitting = Sitting(
+                known, values.mean(-1), values.max(-1), over_time(values, breaks, used[subject], source.length)
+            )
+            answers.sittings.setdefault(subject, {})[name] = sitting
+    progress.close()
+    return answers
