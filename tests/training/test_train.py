@@ -241,7 +241,7 @@ def test_a_wrong_setting_is_named(config: TrainConfig, field: str, value: float)
 
 def test_something_has_to_train_the_encoder(config: TrainConfig) -> None:
     with pytest.raises(UserError, match="nothing would train the encoder"):
-        replace(config, joint=StageConfig(0, 1, 1.0))
+        train(replace(config, joint=StageConfig(0, 1, 1.0)))
 
 
 def card_of(config: TrainConfig) -> dict[str, Any]:
@@ -267,7 +267,8 @@ def test_data_without_states_gives_a_model_without_their_figures(
     train(config)
     model = load(Path(config.out) / "model")
     assert model.spec.proprio_dim == (0 if "proprio" in removed else 2)
-    assert set(card_of(config)["figures"]) == {"open_loop", "effective_rank"}
+    told = {"open_loop", "effective_rank"} if "proprio" in removed else {"open_loop", "effective_rank", "proprio_read"}
+    assert set(card_of(config)["figures"]) == told
 
 
 def test_proprioception_that_is_not_asked_for_is_not_read(write_public: Callable[..., Path], tiny: TrainConfig) -> None:

@@ -131,6 +131,7 @@ class TrainConfig:
             learning rate and for fewer steps.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
+            steps=0 with an encoder that is frozen (hf): all is trained on its latents, which are computed once.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
         appearance: a second encoder, on data with pixels_varied (wmplan collect varied_frames=true): it gives frames of
             worlds that look otherwise the latents of the nominal ones; steps=0 leaves it out.
@@ -236,10 +237,6 @@ class TrainConfig:
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
         require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
         require(self.pretrained is not None or not self.fine_tune, "fine_tune needs pretrained=MODEL to begin from")
-        require(
-            self.pretrained is not None or self.joint.steps > 0,
-            "joint.steps is 0 and there is no pretrained encoder: nothing would train the encoder",
-        )
 
     @property
     def bounds_source(self) -> str:

@@ -15,7 +15,7 @@ from wmplan.models import JEPA
 from wmplan.training.checks import Side
 from wmplan.training.config import TrainConfig
 from wmplan.training.losses import effective_rank
-from wmplan.training.measures import medians, open_loop_error, probe_errors, worst_entry
+from wmplan.training.measures import medians, open_loop_error, probe_errors, proprio_read, worst_entry
 from wmplan.training.regions import errors_by_region
 from wmplan.training.stage import Batch
 from wmplan.training.states import regions_of, state_names
@@ -73,6 +73,8 @@ class HeldOut:
         """What the card says the model was measured to do; of states only where the data has any."""
         held = self.rows(latents, self.held)[:, : model.visual_dim]
         figures: dict[str, Any] = {"open_loop": self.open_loop(model, latents)}
+        if model.proprio_head is not None:
+            figures["proprio_read"] = self.proprio_read(model, latents)
         if self.names:
             fitted = self.training[:300]
             seen = self.rows(latents, fitted)[:, : model.visual_dim]
@@ -85,6 +87,12 @@ class HeldOut:
             figures["probe_by_region"] = errors_by_region(errors, held_states.numpy(), self.names, self.regions)
         figures["effective_rank"] = round(effective_rank(held), 2)
         return figures
+
+    def proprio_read(self, model: JEPA, latents: Latents) -> dict[str, dict[str, float]]:
+        """How well the robot's state is read off frames, as goals given as images alone need it; see proprio_read()."""
+        count, names = model.spec.proprio_dim, self.store.meta.proprio_names
+        names = names if len(names) == count else tuple(f"proprio_{index}" for index in range(count))
+        return proprio_read(model, self.rows(latents, self.held), names)
 
     def probe_by_region(self, model: JEPA) -> dict[str, float]:
         """How well a probe reads the worst entry of the state in each region, off the present encoder; see worst_entry.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,6 +18,9 @@ from wmplan.models.sizing import build_to_train
 from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
 
+STAGE_OF = {"predictor": "dynamics", "critic": "critic", "decoder": "decoder", "reader": "reader"}
+"""The stage that trains a part; the reader sees frames, the others latents."""
+
 
 def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -> JEPA:
     """The untrained model for a data set.
@@ -30,8 +33,9 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     """
     spec = data_spec(config, store, training)
     other = None if config.pretrained is None else pretrained_model(config.pretrained)
-    if other is not None and (config.fine_tune or not config.dynamics.steps):
-        spec = with_normalisers_of(other, spec, config.pretrained)
+    parts = () if other is None else taken_parts(config, other)
+    if other is not None and parts:
+        spec = with_normalisers_of(other, spec, parts, config.pretrained)
     for name, symmetry in config.symmetries.items():
         symmetry.check(name, spec.action_dim, spec.proprio_dim, spec.image_size)
     architecture = JEPAConfig(
@@ -53,10 +57,8 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         model = build_to_train(lambda: JEPA(architecture, spec))
     if other is not None:
         take_encoder(model, other, config.pretrained)
-        for part in ("predictor", "critic", "decoder", "reader"):
-            stage = config.dynamics if part == "predictor" else getattr(config, part)
-            if config.fine_tune or not stage.steps:
-                take_part(model, other, part, config.pretrained)
+        for part in parts:
+            take_part(model, other, part, config.pretrained)
     return model
 
 
@@ -99,41 +101,52 @@ def pretrained_model(path: str) -> JEPA:
     return other
 
 
-def with_normalisers_of(other: JEPA, spec: ModelSpec, path: str | None) -> ModelSpec:
-    """The spec with the units that another model's predictor was trained in.
+def taken_parts(config: TrainConfig, other: JEPA) -> tuple[str, ...]:
+    """What is taken over of a pretrained model beside its encoder: to stay as it is, or to begin from."""
+    return tuple(
+        part
+        for part, stage in STAGE_OF.items()
+        if (config.fine_tune or not getattr(config, stage).steps) and getattr(other, part) is not None
+    )
+
+
+def with_normalisers_of(other: JEPA, spec: ModelSpec, parts: Sequence[str], path: str | None) -> ModelSpec:
+    """The spec with the units that parts of another model were trained in: of the robot's state, and of actions.
 
     Raises:
-        UserError: where that predictor is of other actions, proprioception or times.
+        UserError: where they are of other actions, proprioception or times.
     """
-    for name in ("history", "action_block", "action_dim", "proprio_dim"):
-        ours, theirs = getattr(spec, name), getattr(other.spec, name)
-        if ours != theirs:
-            raise UserError(
-                f"the predictor of pretrained={path} would be taken over, whose {name} is {theirs}, not {ours}: "
-                "train a new one (dynamics.steps, fine_tune=false), or choose the same"
-            )
-    names = ("action_mean", "action_std", "proprio_mean", "proprio_std")
-    return replace(spec, **{name: getattr(other.spec, name) for name in names})
+    fixed = {"predictor": ("history", "action_block", "action_dim", "proprio_dim"), "critic": ("action_block",)}
+    for part in parts:
+        for name in fixed.get(part, ()):
+            ours, theirs = getattr(spec, name), getattr(other.spec, name)
+            if ours != theirs:
+                raise UserError(
+                    f"the {part} of pretrained={path} would be taken over, whose {name} is {theirs}, not {ours}: train "
+                    f"a new one ({STAGE_OF[part]}.steps, fine_tune=false), or choose the same"
+                )
+    if set(parts) != {"reader"} and other.spec.proprio_dim == spec.proprio_dim:
+        spec = replace(spec, proprio_mean=other.spec.proprio_mean, proprio_std=other.spec.proprio_std)
+    if "predictor" not in parts:
+        return spec
+    return replace(spec, action_mean=other.spec.action_mean, action_std=other.spec.action_std)
 
 
 def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
-    """Put a part of another model into this one, if it has it: to stay as it is, or to begin from.
+    """Put a part of another model into this one: to stay as it is, or to begin from.
 
     Raises:
         UserError: where it was trained on latents of another shape.
     """
-    taken = getattr(other, part)
-    if taken is None:
-        return
     if part == "reader":  # which sees frames, no latents
         require_proprio_of(model, other, path)
-        in_units_of(taken.output, other.spec, model.spec)
+        in_units_of(other.reader.output, other.spec, model.spec)  # type: ignore[union-attr]
     elif other.spec.latent_shape != model.spec.latent_shape:
         raise UserError(
             f"pretrained={path} has latents of shape {other.spec.latent_shape}, this run's are of "
             f"{model.spec.latent_shape}: its {part} cannot be taken over"
         )
-    setattr(model, part, taken)
+    setattr(model, part, getattr(other, part))
     if part == "predictor":  # what is known of its latents and its errors
         model.whitening.copy_(other.whitening)
         model.error_scale.copy_(other.error_scale)

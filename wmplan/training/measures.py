@@ -45,6 +45,28 @@ def one_step_error(model: JEPA, latents: Tensor, actions: Tensor) -> Tensor:
     return (error.std(0) if len(error) > 1 else error[0].abs()).clamp_min(1e-6)
 
 
+@torch.no_grad()
+def proprio_read(model: JEPA, held: Tensor, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How well the head reads each number of the robot's state off held-out frames.
+
+    Args:
+        held: latents (N, L), the robot's states among them.
+        names: of the P numbers.
+
+    Returns:
+        `r2`, the share of its variance that is read (1 is all, 0 or less is nothing), and `median_error` in its unit.
+    """
+    wanted = held[:, model.visual_dim :]
+    error = model.read_proprio(held) - wanted
+    spread = (wanted - wanted.mean(0)).square().mean(0).clamp_min(1e-9)
+    shares = 1 - error.square().mean(0) / spread
+    medians = error.abs().median(0).values * model.proprio_std
+    return {
+        name: {"r2": round(float(share), 3), "median_error": float(f"{float(median):.3g}")}
+        for name, share, median in zip(names, shares, medians, strict=True)
+    }
+
+
 def probe_errors(
     latents: Tensor, states: Tensor, held_latents: Tensor, held_states: Tensor, names: tuple[str, ...], kind: str
 ) -> NDArray[np.float64]:

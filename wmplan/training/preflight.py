@@ -14,8 +14,10 @@ from wmplan.data.reader import Reader
 from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
+from wmplan.models.encoders import TwoStreams
 from wmplan.training.checks import CHECKS, READS, Finding, Side, check_columns, check_frames, some_frames
 from wmplan.training.config import TrainConfig
+from wmplan.training.frozen_encoder import learns
 from wmplan.training.initial_model import initial_model, seeded_initialisation
 from wmplan.training.joint import with_predictor
 from wmplan.training.windows import validation_rows
@@ -44,7 +46,11 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
         if not any(finding.message == str(error) for finding in findings):
             findings.append(Finding(str(error), fatal=True))
         return findings, None
-    findings += [*check_model(model, some_frames(store, config.camera_names)), *check_room(config, store, model)]
+    findings += [
+        *check_trained(config, model),
+        *check_model(model, some_frames(store, config.camera_names)),
+        *check_room(config, store, model),
+    ]
     return findings, model
 
 
@@ -66,6 +72,27 @@ def report(findings: Sequence[Finding], data: str | Path, say: Callable[[str], N
     if fatal:
         numbered = fatal if len(fatal) == 1 else [f"({number}) {text}" for number, text in enumerate(fatal, start=1)]
         raise UserError(f"data={data} does not fit this run: {'; '.join(numbered)}")
+
+
+def check_trained(config: TrainConfig, model: JEPA) -> Iterator[Finding]:
+    """A stage for every part that has something to learn, where no pretrained model gives it."""
+    if config.pretrained is not None:
+        return
+    frozen = not learns(model.encoder)
+    if config.joint.steps and frozen:
+        yield Finding(
+            f"the encoder {config.encoder!r} is frozen, stage joint encodes the same frames again and again: "
+            "joint.steps=0 trains on latents that are computed once"
+        )
+    elif not config.joint.steps and not frozen:
+        scenes = [camera.scene if isinstance(camera, TwoStreams) else camera for camera in model.encoder]
+        named = "the encoder" if any(map(learns, scenes)) else "that of the robot alone; set robot_dim=0"
+        yield Finding(
+            f"joint.steps is 0 and there is no pretrained encoder: nothing would train {named}",
+            fatal=True,
+        )
+    elif not config.joint.steps and not config.dynamics.steps:
+        yield Finding("joint.steps and dynamics.steps are both 0: nothing would train the predictor", fatal=True)
 
 
 @torch.no_grad()

@@ -38,10 +38,11 @@ from wmplan.training.estimate import (
 )
 from wmplan.training.export import export
 from wmplan.training.fingerprint import tensors_hash
+from wmplan.training.frozen_encoder import fit_proprio_head, some_episodes, standardise_latents, told
 from wmplan.training.goal_pairs import GoalPairs
 from wmplan.training.held_out import HeldOut
 from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
-from wmplan.training.initial_model import seeded_initialisation
+from wmplan.training.initial_model import STAGE_OF, seeded_initialisation
 from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
 from wmplan.training.latent_stages import (
@@ -124,6 +125,9 @@ class Run:
         self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}
         require_encoder(self.folder, self.made_from)
         self.cache_latents()
+        self.standardise_latents()
+        self.whiten()
+        self.fit_proprio_head()
         self.copy_latents()
         self.train_stage("dynamics")
         windows = self.held_out.latent_windows(model.spec.history + 1, self.latents)
@@ -141,6 +145,7 @@ class Run:
         if "appearance" not in self.windows:
             return
         self.cache_latents("taught", self.made_from | {"encoder": tensors_hash(self.encoder_weights())})
+        self.whiten()
         with seeded_initialisation(self.config.seed + 3):
             self.model.add_second_look(self.config.appearance_blocks)
         self.train_stage("appearance")
@@ -321,12 +326,45 @@ class Run:
     # ------------------------------------------------------------------ the latents
 
     def cache_latents(self, name: str = "latents", made_from: dict[str, Any] | None = None) -> None:
-        """Encode the data set once, and set what is measured on latents: their scale and the whitening."""
+        """Encode the data set once."""
         self.model.eval()
+        path = self.folder / f"{name}.npy"
         encode = partial(encode_episode, self.model, self.store)
+        if "joint" not in self.windows and not path.exists():
+            Estimate({name: encoding_seconds(self.model, self.store.num_rows)}).say()
         self.latents = cached_latents(
-            self.folder / f"{name}.npy", made_from or self.made_from, self.store, self.model.spec.latent_shape, encode
+            path, made_from or self.made_from, self.store, self.model.spec.latent_shape, encode
         )
+
+    def standardise_latents(self) -> None:
+        """Give the latents of an encoder that no joint stage trained mean 0 and deviation 1.
+
+        Not where a part of a pretrained model stays, which knows them as they were.
+        """
+        config, model = self.config, self.model
+        parts = [stage for part, stage in STAGE_OF.items() if getattr(model, part) is not None and part != "reader"]
+        stays = config.fine_tune or not all(getattr(config, stage).steps for stage in parts)
+        if "joint" in self.windows or stays:
+            return
+        standardise_latents(model, self.latents, torch.cat(self.training_latents()))
+        self.made_from |= {"standardised": True}
+
+    def fit_proprio_head(self) -> None:
+        """Fit what reads the robot's state off a goal's image, where no stage trains it and no predictor stays."""
+        config, model = self.config, self.model
+        if "joint" in self.windows or config.fine_tune or not config.dynamics.steps or model.proprio_head is None:
+            return
+        path = self.folder / "proprio_head.pt"
+        fit_proprio_head(model, self.training_latents(), path, self.made_from, config.seed)
+        print(told(self.held_out.proprio_read(model, self.latents)), file=sys.stderr)
+
+    def training_latents(self) -> list[Tensor]:
+        """Of training episodes, as many as the fits above take."""
+        starts, lengths = (getattr(self.store, of)[self.training].tolist() for of in ("offsets", "lengths"))
+        return some_episodes(self.latents, starts, lengths)
+
+    def whiten(self) -> None:
+        """Set the scale of the cost, which is measured on the latents."""
         self.model.whitening.copy_(
             latent_whitening(self.model, self.latents, self.store.offsets, self.config.action_block)
         )

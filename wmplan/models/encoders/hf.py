@@ -21,6 +21,8 @@ from wmplan.registry import register_encoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 POOLS = ("cls", "mean", "grid")
+AT_ONCE = 64
+"""Frames that are encoded together at most."""
 
 
 class PatchTokens(nn.Module):
@@ -127,21 +129,25 @@ class HFEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 frames (N, H, W, 3) to latents (N, D), without gradients."""
+        with torch.no_grad():  # some at a time: as large images, a whole episode's would not fit into memory
+            return torch.cat([self.latents(some) for some in frames.split(AT_ONCE)])
+
+    def latents(self, frames: Tensor) -> Tensor:
+        """As forward(), of a few frames."""
         weight = next(self.parameters())
-        with torch.no_grad():
-            images = frames.to(weight.device).movedim(-1, 1).to(weight.dtype) / 255
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-            shape = (1, 3, 1, 1)
-            images = (images - images.new_tensor(self.mean).view(shape)) / images.new_tensor(self.std).view(shape)
-            lead, patches = self.tokens.split(images)
-            if self.pool == "grid":
-                cells = patches.transpose(1, 2).unflatten(2, (self.side, self.side))  # (N, D, rows, columns)
-                return F.adaptive_avg_pool2d(cells, self.grid).flatten(2).transpose(1, 2).flatten(1)
-            if self.pool == "cls" and lead.shape[1]:
-                return lead[:, 0]
-            if self.pool == "cls":
-                raise UserError("this encoder has no cls token: take pool=mean or pool=grid")
-            return patches.mean(1)
+        images = frames.to(weight.device).movedim(-1, 1).to(weight.dtype) / 255
+        images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        shape = (1, 3, 1, 1)
+        images = (images - images.new_tensor(self.mean).view(shape)) / images.new_tensor(self.std).view(shape)
+        lead, patches = self.tokens.split(images)
+        if self.pool == "grid":
+            cells = patches.transpose(1, 2).unflatten(2, (self.side, self.side))  # (N, D, rows, columns)
+            return F.adaptive_avg_pool2d(cells, self.grid).flatten(2).transpose(1, 2).flatten(1)
+        if self.pool == "cls" and lead.shape[1]:
+            return lead[:, 0]
+        if self.pool == "cls":
+            raise UserError("this encoder has no cls token: take pool=mean or pool=grid")
+        return patches.mean(1)
 
 
 def load_pretrained(name: str, offline: bool | None) -> nn.Module:
