@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from wmplan.cli import main
 from wmplan.client.goals import MaskedGoal
 from wmplan.control.goal_image import read_goal_image, read_goal_mask
 from wmplan.data.recorder import Recorder
+from wmplan.errors import UserError
 from wmplan.goal_preparation import prepare_goal
 from wmplan.models.base import ModelSpec, WorldModel
 from wmplan.serving import ServerConfig
@@ -155,3 +158,103 @@ def test_what_cannot_be_is_said_in_one_line(
     assert main(["goal", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and not Path("goal.png").exists()
+
+
+CAMERAS = ("front", "wrist")
+
+
+class TwoHalves(Halves):
+    """Halves of two cameras' frames, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, cameras=CAMERAS, latent_shape=(4,))
+
+    def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
+        return torch.cat([super(TwoHalves, self).encode(frames[name]) for name in CAMERAS], -1)
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        return context[:, -1, None, None] + actions.cumsum(2).tile(2)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Four episodes of two cameras, the wrist's frames brighter; pictures that are usual, but for one of the wrist."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(goal_preparation, "_load", lambda name: TwoHalves() if name == "two" else Halves())
+    recorder = Recorder(tmp_path / "two", action_low=(-1, -1), action_high=(1, 1), control_rate=10.0)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        stream = recorder.stream(CAMERAS)
+        for step in range(30):
+            level = 60 + 80 * rng.random()
+            views = {"front": picture(level, level + 2), "wrist": picture(level + 60, level + 62)}
+            stream.see(views, None, np.zeros((min(step, 1), 2), np.float32))
+    recorder.close()
+    Image.fromarray(picture(100, 102, 2 * SIZE)).save("front.png")
+    Image.fromarray(picture(160, 162)).save("wrist.png")
+    Image.fromarray(picture(60, 62)).save("odd.png")
+    return "two"
+
+
+def test_a_goal_of_several_cameras_is_one_picture_of_each(two: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["in.front=front.png", "in.wrist=wrist.png", "model=two", "data=two", "out=here.png"]
+    assert main(["goal", *line, "mask.wrist=[[0,0],[7,0],[7,15],[0,15]]", "crop.front=[0,0,32,32]"]) == 0
+    told = capsys.readouterr().out
+    for name, levels in {"front": (100, 102), "wrist": (160, 162)}.items():
+        np.testing.assert_array_equal(read_goal_image(f"here.{name}.png", (SIZE, SIZE)), picture(*levels))
+    assert "wrist: brightness 161 of 255" in told and "unlike" not in told and "nearest to episode" in told
+    assert "goal_mask.wrist=here.wrist.mask.png" in told and not Path("here.front.mask.png").exists()
+    planner = {"name": "cem", "num_samples": 8, "num_iterations": 1, "num_elites": 2, "horizon": 1}
+    files: Any = {name: Path(f"here.{name}.png") for name in CAMERAS}
+    server = make_server(TwoHalves(), ServerConfig(port=0), planner, goal=files)
+    assert isinstance(server.served.goal, dict)
+    np.testing.assert_array_equal(server.served.goal["wrist"], picture(160, 162))
+    masks: Any = {"wrist": Path("here.wrist.mask.png")}
+    masked = make_server(TwoHalves(), ServerConfig(port=0), planner, goal=files, goal_mask=masks).served.goal
+    assert isinstance(masked, MaskedGoal) and masked.mask["wrist"][:, :8].all() and "front" not in masked.mask
+    with pytest.raises(UserError, match="there is no picture of 'wrist', the model sees front, wrist: goal.front=FILE"):
+        make_server(TwoHalves(), ServerConfig(port=0), planner, goal={"front": Path("front.png")})
+    with pytest.raises(UserError, match="goal: the model sees front, wrist: goal.front=FILE goal.wrist=FILE"):
+        make_server(TwoHalves(), ServerConfig(port=0), planner, goal=Path("front.png"))
+
+
+def test_a_camera_whose_picture_is_unlike_the_data_makes_the_goal_unlike(two: str) -> None:
+    pictures = {"front": Path("front.png"), "wrist": Path("odd.png")}
+    told = prepare_goal(pictures, model="two", data="two")
+    assert "unlike what the model has seen" in told and "wrist: brightness 61 of 255" in told
+    assert told.count("it is unlike them (exposure=match)") == 1
+    assert "exposure=match)" not in prepare_goal(pictures, model="two", data="two", exposure="match")
+
+
+def test_recorded_frames_of_every_camera_are_written(two: str) -> None:
+    for given in ({"model": "two"}, {"cameras": CAMERAS}):
+        prepare_goal(frame="two:2:7", **given)  # type: ignore[arg-type]
+        store = goal_preparation.open_data("two", cameras=CAMERAS)
+        for name in CAMERAS:
+            read = read_goal_image(f"goal.{name}.png", (SIZE, SIZE))
+            np.testing.assert_array_equal(read, store.read(2, name, 7, 8)[0])
+            Path(f"goal.{name}.png").unlink()
+    prepare_goal(frame="two:2:7", camera="wrist")
+    np.testing.assert_array_equal(read_goal_image("goal.png", (SIZE, SIZE)), store.read(2, "wrist", 7, 8)[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("front.png model=two", "the goal is of front, wrist: give a picture of each, in.front=FILE in.wrist=FILE"),
+        ("in.front=front.png model=two", "the model sees front, wrist, the goal is of front"),
+        ("in.front=front.png in.wrist=wrist.png model=one", "the model sees one camera, the goal is of front, wrist"),
+        ("frame=two:0:0 model=two camera=wrist", "camera must be left out"),
+        ("frame=two:0:0 model=two crop.top=[0,0,1,1]", "crop.top: the goal has no such camera; front, wrist"),
+        ("front.png mask.front=[[0,0],[1,1],[0,1]]", "mask.front: the goal has no such camera; it has one"),
+        ("frame=two:0:0 cameras=[front,top]", "no camera 'top'"),
+        ("in.front=front.png in.wrist=7", "in"),
+    ],
+)
+def test_what_cannot_be_of_several_cameras_is_said_in_one_line(
+    two: str, line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["goal", *line.split()]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1, error

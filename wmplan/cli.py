@@ -389,7 +389,7 @@ def import_model(settings: Settings) -> None:
     print(f"{folder}: load it with wmplan.load({str(folder)!r}), or wmplan eval model={folder}")
 
 
-@command("serve", target="wmplan.serving.serve:serve", free=("planner", "objective"))
+@command("serve", target="wmplan.serving.serve:serve", free=("planner", "objective", "goal", "goal_mask"))
 def serve(settings: Settings) -> None:
     """Serve a model to robots over a websocket, in the protocol of openpi's policy servers.
 
@@ -399,6 +399,7 @@ def serve(settings: Settings) -> None:
     Examples:
       wmplan serve
       wmplan serve model=runs/pusht/model planner=realtime goal=goal.png
+      wmplan serve model=runs/two/model goal.front=goal.front.png goal.wrist=goal.wrist.png
       wmplan serve model=runs/pusht/model record=data/use
       WMPLAN_TOKEN=... wmplan serve host=0.0.0.0 certificate=server.pem key=server.key
     """
@@ -440,6 +441,7 @@ def robot(settings: Settings) -> None:
     hidden=("source",),
     positional=("in",),
     text=("in",),
+    free=("in", "crop", "mask"),
 )
 def goal(settings: Settings) -> None:
     """Make a goal image of a picture, or of a frame of recorded data, and say how unlike the data it is.
@@ -451,6 +453,7 @@ def goal(settings: Settings) -> None:
       wmplan goal photo.jpg model=runs/robot/model data=data/robot 'crop=[280,0,1000,720]' exposure=match
       wmplan goal frame=data/robot:12:80 out=goal.png
       wmplan goal photo.jpg model=pusht 'mask=[[10,10],[50,10],[30,55]]'
+      wmplan goal in.front=front.jpg in.wrist=wrist.jpg model=runs/two/model data=data/two 'crop.front=[280,0,1000,720]'
     """
     from wmplan.goal_preparation import prepare_goal
     from wmplan.settings.build import build

@@ -3,56 +3,61 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.atomic_io import write_durably
 from wmplan.control.goal_image import fit_to_camera, read_picture
-from wmplan.data.converted import resized
 from wmplan.data.meta import DataError
-from wmplan.data.reader import Reader, open_data
+from wmplan.data.reader import open_data
 from wmplan.errors import UserError
+from wmplan.goal_comparison import DataFrames, row_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from wmplan.models.base import WorldModel
 
-LOOKED_AT = 400  # frames of the data that the goal is compared with
-UNLIKE = 0.99  # part of the data's own frames that are nearer to their nearest than a goal worth a warning
-SEED = 0
+Box = tuple[int, int, int, int]
+Corners = tuple[tuple[float, float], ...]
+T = TypeVar("T")
 
 
 def prepare_goal(
-    source: Path | None = None,
+    source: Path | dict[str, Path] | None = None,
     out: Path = Path("goal.png"),
     frame: str | None = None,
     data: str | None = None,
     model: str | None = None,
     rotate: float = 0.0,
-    crop: tuple[int, int, int, int] | None = None,
+    crop: Box | dict[str, Box] | None = None,
     resize: tuple[int, int] | None = None,
     exposure: str = "as-is",
-    mask: tuple[tuple[float, float], ...] | None = None,
+    mask: Corners | dict[str, Corners] | None = None,
     camera: str | None = None,
+    cameras: tuple[str, ...] | None = None,
 ) -> str:
-    """Write a goal image, and tell of it.
+    """Write a goal image, or one for each of several cameras, and tell of it.
 
     Args:
-        source: a picture; None where frame is given.
-        out: the goal image, PNG; the mask is written beside it, goal.mask.png.
+        source: a picture, or one by camera, in.front=FILE in.wrist=FILE; None where frame is given.
+        out: the goal image, PNG; of several goal.front.png and so on; a mask is written beside it, goal.mask.png.
         frame: DATA:EPISODE:STEP, a frame of recorded data in place of a picture.
         data: recorded data that the goal is compared with; by default that of frame.
-        model: whose camera the goal is for, and by whose latents it is compared; a shipped name, a folder or file.
+        model: whose cameras the goal is for, and by whose latents it is compared; a shipped name, a folder or file.
         rotate: degrees, counter-clockwise; what then lies outside is black.
-        crop: [left, top, right, bottom] in pixels of the picture, once rotated.
+        crop: [left, top, right, bottom] in pixels of the picture, once rotated; or by camera, crop.front=[...].
         resize: [height, width] of the goal; by default that of the model's frames, or of the data's.
         exposure: "match" for the mean and spread of brightness, by channel, of the data's frames; match:DATA names it.
-        mask: corners [x, y] of a polygon, in pixels of the goal: only what is inside counts.
+        mask: corners [x, y] of a polygon, in pixels of the goal: only what is inside counts; or by camera,
+            mask.front=[...], and a camera without one counts whole.
         camera: of the data, of several.
+        cameras: of the data, where the goal is of several; by default those of the pictures, or of the model.
 
     Raises:
         UserError: naming what is wrong.
@@ -65,41 +70,113 @@ def prepare_goal(
     matches, _, of = exposure.partition(":")
     if matches != "match" and exposure != "as-is":
         raise UserError(f"exposure must be as-is, match or match:DATA, got {exposure!r}")
-    name, data, left_out = str(source), data or of or None, None
+    if matches == "match" and not (data or of or frame):
+        raise UserError("exposure=match needs data=DIR, whose exposure is matched")
+    world = None if model is None else _load(model)
+    named = _cameras(source, cameras, world)
+    if named is not None and camera is not None:
+        raise UserError(f"camera must be left out where the goal is of several, {', '.join(named)}; got {camera}")
+    views = [_View(name, None if named is None else name, out) for name in named or ("pixels",)]
+    by_name = [one.name for one in views] if named else None
+    crops, masks = _by_camera("crop", crop, by_name), _by_camera("mask", mask, by_name)
+    data, left_out = data or of or None, None
     if frame is not None:
         recorded, episode, step = _place(frame)
-        name, left_out = frame, episode if data in (None, recorded) else None
+        left_out = episode if data in (None, recorded) else None
         data = data or recorded
-        picture = _recorded(recorded, episode, step, camera)
-    else:
-        assert source is not None
-        picture = read_picture(source)
-    opened = None if data is None else open_data(data, allow_nan=True, camera=camera)
+    told, goals, seen = [], {}, None
+    opened = None if data is None else open_data(data, allow_nan=True, camera=camera, cameras=named)
     try:
-        if matches == "match" and opened is None:
-            raise UserError("exposure=match needs data=DIR, whose exposure is matched")
-        world = None if model is None else _load(model)
-        cut = _cut(picture, rotate, crop)
-        of_data = (cut.height, cut.width) if opened is None else opened.columns["pixels"][0][:2]
-        goal = fit_to_camera(cut, _sized(resize or (of_data if world is None else world.spec.image_size)), name)
-        seen = None if opened is None else _Frames(opened, (goal.shape[0], goal.shape[1]), left_out)
+        for view in views:
+            if frame is None:
+                file = source[view.name] if isinstance(source, dict) else source
+                assert file is not None
+                name, picture = str(file), read_picture(file)
+            else:
+                name, picture = frame, _recorded(recorded, episode, step, camera, view.name, named)
+            cut = _cut(picture, rotate, crops[view.name] if crops else None)
+            of_data = (cut.height, cut.width) if opened is None else opened.columns[view.name][0][:2]
+            size = _sized(resize or (of_data if world is None else world.spec.image_size))
+            goals[view.name] = fit_to_camera(cut, size, name)
+            told.append(f"{view.out}: {size[1]} x {size[0]} from {name}")
+        if opened is not None:
+            seen = DataFrames(opened, {name: goal.shape[:2] for name, goal in goals.items()}, left_out)  # type: ignore[misc]
         if matches == "match" and seen is not None:
-            goal = matched(goal, seen.pixels)
-        inside = None if mask is None else polygon(mask, goal.shape[:2])
-        _write(goal, out)
-        told = [f"{out}: {goal.shape[1]} x {goal.shape[0]} from {name}"]
-        if inside is not None:
-            beside = out.with_suffix(".mask.png")
-            _write(inside.astype(np.uint8) * 255, beside)
+            goals = {name: matched(goal, seen.frames[name]) for name, goal in goals.items()}
+        insides = {name: polygon(one, goals[name].shape[:2]) for name, one in (masks or {}).items() if one is not None}
+        for view in views:
+            _write(goals[view.name], view.out)
+        for view in (one for one in views if one.name in insides):
+            inside = insides[view.name]
+            _write(inside.astype(np.uint8) * 255, view.mask)
             told.append(
-                f"{beside}: {100 * inside.mean():.0f} % of it counts (wmplan serve goal={out} goal_mask={beside})"
+                f"{view.mask}: {100 * inside.mean():.0f} % of it counts (wmplan serve goal{view.key}={view.out} "
+                f"goal_mask{view.key}={view.mask})"
             )
         if seen is not None:
-            told += seen.compare(goal, world)
+            told += seen.compare(goals, world)
     finally:
         if opened is not None:
             opened.close()
     return "\n".join(told)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is made for one camera.
+
+    Attributes:
+        name: the data's column of its frames.
+        camera: its name, of several; None where there is one.
+        whole: where the goal is written, of several with the camera's name in it.
+    """
+
+    name: str
+    camera: str | None
+    whole: Path
+
+    @property
+    def out(self) -> Path:
+        return self.whole if self.camera is None else self.whole.with_suffix(f".{self.camera}.png")
+
+    @property
+    def mask(self) -> Path:
+        return self.out.with_suffix(".mask.png")
+
+    @property
+    def key(self) -> str:
+        return "" if self.camera is None else f".{self.camera}"
+
+
+def _cameras(
+    source: Path | dict[str, Path] | None, cameras: tuple[str, ...] | None, world: WorldModel | None
+) -> tuple[str, ...] | None:
+    """The cameras that the goal is of, by name; None for one that needs none.
+
+    Raises:
+        UserError: where they are not those of the model, or the pictures are not theirs.
+    """
+    seen = None if world is None or len(world.spec.cameras) == 1 else world.spec.cameras
+    named = cameras or (tuple(source) if isinstance(source, dict) else None) or seen
+    if seen is not None and set(named or ()) != set(seen):
+        raise UserError(f"the model sees {', '.join(seen)}, the goal is of {', '.join(named or ())}")
+    if named is not None and seen is None and world is not None and len(named) > 1:
+        raise UserError(f"the model sees one camera, the goal is of {', '.join(named)}")
+    if source is not None and named is not None and (not isinstance(source, dict) or set(source) != set(named)):
+        pictures = " ".join(f"in.{name}=FILE" for name in named)
+        raise UserError(f"the goal is of {', '.join(named)}: give a picture of each, {pictures}")
+    return named
+
+
+def _by_camera(name: str, given: T | dict[str, T] | None, cameras: list[str] | None) -> dict[str, T | None] | None:
+    """What holds for each camera, from one value for all, or one by camera."""
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        return dict.fromkeys(cameras or ["pixels"], given)
+    if unknown := [one for one in given if one not in (cameras or [])]:
+        raise UserError(f"{name}.{unknown[0]}: the goal has no such camera; {', '.join(cameras or ()) or 'it has one'}")
+    return {one: given.get(one) for one in cameras or []}
 
 
 def matched(goal: NDArray[np.uint8], frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -131,75 +208,6 @@ def polygon(corners: tuple[tuple[float, float], ...], size: tuple[int, int]) -> 
     return inside
 
 
-class _Frames:
-    """Frames from all over a data set, (N, H, W, 3), none of `left_out`, which the goal itself is of."""
-
-    def __init__(self, data: Reader, size: tuple[int, int], left_out: int | None) -> None:
-        rng = np.random.default_rng(SEED)
-        episodes = [number for number in range(len(data)) if number != left_out] or list(range(len(data)))
-        rows = [(number, row) for number in episodes for row in range(int(data.lengths[number]))]
-        chosen = rng.choice(len(rows), min(LOOKED_AT, len(rows)), replace=False)
-        self.places = sorted(rows[index] for index in chosen)
-        self.pixels = np.concatenate([resized(data.read(*_row(place)), *size) for place in self.places])
-
-    def compare(self, goal: NDArray[np.uint8], model: WorldModel | None) -> list[str]:
-        """How unlike these frames the goal is, in sentences."""
-        level, levels = goal.mean(), self.pixels.mean((1, 2, 3))
-        low, high = np.quantile(levels, (0.01, 0.99))
-        told = [f"brightness {level:.0f} of 255; 98 % of the data's frames have {low:.0f} to {high:.0f}"]
-        if not low - 5 <= level <= high + 5:
-            told[-1] += ": it is unlike them (exposure=match)"
-        if model is None:
-            return [*told, "with model=..., its latent is compared with the data's"]
-        latents = _latents(model, np.concatenate([self.pixels, goal[None]]))  # (N + 1, L)
-        latents = latents / np.maximum(latents[:-1].std(0), 1e-6) / latents.shape[1] ** 0.5
-        to_goal = np.linalg.norm(latents[:-1] - latents[-1], axis=1)
-        own = self._own_distances(latents[:-1])
-        nearest = int(to_goal.argmin())
-        episode, row = self.places[nearest]
-        if not len(own):
-            return [*told, "the data has one episode, so there is nothing to compare its latent's distance with"]
-        usual, beyond = float(np.median(own)), float((own < to_goal[nearest]).mean())
-        told.append(
-            f"latent: nearest to episode {episode}, step {row}, at {to_goal[nearest]:.2f}; frames of the data have "
-            f"{usual:.2f} (median) to the nearest of another episode, and {100 * beyond:.0f} % of them have less"
-        )
-        if beyond >= UNLIKE:
-            told[-1] += ": it is unlike what the model has seen, and plans to it will be poor"
-        return told
-
-    def _own_distances(self, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From each frame to the nearest of another episode, (N,); none where there is one episode only."""
-        import torch
-
-        from wmplan.validation.nearest import nearest_apart
-
-        episodes = np.array([episode for episode, _ in self.places])
-        apart = torch.from_numpy(episodes[:, None] != episodes)
-        distances = nearest_apart(torch.from_numpy(latents), apart)[0].numpy()
-        return distances[np.isfinite(distances)]
-
-
-def _latents(model: WorldModel, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Of frames (N, H, W, 3), (N, L): what they show, without the robot's own state."""
-    import torch
-
-    spec = model.spec
-    if len(spec.cameras) > 1:
-        raise UserError(f"model sees {', '.join(spec.cameras)}: one image is no goal for it")
-    found = []
-    for part in np.array_split(frames, -(-len(frames) // 32)):
-        pixels = torch.from_numpy(part)[:, None].to(model.device)
-        state = None
-        if spec.proprio_dim and not model.reads_proprio:
-            state = torch.tensor(spec.proprio_mean, dtype=torch.float32).expand(len(part), 1, -1).to(model.device)
-        with torch.inference_mode():
-            found.append(model.encode(pixels, state)[:, 0].flatten(1).double().cpu().numpy())
-    latents = np.concatenate(found)
-    flat = len(spec.latent_shape) == 1 and spec.proprio_dim
-    return latents[:, : -spec.proprio_dim] if flat and latents.shape[1] > spec.proprio_dim else latents
-
-
 def _load(model: str) -> WorldModel:
     from wmplan.models import load
 
@@ -213,24 +221,22 @@ def _place(frame: str) -> tuple[str, int, int]:
     return data, int(numbers[0]), int(numbers[1])
 
 
-def _recorded(data: str, episode: int, step: int, camera: str | None) -> Image:
+def _recorded(
+    data: str, episode: int, step: int, camera: str | None, column: str, cameras: Sequence[str] | None
+) -> Image:
     from PIL import Image
 
-    opened = open_data(data, allow_nan=True, camera=camera)
+    opened = open_data(data, allow_nan=True, camera=camera, cameras=cameras)
     try:
-        if "pixels" not in opened.columns:
+        if column not in opened.columns:
             raise DataError(f"{data} has no frames")
         if episode >= len(opened):
             raise UserError(f"frame: {data} has the episodes 0 to {len(opened) - 1}, not {episode}")
         if step >= opened.lengths[episode]:
             raise UserError(f"frame: episode {episode} has the steps 0 to {opened.lengths[episode] - 1}, not {step}")
-        return Image.fromarray(opened.read(*_row((episode, step)))[0])
+        return Image.fromarray(opened.read(*row_of((episode, step), column))[0])
     finally:
         opened.close()
-
-
-def _row(place: tuple[int, int]) -> tuple[int, str, int, int]:
-    return place[0], "pixels", place[1], place[1] + 1
 
 
 def _cut(picture: Image, rotate: float, crop: tuple[int, int, int, int] | None) -> Image:

@@ -51,7 +51,8 @@ class Dot(WorldModel):
         )
 
     def encode(self, frames: Any, proprio: Tensor | None = None) -> Tensor:
-        return torch.zeros(*frames.shape[:2], 2) if proprio is None else proprio.clone()
+        seen = frames if isinstance(frames, Tensor) else next(iter(frames.values()))
+        return torch.zeros(*seen.shape[:2], 2) if proprio is None else proprio.clone()
 
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         return context[:, -1, None, None] + actions.unflatten(-1, (2, 2)).sum(-2).cumsum(2)
@@ -167,9 +168,99 @@ def test_served_robots_are_recorded_where_a_frame_comes_every_step(tmp_path: Pat
     check_physics(store)
 
 
-def test_several_cameras_are_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="record: a data set holds one camera's frames, the model sees left, right"):
-        make_controller(Dot(("left", "right")), PLANNER, record=tmp_path)
+class TwoViews(Table):
+    """A table that two cameras see, and a third that the model knows nothing of."""
+
+    def see(self) -> dict[str, np.ndarray]:
+        views = {name: self.rng.integers(0, 255, (SIZE, SIZE, 3), np.uint8) for name in ("rear", *CAMERAS)}
+        self.shown = {**views, "proprio": self.place.copy()}
+        return self.shown
+
+
+CAMERAS = ("left", "right")
+TWO_GOALS = {**dict.fromkeys(CAMERAS, GOAL["pixels"]), "proprio": GOAL["proprio"]}
+
+
+@pytest.mark.parametrize("loop", ["controller", "real-time", "robot state", "served"])
+def test_every_camera_of_the_model_is_recorded_by_its_name_and_trains(tmp_path: Path, loop: str) -> None:
+    model, table, shown = Dot(CAMERAS), TwoViews(), []
+    use = tmp_path / "use"
+
+    def drive(act: Any, steps: int) -> None:
+        for _ in range(steps):
+            seen = table.see()
+            shown.append(seen)
+            table.step(act(seen))
+
+    if loop == "controller":
+        controller = make_controller(model, PLANNER, record=use)
+        for episode in range(2):
+            controller.reset(TWO_GOALS, episode, at_rest=True)
+            drive(controller.act, 40)
+        controller.close()
+    elif loop == "served":
+        spec = model.spec
+        recorder = Recorder(use, action_low=spec.action_low, action_high=spec.action_high, control_rate=10.0)
+        server = make_server(model, ServerConfig(port=0), PLANNER, recorder=recorder)
+        with running(server), PolicyClient(f"ws://127.0.0.1:{server.port}", timeout=60.0) as client:
+            client.set_goal(TWO_GOALS)
+            client.reset(0)
+            last: list[np.ndarray] = []
+
+            def ask(seen: dict[str, np.ndarray]) -> np.ndarray:
+                own = {name: value for name, value in seen.items() if name != "rear"}  # which a server refuses
+                request = PlanRequest(own, executed=last[-1][None] if last else None)
+                last.append(client.plan(request).actions[0])
+                return last[-1]
+
+            drive(ask, 40)
+        recorder.close()
+    else:
+        now = [0.0]
+        limits, config = Limits((-BOUND,) * 2, (BOUND,) * 2), RealtimeConfig(wait_first=True, log_seconds=None)
+        with RealtimeController.of(
+            model, PLANNER, limits=limits, config=config, clock=lambda: now[0], record=use
+        ) as real_time:
+            real_time.reset(TWO_GOALS if loop == "real-time" else {"proprio": GOAL["proprio"]}, at_rest=True)
+
+            def act(seen: dict[str, np.ndarray]) -> np.ndarray:
+                action = real_time.act(seen, now[0])
+                now[0] += 0.1
+                return action
+
+            drive(act, 8)
+    store = EpisodeStore.open(use, cameras=CAMERAS)
+    assert store.lengths.tolist() == ([40, 40] if loop == "controller" else [len(shown)])
+    assert "rear" not in store.columns and "pixels" not in store.columns
+    check_physics(store)
+    for camera in CAMERAS:
+        np.testing.assert_array_equal(store.column(camera), np.stack([one[camera] for one in shown]))
+    if loop == "controller":
+        none, some = StageConfig(0, 1, 1.0), StageConfig(1, 4, 1e-3)
+        config = TrainConfig(
+            data=str(use), out=str(tmp_path / "run"), cameras=CAMERAS, latent_dim=6, robot_dim=0, validation=0.5,
+            encoder_options={"channels": [8], "keypoints": 4, "hidden": 16}, predictor="mlp", joint_predictor=None,
+            joint=some, dynamics=some, critic=none, decoder=none,
+        )  # fmt: skip
+        train(config)
+        trained = load(tmp_path / "run" / "model")
+        assert trained.spec.cameras == CAMERAS
+        again = make_controller(trained, PLANNER, record=use)  # and on into the same folder
+        again.reset(TWO_GOALS, 0, at_rest=True)
+        again.act(table.see())
+        again.act(table.see())
+        again.close()
+        assert EpisodeStore.open(use, cameras=CAMERAS).lengths.tolist() == [40, 40, 2]
+
+
+def test_frames_of_one_camera_are_the_column_pixels_whatever_its_name(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, action_low=(-1.0,), action_high=(1.0,), control_rate=10.0)
+    stream, frame = recorder.stream(("front",)), np.zeros((8, 8, 3), np.uint8)
+    for _ in range(3):
+        stream.see({"front": frame, "rear": frame + 1}, None, np.zeros((1, 1), np.float32))
+    recorder.close()
+    store = EpisodeStore.open(tmp_path)
+    assert "front" not in store.columns and not store.read(0, "pixels", 0, 3).any()
 
 
 def test_the_circle_closes_a_model_trained_on_the_recording_plans(tmp_path: Path) -> None:

@@ -75,9 +75,9 @@ def test_there_and_back_without_loss(video: Any, larger: Path, tmp_path: Path) -
 
 def test_files_are_split_by_size(larger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
-    for name in ("FILE_BYTES", "VIDEO_BYTES"):
-        monkeypatch.setattr(f"wmplan.data.lerobot_writer.{name}", 1000)
-    monkeypatch.setattr("wmplan.data.lerobot_writer.CHUNK_FILES", 2)
+    monkeypatch.setattr("wmplan.data.lerobot_writer.FILE_BYTES", 1000)
+    monkeypatch.setattr("wmplan.data.lerobot_films.VIDEO_BYTES", 1000)
+    monkeypatch.setattr("wmplan.data.lerobot_films.CHUNK_FILES", 2)
     monkeypatch.setattr("wmplan.data.conversion.SHARD_BYTES", 1 << 19)
     convert_data(str(larger), str(tmp_path / "lerobot"), "lerobot")
     assert (tmp_path / "lerobot" / "data" / "chunk-001" / "file-000.parquet").is_file()
@@ -217,8 +217,40 @@ def test_several_cameras_become_columns_of_their_names(tmp_path: Path) -> None:
         convert_data(source, out, camera="front_image", image_size=(8, 8))
     with pytest.raises(UserError, match="give either camera=front_image"):
         open_data(out, camera="front_image", cameras=names)
-    with pytest.raises(UserError, match="format=lerobot takes one"):
-        convert_data(source, str(tmp_path / "lerobot"), "lerobot", cameras=names)
+
+
+@pytest.mark.parametrize("video", ["lossless", "images"])
+def test_several_cameras_there_and_back(video: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr("wmplan.data.lerobot_films.VIDEO_BYTES", 1000)  # files end at other episodes for each camera
+    rng = np.random.default_rng(0)
+    lengths, names = (9, 2, 14), ("front", "wrist")
+    (tmp_path / "mine" / "shards").mkdir(parents=True)
+    writer = EpisodeWriter(shard_path(tmp_path / "mine", 0))
+    for number, rows in enumerate(lengths):
+        frames = {"front": rng.integers(0, 256, (rows, 16, 20, 3), np.uint8)}
+        frames["wrist"] = np.full((rows, 24, 16, 3), 100 + number, np.uint8)
+        writer.add(number, {**frames, "action": rng.normal(size=(rows, 2)).astype(np.float32)})
+    writer.save()
+    StoreMeta(None, 0, 3, None, 3, 10.0, (16, 20), (-1.0, -1.0), (1.0, 1.0)).write(tmp_path / "mine")
+    out = tmp_path / "lerobot"
+    options = ["format=lerobot", f"video={video}", "cameras=[front,wrist]"]
+    assert cli.main(["data", "convert", str(tmp_path / "mine"), f"out={out}", *options]) == 0
+    stats = json.loads((out / "meta" / "stats.json").read_text())
+    for name in names:
+        assert np.shape(stats[f"observation.images.{name}"]["mean"]) == (3, 1, 1)
+    assert stats["observation.images.wrist"]["min"] == [[[100 / 255]]] * 3
+    theirs = tuple(f"observation.images.{name}" for name in names)
+    store = EpisodeStore.open(tmp_path / "mine", cameras=names)
+    back = open_data(out, cameras=theirs)
+    assert back.lengths.tolist() == list(lengths)
+    for ours, camera in zip(names, theirs, strict=True):
+        np.testing.assert_array_equal(back.column(camera), store.column(ours))
+    np.testing.assert_array_equal(open_data(out, camera=theirs[1]).column("pixels"), store.column("wrist"))
+    convert_data(str(out), str(tmp_path / "again"), "lerobot", cameras=theirs)  # names stay what they are
+    np.testing.assert_array_equal(
+        open_data(tmp_path / "again", cameras=theirs).column(theirs[0]), store.column("front")
+    )
 
 
 def test_folders_that_hold_something_are_left_alone(make_store: Store, tmp_path: Path) -> None:
@@ -291,17 +323,48 @@ print(json.dumps({"episodes": data.num_episodes, "fps": data.fps, "cameras": dat
 """
 
 
-@pytest.mark.parametrize("video", ["lossless", "images"])
-def test_the_published_lerobot_opens_it(video: Any, larger: Path, tmp_path: Path) -> None:
+TWO_CAMERAS = """
+import json, sys
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+data = LeRobotDataset("wmplan/test", root=sys.argv[1], video_backend="pyav")
+cameras = data.meta.camera_keys
+sums = [[int((data[index][camera] * 255).round().sum()) for camera in cameras] for index in range(len(data))]
+print(json.dumps({"cameras": cameras, "sums": sums}))
+"""
+
+
+def opened_by_lerobot(program: str, folder: Path, home: Path) -> Any:
+    """What a program says of a folder, run by a Python that has the published lerobot."""
     python = os.environ.get("WMPLAN_LEROBOT_PYTHON")
     if not python:
         pytest.skip("WMPLAN_LEROBOT_PYTHON names no Python with lerobot")
-    convert_data(str(larger), str(tmp_path / "lerobot"), "lerobot", video=video)
-    home = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    command = [python, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "lerobot")]
-    done = subprocess.run(command, env=home, capture_output=True, text=True)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", program, folder], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    seen, store = json.loads(done.stdout.splitlines()[-1]), open_data(larger)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("video", ["lossless", "images"])
+def test_the_published_lerobot_opens_several_cameras(video: Any, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    names = ("front_image", "wrist_image")
+    source = demonstrations(tmp_path / "a.hdf5", 10)
+    convert_data(
+        source, str(tmp_path / "lerobot"), "lerobot", cameras=names, image_size=(16, 16), control_rate=10, video=video
+    )
+    seen = opened_by_lerobot(TWO_CAMERAS, tmp_path / "lerobot", tmp_path / "home")
+    assert seen["cameras"] == ["observation.images.front_image", "observation.images.wrist_image"]
+    store = open_data(str(source), cameras=names)
+    totals = [resized(store.column(name), 16, 16).astype(int).sum((1, 2, 3)) for name in names]
+    assert seen["sums"] == np.stack(totals, 1).tolist()
+
+
+@pytest.mark.parametrize("video", ["lossless", "images"])
+def test_the_published_lerobot_opens_it(video: Any, larger: Path, tmp_path: Path) -> None:
+    convert_data(str(larger), str(tmp_path / "lerobot"), "lerobot", video=video)
+    seen, store = opened_by_lerobot(PROGRAM, tmp_path / "lerobot", tmp_path / "home"), open_data(larger)
     assert (seen["episodes"], seen["fps"], seen["cameras"]) == (4, 12.5, ["observation.images.pixels"])
     pixels, actions, proprio = (store.column(name) for name in ("pixels", "action", "proprio"))
     last = np.isnan(actions).any(axis=1)

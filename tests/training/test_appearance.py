@@ -178,3 +178,54 @@ def test_data_without_second_frames_and_encoders_that_cannot_grow_are_refused(
         train(replace(quick, encoder="impala", encoder_options={"channels": [4], "hidden": 8}))
     train(replace(quick, appearance=NONE, out=config.out + "-without"))
     assert "'pixels_varied' is not used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sharing", ["own", "shared"])
+def test_every_camera_is_taught_by_its_own_second_frames(
+    config: TrainConfig, write_public: Callable[..., Path], sharing: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def two_cameras(columns: dict[str, Any]) -> None:
+        """Dots that two cameras see, and the same in other light, another for each."""
+        rows, rng = len(columns["action"]), np.random.default_rng(3)
+        place = rng.integers(0, 24, (rows, 2))
+        for name, light in {"front": (60, 1.6), "wrist": (-20, 0.5)}.items():
+            frames = np.full((rows, 32, 32, 3), 70, np.uint8)
+            for frame, (x, y) in zip(frames, place if name == "front" else place[:, ::-1], strict=True):
+                frame[y : y + 8, x : x + 8] = (120, 90, 50)
+            columns[name] = frames
+            columns[f"{name}_varied"] = np.clip(light[0] + light[1] * frames, 0, 255).astype(np.uint8)
+        del columns["pixels"]
+
+    path = write_public("two.h5", [70] * 4, two_cameras)
+    both = replace(
+        config, data=str(path), task=None, cameras=("front", "wrist"), camera_encoders=sharing, robot_dim=0,
+        dynamics=StageConfig(1, 4, 1e-3),
+    )  # fmt: skip
+    teacher = train(replace(both, appearance=NONE, out=config.out + "-teacher"))
+    assert "column 'wrist_varied' is not used" in capsys.readouterr().err
+    student = train(both)
+    store = open_data(str(path), cameras=("front", "wrist"))
+    rows = store.episode(0)
+    nominal, varied = (
+        {name: torch.from_numpy(rows[name + end])[:, None] for name in both.cameras} for end in ("", "_varied")
+    )
+    with torch.no_grad():
+        targets = teacher.encode_visual(nominal)
+        assert (student.encode_visual(nominal) == targets).all(-1).float().mean() > 0.9
+        before, after = (
+            (latents - targets).square().mean()
+            for latents in (teacher.encode_visual(varied), second_latents(student, varied))
+        )
+    assert after < 0.6 * before
+    loaded = load(Path(config.out) / "model")
+    assert isinstance(loaded, JEPA) and len(loaded.encoder) == (2 if sharing == "own" else 1)
+    assert all(one.tolerance > 0 and one.scale.min() > 0 for one in loaded.encoder)
+    torch.testing.assert_close(loaded.encode_visual(varied), student.encode_visual(varied))
+
+    def without_one(columns: dict[str, Any]) -> None:
+        two_cameras(columns)
+        del columns["wrist_varied"]
+
+    lacking = write_public("lacking.h5", [70] * 4, without_one)
+    with pytest.raises(UserError, match="stage appearance takes the column 'wrist_varied'"):
+        train(replace(both, data=str(lacking), out=config.out + "-lacking"))

@@ -93,7 +93,7 @@ class Controller:
         self._owns_recorder = isinstance(record, str | Path)
         if record is not None:
             low, high, task = spec.action_low, spec.action_high, model.card.get("task")
-            self.recorder = open_recorder(record, spec.cameras, low, high, spec.control_rate, task)
+            self.recorder = open_recorder(record, low, high, spec.control_rate, task)
         self.sessions: list[PlanningSession] = []
         self.last_plan: Plan | None = None
         self.planned, self.plan_ms = False, 0.0
@@ -173,7 +173,7 @@ class Controller:
                 limits=self.gate.limits,
                 core=self.core,
                 tells_surprise=False,
-                recording=None if self.recorder is None else self.recorder.stream(),
+                recording=None if self.recorder is None else self.recorder.stream(self.model.spec.cameras),
             )
             for _ in numbers
         ]

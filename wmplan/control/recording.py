@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from wmplan.errors import UserError
-
 
 class Recording(Protocol):
     """Where one robot's frames and actions go. Neither call waits, nor raises for what a disk does."""
 
-    def see(self, pixels: NDArray[Any], proprio: NDArray[Any] | None, executed: NDArray[Any]) -> None:
-        """A frame (H, W, 3), and what was done since the one before, (n, a), one row a robot step."""
+    def see(self, frames: Mapping[str, NDArray[Any]], proprio: NDArray[Any] | None, executed: NDArray[Any]) -> None:
+        """Frames (H, W, 3) by camera, and what was done since those before, (n, a), one row a robot step."""
 
     def end(self) -> None:
         """The episode ends here."""
@@ -24,8 +22,8 @@ class Recording(Protocol):
 class Recorder(Protocol):
     """What records; wmplan.data.recorder.Recorder is one."""
 
-    def stream(self) -> Recording:
-        """For one more robot."""
+    def stream(self, cameras: Sequence[str] | None = None) -> Recording:
+        """For one more robot, of whose frames those of `cameras` are recorded, or all that come."""
         ...
 
     def close(self) -> None:
@@ -38,7 +36,6 @@ class Recorder(Protocol):
 
 def open_recorder(
     record: str | Path | Recorder,
-    cameras: Sequence[str],
     action_low: Sequence[float],
     action_high: Sequence[float],
     control_rate: float,
@@ -48,10 +45,8 @@ def open_recorder(
     """The recorder of a folder, or the one that is given, which several robots may share.
 
     Raises:
-        UserError: if there are several cameras, or the folder cannot be recorded into.
+        UserError: if the folder cannot be recorded into.
     """
-    if len(cameras) > 1:
-        raise UserError(f"record: a data set holds one camera's frames, the model sees {', '.join(cameras)}")
     if not isinstance(record, str | Path):
         return record
     from wmplan.data.recorder import Recorder as FolderRecorder  # loaded where something is recorded

@@ -301,7 +301,8 @@ class PlanningSession:
             return
         seen = history.frames[-1][1]
         proprio = None if seen.proprio is None else seen.proprio[0, 0].cpu().numpy()
-        self.recording.see(seen.cameras[self.model.spec.cameras[0]][0, 0].cpu().numpy(), proprio, executed)
+        frames = {name: seen.cameras[name][0, 0].cpu().numpy() for name in self.model.spec.cameras}
+        self.recording.see(frames, proprio, executed)
 
     def _actions(self, name: str, given: NDArray[np.float32] | None) -> NDArray[np.float32]:
         width = self.model.spec.action_dim

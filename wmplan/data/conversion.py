@@ -47,7 +47,7 @@ def convert_data(
         out: the folder to write into.
         format: shards are what training reads fastest; lerobot is LeRobot's v3.0.
         camera: the one to read, of several; its frames are written as the column pixels.
-        cameras: those to read in place of one, each a column of its name; for format=shards.
+        cameras: those to read in place of one, each a column of its name, or one of LeRobot's cameras.
         image_size: [height, width] that frames are brought to; null for as they are.
         shift: rows by which actions move; see wmplan data check.
         control_rate: rows a second, where the data does not say, or says wrong.
@@ -60,8 +60,6 @@ def convert_data(
         raise UserError(f"image_size must be [height, width] from 1 to {LARGEST_SIDE}, got {list(image_size)}")
     if control_rate is not None and not 0 < control_rate < 1e6:
         raise UserError(f"control_rate must be above 0 rows a second, got {control_rate}")
-    if cameras is not None and format == "lerobot":
-        raise UserError("cameras are written as shards; format=lerobot takes one, camera=NAME")
     data = open_data(source, camera=camera, cameras=cameras)
     view = Converted(data, image_size, shift)
     if not len(view):

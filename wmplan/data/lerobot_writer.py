@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,16 @@ from tqdm import tqdm
 
 from wmplan.atomic_io import write_json
 from wmplan.data.converted import Converted
+from wmplan.data.lerobot_films import CHUNK_FILES, VIDEO_BYTES, Films, Place
 from wmplan.data.meta import DataError
 from wmplan.data.readers.extra import load
 from wmplan.data.readers.lerobot_meta import DATA_PATH, VIDEO_PATH
 from wmplan.output_folder import check_folder, make_folder
 
-CAMERA = "observation.images.pixels"
-NAMES = {"proprio": "observation.state", "state": "observation.environment_state", "pixels": CAMERA}
+CAMERA = "observation.images."
+NAMES = {"proprio": "observation.state", "state": "observation.environment_state"}
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 FILE_BYTES = 100 << 20  # of a Parquet file
-VIDEO_BYTES = 200 << 20
-CHUNK_FILES = 1000  # to a folder
-CODECS = {
-    "lossless": ("libx264rgb", "rgb24", {"crf": "0", "preset": "veryfast", "g": "10"}),
-    "av1": ("libsvtav1", "yuv420p", {"crf": "30", "g": "2"}),
-}
 
 
 def write_lerobot(view: Converted, out: Path, rate: float | None, video: str) -> int:
@@ -65,26 +59,6 @@ def write_lerobot(view: Converted, out: Path, rate: float | None, video: str) ->
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return len(episodes)
-
-
-@dataclass
-class _Place:
-    """A numbered file that episodes are gathered in."""
-
-    number: int = 0
-
-    @property
-    def chunk(self) -> int:
-        return self.number // CHUNK_FILES
-
-    @property
-    def file(self) -> int:
-        return self.number % CHUNK_FILES
-
-    def path(self, root: Path, pattern: str) -> Path:
-        path = root / pattern.format(chunk_index=self.chunk, file_index=self.file, video_key=CAMERA)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 @dataclass
@@ -120,12 +94,12 @@ class _Writer:
         self.view, self.root, self.rate, self.video = view, root, rate, video
         self.columns = view.columns
         self.pyarrow, self.parquet = (load(name, "writing LeRobot's format") for name in ("pyarrow", "pyarrow.parquet"))
+        self.cameras = {name: feature(name) for name in view.cameras}
+        self.names = {**NAMES, **self.cameras}
         self.features = self._features()
         self.statistics: dict[str, _Statistics] = {}
-        self.data, self.films = _Place(), _Place()
+        self.data, self.films = Place(), dict[str, Films]()
         self._table: Any = None
-        self._film: Any = None
-        self._frames = 0  # in the film that is open
 
     def write(self, episodes: list[int]) -> None:
         entries, index = [], 0
@@ -134,13 +108,15 @@ class _Writer:
             count = len(rows["action"])
             entry = {"episode_index": number, "tasks": ["recorded"], "length": count}
             entry |= {"dataset_from_index": index, "dataset_to_index": index + count}
-            entry |= self._add_frames(rows.pop("pixels"), rows) if "pixels" in rows else {}
+            for name, camera in self.cameras.items():
+                entry |= self._add_frames(camera, rows.pop(name), rows)
             entry |= {"data/chunk_index": self.data.chunk, "data/file_index": self.data.file}
             entries.append(entry | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
             self._add_rows(rows, number, index)
             index += count
         self._close_table()
-        self._close_film()
+        for films in self.films.values():
+            films.close()
         self._write_meta(entries, index)
 
     # ------------------------------------------------------------------ rows
@@ -157,10 +133,11 @@ class _Writer:
             "task_index": np.zeros(count, np.int64),
             "next.done": step == count - 1,
         }
-        values = {NAMES.get(name, name): found for name, found in rows.items() if NAMES.get(name, name) not in own}
+        values = {self.names.get(name, name): found for name, found in rows.items()}
+        values = {name: found for name, found in values.items() if name not in own}
         values |= own
         for name, found in values.items():
-            if name != CAMERA:
+            if name not in self.cameras.values():
                 self.statistics.setdefault(name, _Statistics()).add(found.reshape(count, -1))
         table = self.pyarrow.table({name: self._cells(found) for name, found in values.items()})
         if self._table is None:
@@ -186,10 +163,11 @@ class _Writer:
         return flat
 
     def _huggingface(self) -> dict[str, str]:
-        """What the datasets library needs to know of a column that holds images."""
-        if self.video != "images" or "pixels" not in self.columns:
+        """What the datasets library needs to know of columns that hold images."""
+        if self.video != "images" or not self.cameras:
             return {}
-        return {"huggingface": json.dumps({"info": {"features": {CAMERA: {"_type": "Image"}}}})}
+        images = {camera: {"_type": "Image"} for camera in self.cameras.values()}
+        return {"huggingface": json.dumps({"info": {"features": images}})}
 
     def _close_table(self) -> None:
         if self._table is not None:
@@ -198,53 +176,16 @@ class _Writer:
 
     # ------------------------------------------------------------------ frames
 
-    def _add_frames(self, frames: NDArray[np.uint8], rows: dict[str, Any]) -> dict[str, Any]:
-        """Put an episode's frames where they belong; where that is, for a video."""
+    def _add_frames(self, camera: str, frames: NDArray[np.uint8], rows: dict[str, Any]) -> dict[str, Any]:
+        """Put an episode's frames of one camera where they belong; where that is, for a video."""
         sample = frames[:: max(1, len(frames) // 10)].reshape(-1, 3) / 255
-        self.statistics.setdefault(CAMERA, _Statistics()).add(sample)
+        self.statistics.setdefault(camera, _Statistics()).add(sample)
         if self.video == "images":
-            rows[CAMERA] = [_png(frame) for frame in frames]
+            rows[camera] = [_png(frame) for frame in frames]
             return {}
-        if self._film is None:
-            self._open_film(frames.shape[1], frames.shape[2])
-        begin = self._frames
-        for frame in frames:
-            picture = self._av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = self._frames, 1 / self._fraction
-            self._film.mux(self._stream.encode(picture))
-            self._frames += 1
-        where: dict[str, Any] = {f"videos/{CAMERA}/chunk_index": self.films.chunk}
-        where |= {f"videos/{CAMERA}/file_index": self.films.file}
-        where |= {
-            f"videos/{CAMERA}/from_timestamp": begin / self.rate,
-            f"videos/{CAMERA}/to_timestamp": self._frames / self.rate,
-        }
-        film = self.films.path(self.root, VIDEO_PATH)
-        if film.is_file() and film.stat().st_size > VIDEO_BYTES:  # an encoder may not have begun to write
-            self._close_film()
-            self.films.number += 1
-        return where
-
-    def _open_film(self, height: int, width: int) -> None:
-        self._av = load("av", "writing videos")
-        if self.video == "av1" and (height % 2 or width % 2 or min(height, width) < 64):
-            raise DataError(
-                f"frames of {height} x {width} cannot be AV1, which takes even sizes from 64 on: give image_size, or "
-                "video=lossless"
-            )
-        codec, pixels, options = CODECS[self.video]
-        self._fraction = Fraction(self.rate).limit_denominator(100_000)
-        self._film = self._av.open(str(self.films.path(self.root, VIDEO_PATH)), "w")
-        self._stream = self._film.add_stream(codec, rate=self._fraction, options=options)
-        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, pixels
-        self._stream.time_base = 1 / self._fraction
-        self._frames = 0
-
-    def _close_film(self) -> None:
-        if self._film is not None:
-            self._film.mux(self._stream.encode())
-            self._film.close()
-        self._film = None
+        if camera not in self.films:
+            self.films[camera] = Films(self.root, camera, self.rate, self.video)
+        return self.films[camera].add(frames)
 
     # ------------------------------------------------------------------ meta
 
@@ -254,13 +195,13 @@ class _Writer:
         found: dict[str, Any] = {}
         for name, (shape, dtype) in self.columns.items():
             entry: dict[str, Any] = {"dtype": str(dtype), "shape": list(shape or (1,))}
-            if name == "pixels":
+            if name in self.cameras:
                 entry = {"dtype": "image" if self.video == "images" else "video", "shape": list(shape)}
                 entry["names"] = ["height", "width", "channels"]
                 entry |= {} if self.video == "images" else {"info": self._film_info(shape)}
             else:
                 entry["names"] = list(names.get(name) or ()) or None
-            found[NAMES.get(name, name)] = entry
+            found[self.names.get(name, name)] = entry
         whole = {"dtype": "int64", "shape": [1], "names": None}
         found |= {"timestamp": {**whole, "dtype": "float32"}, "next.done": {**whole, "dtype": "bool"}}
         return found | {name: whole for name in ("frame_index", "episode_index", "index", "task_index")}
@@ -275,10 +216,13 @@ class _Writer:
         return int(self.rate) if float(self.rate).is_integer() else self.rate
 
     def _write_meta(self, entries: list[dict[str, Any]], rows: int) -> None:
-        path = _Place().path(self.root, EPISODES_PATH)
+        path = Place().path(self.root, EPISODES_PATH)
         self.parquet.write_table(self.pyarrow.Table.from_pylist(entries), path)
         self._write_tasks()
-        told = {name: one.told((3, 1, 1) if name == CAMERA else None) for name, one in self.statistics.items()}
+        told = {
+            name: one.told((3, 1, 1) if name in self.cameras.values() else None)
+            for name, one in self.statistics.items()
+        }
         write_json(self.root / "meta" / "stats.json", told, indent=4)
         info = {
             "codebase_version": "v3.0",
@@ -292,7 +236,7 @@ class _Writer:
             "fps": self._fps(),
             "splits": {"train": f"0:{len(entries)}"},
             "data_path": DATA_PATH,
-            "video_path": VIDEO_PATH if CAMERA in self.features and self.video != "images" else None,
+            "video_path": VIDEO_PATH if self.cameras and self.video != "images" else None,
             "features": self.features,
         }
         write_json(self.root / "meta" / "info.json", info, indent=4)
@@ -315,6 +259,11 @@ class _Writer:
         table = self.pyarrow.table({"task_index": [0], index: ["recorded"]})
         table = table.replace_schema_metadata({"pandas": json.dumps(pandas)})
         self.parquet.write_table(table, self.root / "meta" / "tasks.parquet")
+
+
+def feature(camera: str) -> str:
+    """LeRobot's name for a camera's frames."""
+    return camera if camera.startswith(CAMERA) else CAMERA + camera
 
 
 def _png(frame: NDArray[np.uint8]) -> bytes:

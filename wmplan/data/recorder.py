@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,8 @@ from wmplan.data.store import shard_path
 
 log = logging.getLogger(__name__)
 
+ONE = "pixels"
+"""The column of the frames of one camera alone, whatever its name: what training takes where nothing is said."""
 POLICY = "recorded"
 """What the data set's meta.json says chose the actions."""
 QUEUE_BYTES = 1 << 26
@@ -38,16 +40,28 @@ EPISODE_BYTES, LEAST_ROWS = 1 << 26, 200
 GB = 1e9
 
 
-class Seen(NamedTuple):
-    """What a robot saw at one robot step: a frame (H, W, 3), and its own state (P,) where it is told."""
+Layout = tuple[dict[str, tuple[int, ...]], int | None]
+"""Shapes of the frames by column, and how many numbers the robot's state has: every row of a data set has the same."""
 
-    pixels: NDArray[np.uint8]
+
+class Seen(NamedTuple):
+    """What a robot saw at one robot step: frames (H, W, 3) by column, and its own state (P,) where it is told."""
+
+    frames: dict[str, NDArray[np.uint8]]
     proprio: NDArray[np.float32] | None
 
     @property
-    def layout(self) -> tuple[tuple[int, ...], int | None]:
-        """Every row of a data set has the same."""
-        return self.pixels.shape, None if self.proprio is None else len(self.proprio)
+    def layout(self) -> Layout:
+        shapes = {column: frame.shape for column, frame in self.frames.items()}
+        return shapes, None if self.proprio is None else len(self.proprio)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(frame.nbytes for frame in self.frames.values())
+
+    @property
+    def are_frames(self) -> bool:
+        return all(frame.dtype == np.uint8 and frame.ndim == 3 for frame in self.frames.values())
 
     @property
     def is_finite(self) -> bool:
@@ -112,15 +126,15 @@ class _Episode:
 
     @property
     def is_full(self) -> bool:
-        return self.rows >= max(LEAST_ROWS, EPISODE_BYTES // self.seen[-1].pixels.nbytes)
+        return self.rows >= max(LEAST_ROWS, EPISODE_BYTES // self.seen[-1].nbytes)
 
     def take(self) -> dict[str, NDArray[Any]]:
         """Columns of the rows that are not saved, the first in place of the last that is."""
         unknown = np.full_like(self.done[0], np.nan)
         columns: dict[str, NDArray[Any]] = {
-            "pixels": np.stack([one.pixels for one in self.seen]),
-            "action": np.stack([*self.done, unknown]),
+            name: np.stack([one.frames[name] for one in self.seen]) for name in self.seen[0].frames
         }
+        columns["action"] = np.stack([*self.done, unknown])
         if self.seen[0].proprio is not None:
             columns["proprio"] = np.stack([one.proprio for one in self.seen if one.proprio is not None])
         self.seen, self.done = self.seen[-1:], []
@@ -136,23 +150,43 @@ class _Item(NamedTuple):
 
 
 class EpisodeStream:
-    """One robot's side of a recorder. Neither call waits, and neither raises for what a disk does."""
+    """One robot's side of a recorder. Neither call waits, and neither raises for what a disk does.
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    Args:
+        cameras: whose frames are recorded; None for all that come.
+    """
+
+    def __init__(self, recorder: Recorder, cameras: Sequence[str] | None = None) -> None:
+        self._recorder, self._cameras = recorder, cameras
         self._was_cut = False  # something was dropped: what comes next does not follow what came before
         self.episode = _Episode()
 
-    def see(self, pixels: NDArray[np.uint8], proprio: NDArray[Any] | None, executed: NDArray[np.float32]) -> None:
-        """A frame (H, W, 3) after `executed` (n, a): what the robot did since the frame before, one row a step.
+    def see(
+        self,
+        frames: NDArray[np.uint8] | Mapping[str, NDArray[np.uint8]],
+        proprio: NDArray[Any] | None,
+        executed: NDArray[np.float32],
+    ) -> None:
+        """Frames after `executed` (n, a): what the robot did since those before, one row a step.
 
-        An episode needs a frame every robot step: where n is more than 1 it ends, and another begins.
+        An episode needs frames every robot step: where n is more than 1 it ends, and another begins.
+
+        Args:
+            frames: (H, W, 3) by camera; one alone is the column `pixels`, several are columns of their names.
         """
         own = None if proprio is None else np.array(proprio, np.float32)
-        item = _Item(self, Seen(np.array(pixels), own), np.array(executed, np.float32))
+        item = _Item(self, Seen(self._columns(frames), own), np.array(executed, np.float32))
         if self._was_cut and not self._recorder._put(_Item(self, None, item.executed)):
             return
         self._was_cut = not self._recorder._put(item)
+
+    def _columns(self, frames: NDArray[np.uint8] | Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+        """Copies of the frames that are recorded, by column."""
+        if not isinstance(frames, Mapping):
+            return {ONE: np.array(frames)}
+        names = [name for name in self._cameras or frames if name in frames]
+        alone = len(self._cameras or names) == 1
+        return {ONE if alone else name: np.array(frames[name]) for name in names}
 
     def end(self) -> None:
         """The episode ends here: what is seen next has nothing to do with it."""
@@ -209,7 +243,7 @@ class Recorder:
             versions={name: version(name) for name in ("wmplan", "numpy")},
         )
         self.counts, self.stopped = Counts(), None  # type: Counts, str | None
-        self._layout: tuple[tuple[int, ...], int | None] | None = None
+        self._layout: Layout | None = None
         self._open()
         self._episodes: set[_Episode] = set()
         self._queue: deque[_Item] = deque()
@@ -220,9 +254,9 @@ class Recorder:
         self._thread.start()
         atexit.register(self.close)
 
-    def stream(self) -> EpisodeStream:
-        """For one more robot."""
-        return EpisodeStream(self)
+    def stream(self, cameras: Sequence[str] | None = None) -> EpisodeStream:
+        """For one more robot, of whose frames those of `cameras` are recorded, or all that come."""
+        return EpisodeStream(self, cameras)
 
     def flush(self, timeout: float = 30.0) -> None:
         """Wait until all that came is on the disk."""
@@ -252,7 +286,7 @@ class Recorder:
             for number, what in (
                 (counts.dropped, "frames dropped (the disk is too slow)"),
                 (counts.gaps, "gaps (a robot step without a frame)"),
-                (counts.refused, "frames refused (another size, or not finite)"),
+                (counts.refused, "frames refused (other cameras or sizes, or not finite)"),
             )
             if number
         ]
@@ -265,7 +299,7 @@ class Recorder:
 
     def _put(self, item: _Item) -> bool:
         """Whether there was room for it."""
-        size = 0 if item.seen is None else item.seen.pixels.nbytes
+        size = 0 if item.seen is None else item.seen.nbytes
         with self._changed:
             if self.stopped is not None or self._ending:
                 return False
@@ -322,7 +356,8 @@ class Recorder:
         if count:
             first = Shard(shard_path(self.folder, 0))
             proprio = first.columns.get("proprio")
-            self._layout = first.columns["pixels"][0], None if proprio is None else proprio[0][0]
+            frames = {name: shape for name, (shape, _) in first.columns.items() if len(shape) == 3}
+            self._layout = dict[str, tuple[int, ...]](frames), None if proprio is None else proprio[0][0]
             first.close()
         return count
 
@@ -371,7 +406,9 @@ class Recorder:
         if not item.seen.is_finite or not np.isfinite(item.executed).all() or not self._fits(item.seen):
             self.counts.refused += 1
             if self.counts.refused == 1:
-                log.warning("recording: a frame was left out: of another size than the others, or not finite")
+                log.warning(
+                    "recording: a frame was left out: of other cameras or another size than the others, or not finite"
+                )
             self._end(stream)
             return
         if not stream.episode.add(item.seen, item.executed):
@@ -390,9 +427,9 @@ class Recorder:
             stream.episode.add(item.seen, item.executed)  # the last frame begins the next one
 
     def _fits(self, seen: Seen) -> bool:
-        if self._layout is None and seen.pixels.dtype == np.uint8 and seen.pixels.ndim == 3:
+        if self._layout is None and seen.frames and seen.are_frames:
             self._layout = seen.layout
-        return seen.layout == self._layout and seen.pixels.dtype == np.uint8
+        return seen.layout == self._layout and seen.are_frames
 
     def _end(self, stream: EpisodeStream) -> None:
         self._save(stream.episode)
@@ -421,6 +458,6 @@ class Recorder:
         self.counts.rows += rows + is_new
         if is_new:
             self.counts.episodes += 1
-            height, width = columns["pixels"].shape[1:3]
+            height, width = next(iter(columns.values())).shape[1:3]  # of the first camera
             self.meta = replace(self.meta, episodes=self._count, image_size=(height, width))
             self.meta.write(self.folder)

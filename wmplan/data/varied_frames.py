@@ -13,8 +13,14 @@ from wmplan.errors import UserError
 from wmplan.variation import Choice, checked_choice, require_variation
 
 COLUMN = "pixels_varied"
+"""The second frames' column; of another camera's, see varied()."""
 SHARE = 0.6
 """How likely each factor is to be in an episode's second world: some differ in one thing alone, few in all."""
+
+
+def varied(camera: str) -> str:
+    """The column of a camera's second frames."""
+    return f"{camera}_varied"
 
 
 def chosen_looks(env: PlanningEnvironment, choice: Choice, strength: float) -> tuple[str, ...]:

@@ -43,3 +43,11 @@ class CameraEncoders(nn.ModuleList):
 def _encoded(encoder: nn.Module, frames: Tensor, parts: Sequence[Tensor]) -> Tensor:
     latents: Tensor = encoder(frames, parts) if isinstance(encoder, SecondLook) else encoder(frames)
     return latents
+
+
+def side_by_side(encoders: Sequence[nn.Module], frames: Sequence[Tensor]) -> Tensor:
+    """Latents (N, D) of frames (N, H, W, 3), one tensor a camera, by an encoder for each or one for all."""
+    if len(encoders) == len(frames):
+        return torch.cat([encoder(one) for encoder, one in zip(encoders, frames, strict=True)], -1)
+    latents: Tensor = encoders[0](torch.cat(list(frames)))
+    return torch.cat(latents.chunk(len(frames)), -1)

@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from wmplan.client.goals import MaskedGoal
 from wmplan.control.backend import PlanRequest
-from wmplan.control.goal_image import read_goal_image, read_goal_mask
 from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.session import PlanningSession, plan_batch
-from wmplan.errors import UserError
 from wmplan.models import WorldModel, load
 from wmplan.serving.config import Bounds, ServerConfig, is_loopback
+from wmplan.serving.goal_files import read_goal
 from wmplan.serving.metadata import make_metadata, read_shapes
 from wmplan.serving.server import PolicyServer
 from wmplan.serving.token import read_token
@@ -33,8 +30,8 @@ def serve(
     planner: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
-    goal: Path | None = None,
-    goal_mask: Path | None = None,
+    goal: Path | dict[str, Path] | None = None,
+    goal_mask: Path | dict[str, Path] | None = None,
     record: Path | None = None,
     record_gb: float = 20.0,
     seed: int = 0,
@@ -53,8 +50,10 @@ def serve(
         planner: how to search.
         objective: what a plan costs.
         schedule: when to plan and how far to look.
-        goal: a picture of what the camera should see, for clients that set no goal of their own; None for no goal.
-        goal_mask: a picture that is bright where the goal counts, as wmplan goal writes it; None for everywhere.
+        goal: a picture of what the camera should see, for clients that set no goal of their own, or one by camera,
+            goal.front=FILE goal.wrist=FILE; None for no goal.
+        goal_mask: a picture that is bright where the goal counts, as wmplan goal writes it, or one by camera, of which
+            those without one count whole; None for everywhere.
         record: folder of a data set that what robots see and do is added to, which wmplan train takes; None for none.
             An episode needs a frame every robot step: clients that send fewer record on the robot instead.
         record_gb: size of that folder, in 10^9 bytes, at which the recording stops; nothing is deleted.
@@ -80,7 +79,7 @@ def serve(
     if record is not None:
         spec, task = world.spec, world.card.get("task")
         low, high = spec.action_low, spec.action_high
-        recorder = open_recorder(record, spec.cameras, low, high, spec.control_rate, task, record_gb)
+        recorder = open_recorder(record, low, high, spec.control_rate, task, record_gb)
     server = make_server(world, config, planner, objective, schedule, goal, seed, recorder, goal_mask)
     if config.token and not config.certificate and not is_loopback(host):
         log.warning("without a certificate, the token and the frames cross the network in the clear")
@@ -97,10 +96,10 @@ def make_server(
     planner: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
-    goal: Path | None = None,
+    goal: Path | dict[str, Path] | None = None,
     seed: int = 0,
     recorder: Recorder | None = None,
-    goal_mask: Path | None = None,
+    goal_mask: Path | dict[str, Path] | None = None,
 ) -> PolicyServer:
     """A server of `model`, with the settings of make_controller(). The model has been tried once when it returns.
 
@@ -114,21 +113,10 @@ def make_server(
     spec, card = model.spec, model.card
 
     def make_session() -> PlanningSession:
-        stream = None if recorder is None else recorder.stream()
+        stream = None if recorder is None else recorder.stream(spec.cameras)
         return PlanningSession(model, planner, objective, schedule, seed=seed, recording=stream)
 
-    frame: NDArray[np.uint8] | MaskedGoal | None = None
-    if goal_mask is not None and goal is None:
-        raise UserError("goal_mask is given without goal, the picture that it is of")
-    if goal is not None:
-        if len(spec.cameras) > 1:
-            raise UserError(f"goal: the model sees {', '.join(spec.cameras)}: its clients have to set the goal")
-        frame = image = read_goal_image(goal, spec.image_size)
-        if goal_mask is not None:
-            try:
-                frame = MaskedGoal(image, read_goal_mask(goal_mask, spec.image_size))
-            except ValueError as error:
-                raise UserError(f"goal_mask={goal_mask}: {error}") from None
+    frame = read_goal(goal, goal_mask, spec)
     session = PlanningSession(model, planner, objective, schedule, seed=seed)  # what is tried is not recorded
     try_out(session)
     horizon = session.core.horizon

@@ -36,8 +36,9 @@ def text_keys(target: Callable[..., Any], path: str = "") -> dict[str, bool]:
 
 
 def _is_other(kind: Any) -> bool:
-    """Whether it is a kind that YAML's own values are of, beside text and null."""
-    return kind in (int, float, bool) or (isinstance(kind, type) and issubclass(kind, Collection) and kind is not str)
+    """Whether it is a kind that YAML's own values are of, beside text and null; maps are given by keys of their own."""
+    collection = isinstance(kind, type) and issubclass(kind, Collection)
+    return kind in (int, float, bool) or (collection and kind not in (str, dict))
 
 
 def take_as_written(override: str, default: Any, declared: Callable[[], Mapping[str, bool]]) -> str:

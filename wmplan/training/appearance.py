@@ -10,23 +10,30 @@ Architectures Focus on Slow Features).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmplan.data.varied_frames import COLUMN
+from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
+from wmplan.models.base import Frames
+from wmplan.models.camera_encoders import side_by_side
 from wmplan.models.encoders import SecondLook
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
 
-COLUMNS = ("pixels", COLUMN)
 NOMINAL_SHARE = 0.2
 """Of a batch: frames of the nominal world, where the second has to agree with the first."""
 USUAL, MARGIN = 0.999, 1.25
 """The first encoder is believed up to MARGIN times what nominal frames disagree by in USUAL of the cases."""
+
+
+def columns(cameras: Sequence[str]) -> tuple[str, ...]:
+    """What the stage reads of the data: every camera's frames, and its second ones."""
+    return (*cameras, *map(varied, cameras))
 
 
 def appearance_loss(
@@ -38,12 +45,13 @@ def appearance_loss(
     right answer, whose large errors a squared loss would be about.
 
     Args:
-        batch: `pixels` and `pixels_varied` uint8 (N, 1, H, W, 3), `latent` (N, 1, L) of the former by the encoder as
-            it was.
+        batch: of every camera `pixels` and `pixels_varied`, say, uint8 (N, 1, H, W, 3); `latent` (N, 1, L) of the
+            former by the encoders as they were.
         bfloat16: multiply in bfloat16.
     """
-    nominal = round(NOMINAL_SHARE * len(batch["pixels"]))
-    frames = torch.cat([batch["pixels"][:nominal], batch[COLUMN][nominal:]])
+    nominal = round(NOMINAL_SHARE * len(batch["latent"]))
+    cameras = model.spec.cameras
+    frames = {one: torch.cat([batch[one][:nominal], batch[varied(one)][nominal:]]) for one in cameras}
     with bfloat16_products(bfloat16):
         latents = second_latents(model, frames)
     error = whitened_error(model, latents.float(), batch["latent"])
@@ -60,42 +68,48 @@ def appearance_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
     target = batch["latent"]
     spread = whitened_error(model, target[..., : model.visual_dim], target.mean((0, 1)).expand_as(target))
     typical = spread.norm(dim=-1).median()
+    looks = {"nominal_look": {one: batch[one] for one in model.spec.cameras}}
+    looks["varied_look"] = {one: batch[varied(one)] for one in model.spec.cameras}
     return {
-        name: float(whitened_error(model, second_latents(model, batch[column]), target).norm(dim=-1).median() / typical)
-        for name, column in {"nominal_look": "pixels", "varied_look": COLUMN}.items()
+        name: float(whitened_error(model, second_latents(model, frames), target).norm(dim=-1).median() / typical)
+        for name, frames in looks.items()
     }
 
 
 def looks(model: JEPA) -> list[SecondLook]:
-    """The two encoders of every camera."""
+    """The two encoders of every camera, or those that all cameras go through."""
     return [camera for camera in model.encoder if isinstance(camera, SecondLook)]
 
 
 def seconds(model: JEPA) -> nn.ModuleList:
-    """The second encoder of every camera."""
+    """The second encoder of every camera, or that which all go through."""
     return nn.ModuleList(camera.second for camera in looks(model))
 
 
-def second_latents(model: JEPA, frames: Tensor) -> Tensor:
+def second_latents(model: JEPA, frames: Frames) -> Tensor:
     """What the second encoders alone make of frames (N, T, H, W, 3): visual latents (N, T, D)."""
-    views = [view.flatten(0, 1) for view in model.views(frames)]
-    latents = torch.cat([second(view) for second, view in zip(seconds(model), views, strict=True)], -1)  # (N T, D)
-    return ((latents - model.visual_mean) / model.visual_std).unflatten(0, frames.shape[:2])
+    views = model.views(frames)
+    latents = side_by_side(list(seconds(model)), [view.flatten(0, 1) for view in views])  # (N T, D)
+    return ((latents - model.visual_mean) / model.visual_std).unflatten(0, views[0].shape[:2])
 
 
 @torch.no_grad()
-def set_tolerance(model: JEPA, frames: Tensor, changes: Tensor) -> None:
+def set_tolerance(model: JEPA, frames: Frames, changes: Tensor) -> None:
     """Set from what nominal frames disagree by up to where the first encoder is believed.
 
     Args:
-        frames: held-out, of the nominal world, uint8 (N, 1, H, W, 3).
+        frames: held-out, of the nominal world, uint8 (N, 1, H, W, 3) of every camera.
         changes: of raw visual latents (M, D) over a robot step.
     """
-    deviations = (changes.std(0) + 1e-6).split([camera.scale.numel() for camera in looks(model)])
-    for camera, view, deviation in zip(looks(model), model.views(frames), deviations, strict=True):
-        camera.scale.copy_(deviation)
-        apart = camera.disagreement(camera.first(view[:, 0]), camera.second(view[:, 0]))
-        camera.tolerance.copy_(MARGIN * apart.quantile(USUAL))
+    views = [view[:, 0] for view in model.views(frames)]
+    encoders = looks(model)
+    deviations = list((changes.std(0) + 1e-6).chunk(len(views)))
+    if len(encoders) < len(views):  # one that all cameras go through
+        views, deviations = [torch.cat(views)], [torch.stack(deviations).square().mean(0).sqrt()]
+    for encoder, view, deviation in zip(encoders, views, deviations, strict=True):
+        encoder.scale.copy_(deviation)
+        apart = encoder.disagreement(encoder.first(view), encoder.second(view))
+        encoder.tolerance.copy_(MARGIN * apart.quantile(USUAL))
 
 
 def whitened_error(model: JEPA, latents: Tensor, targets: Tensor) -> Tensor:

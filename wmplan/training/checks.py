@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wmplan.data.reader import Reader
 from wmplan.data.resampled import Resampled, at_rate
-from wmplan.data.varied_frames import COLUMN
+from wmplan.data.varied_frames import varied
 from wmplan.errors import UserError
 from wmplan.training.action_statistics import ActionStatistics, action_statistics
 from wmplan.training.config import TrainConfig
@@ -249,15 +249,25 @@ def check_stage(windows: StageWindows, lengths: NDArray[np.int64]) -> Iterator[F
 
 def check_looks(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
     """Second frames for the stage that learns from them."""
-    there, wanted = COLUMN in store.columns, config.appearance.steps > 0
-    if wanted and not there:
-        yield Finding(
-            f"stage appearance takes the column {COLUMN!r}, which the data does not have: collect with "
-            "varied_frames=true, or set appearance.steps=0",
-            fatal=True,
-        )
-    elif there and not wanted and not config.reader.steps:
-        yield Finding(f"column {COLUMN!r} is not used: set appearance.steps or reader.steps to train on it")
+    wanted = config.appearance.steps > 0
+    for camera in config.camera_names:
+        column = varied(camera)
+        there = column in store.columns
+        if wanted and not there:
+            yield Finding(
+                f"stage appearance takes the column {column!r}, which the data does not have: collect with "
+                "varied_frames=true, or set appearance.steps=0",
+                fatal=True,
+            )
+        elif wanted and camera in store.columns and store.columns[column] != store.columns[camera]:
+            shape, dtype = store.columns[column]
+            yield Finding(
+                f"column {column!r} must hold frames as {camera!r} does, {store.columns[camera][1]} "
+                f"{store.columns[camera][0]}, got {dtype} {shape}",
+                fatal=True,
+            )
+        elif there and not wanted and not config.reader.steps:
+            yield Finding(f"column {column!r} is not used: set appearance.steps or reader.steps to train on it")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -133,8 +133,9 @@ class TrainConfig:
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
             steps=0 with an encoder that is frozen (hf): all is trained on its latents, which are computed once.
         dynamics: the predictor alone, on the frozen encoder's cached latents; steps=0 for training in one stage.
-        appearance: a second encoder, on data with pixels_varied (wmplan collect varied_frames=true): it gives frames of
-            worlds that look otherwise the latents of the nominal ones; steps=0 leaves it out.
+        appearance: a second encoder, on data with pixels_varied (wmplan collect varied_frames=true), or front_varied
+            for a camera front: it gives frames of worlds that look otherwise the latents of the nominal ones; steps=0
+            leaves it out.
         appearance_blocks: residual blocks that it has more than the first; they begin as nothing.
         critic, decoder: from latents to steps between them, and to images for people; both on cached latents.
         reader: a network of its own that reads the robot's state off goals, for robots that have to get nearer to a
@@ -212,10 +213,6 @@ class TrainConfig:
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         names = self.camera_names
         require(len(set(names)) == len(names) > 0, f"cameras must be at least one name, and no name twice, got {names}")
-        require(
-            self.cameras is None or self.appearance.steps == 0,
-            "appearance.steps must be 0 with cameras: second frames are of the column pixels",
-        )
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.proprio or self.reader.steps == 0, "reader.steps must be 0 with proprio=false: nothing is read")
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")

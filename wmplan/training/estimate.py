@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
 from wmplan.training.stage import Batch, Stage
 from wmplan.training.windows import StageWindows
@@ -68,7 +69,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
     """A batch of the shapes of a stage's, from fixed random numbers.
 
     Args:
-        columns: cameras, pixels_varied, action, proprio, latent, goal, steps.
+        columns: cameras and their second frames, action, proprio, latent, goal, steps.
         dense: a frame at every robot step.
     """
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +81,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
         return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
     made: dict[str, Callable[[], torch.Tensor]] = {
-        **dict.fromkeys((*spec.cameras, "pixels_varied"), pictures),
+        **dict.fromkeys((*spec.cameras, *map(varied, spec.cameras)), pictures),
         "action": lambda: torch.rand(
             count, frames - 1, spec.action_dim if dense else spec.block_dim, generator=generator
         ),

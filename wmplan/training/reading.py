@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmplan.data.varied_frames import COLUMN
+from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.stage import Batch
@@ -23,16 +23,22 @@ def reader_loss(
     """Huber loss of the standardised states that are read.
 
     Args:
-        batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`.
+        batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`, say, of every camera.
         bfloat16: multiply in bfloat16.
     """
     frames = [view[:, 0] for view in model.views(batch)]
-    if COLUMN in batch:
-        varied = round(VARIED_SHARE * len(batch[COLUMN]))
-        frames = [torch.cat([batch[COLUMN][:varied, 0], frames[0][varied:]])]
+    if others := varied_views(model, batch):
+        count = round(VARIED_SHARE * len(frames[0]))
+        frames = [torch.cat([other[:count], one[count:]]) for other, one in zip(others, frames, strict=True)]
     with bfloat16_products(bfloat16):
         states = read(model, frames)
     return F.huber_loss(states.float(), model.normalise_proprio(batch["proprio"][:, 0])), {}
+
+
+def varied_views(model: JEPA, batch: Batch) -> list[Tensor]:
+    """The second frames (N, H, W, 3), one tensor a camera; none unless every camera has them."""
+    names = [varied(camera) for camera in model.spec.cameras]
+    return [batch[name][:, 0] for name in names] if all(name in batch for name in names) else []
 
 
 def read(model: JEPA, frames: list[Tensor]) -> Tensor:
@@ -51,8 +57,8 @@ def reader_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
         batch: as of reader_loss().
     """
     looks = {"": [view[:, 0] for view in model.views(batch)]}
-    if COLUMN in batch:
-        looks["_varied"] = [batch[COLUMN][:, 0]]
+    if others := varied_views(model, batch):
+        looks["_varied"] = others
     figures: dict[str, Any] = {}
     for look, frames in looks.items():
         off = (read(model, frames) - model.normalise_proprio(batch["proprio"][:, 0])).abs() * model.proprio_std

@@ -19,7 +19,7 @@ from wmplan.data import DataError, WindowSampler
 from wmplan.data.fingerprint import fingerprint
 from wmplan.data.reader import open_data
 from wmplan.data.resampled import at_rate
-from wmplan.data.varied_frames import COLUMN
+from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
 from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
@@ -149,7 +149,7 @@ class Run:
         with seeded_initialisation(self.config.seed + 3):
             self.model.add_second_look(self.config.appearance_blocks)
         self.train_stage("appearance")
-        taught = self.held_out.batch(1, 4096, ("pixels",))["pixels"]
+        taught = self.held_out.batch(1, 4096, self.config.camera_names)
         changes = torch.from_numpy(one_step_changes(self.latents, self.store.offsets, 1))[:, : self.model.visual_dim]
         appearance.set_tolerance(self.model, taught, changes * self.model.visual_std)
 
@@ -265,9 +265,10 @@ class Run:
         cameras = self.config.camera_names
         if name == "joint":
             return (*cameras, "action", *(("proprio",) if self.config.proprio else ()))
-        looks = (COLUMN,) if COLUMN in self.store.columns and len(cameras) == 1 else ()
+        looks = tuple(map(varied, cameras))
+        looks = looks if set(looks) <= set(self.store.columns) else ()
         return {
-            "appearance": appearance.COLUMNS,
+            "appearance": appearance.columns(cameras),
             "decoder": cameras[:1],
             "reader": (*cameras, *looks, "proprio"),
         }.get(name, ("action",))
@@ -394,7 +395,7 @@ class Run:
     @cached_property
     def held_out_looks(self) -> Batch:
         """Held-out frames in both looks, and what is taught of them."""
-        return self.held_out.batch(1, 1024, appearance.COLUMNS, self.latents)
+        return self.held_out.batch(1, 1024, self.columns("appearance"), self.latents)
 
     def appearance_figures(self, step: int = 0) -> dict[str, Any]:
         """How far the latents of held-out frames are from what is taught."""

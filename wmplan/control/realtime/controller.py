@@ -100,8 +100,8 @@ class RealtimeController(LoopStatus):
         if record is not None:
             told = known_of(backend)
             low, high, rate = limits.low, limits.high, self.loop.step_rate
-            self.recorder = open_recorder(record, told["cameras"] or (), low, high, rate, told["task"])
-            self.loop.recording = self.recorder.stream()
+            self.recorder = open_recorder(record, low, high, rate, told["task"])
+            self.loop.recording = self.recorder.stream(told["cameras"])
         self._changed = threading.Condition(self.loop.lock)
         self._ending = False
         self._failures = 0

@@ -179,7 +179,7 @@ class ControlLoop:
         if self.recording is None or self.state == "SAFE_STOP" or step < (self._recorded or 0):
             return
         executed = self.timeline.executed(step if self._recorded is None else self._recorded, step)
-        self.recording.see(next(iter(seen.frames.values())), seen.proprio, executed)
+        self.recording.see(seen.frames, seen.proprio, executed)
         self._recorded = step
 
     def _end_recording(self) -> None:
