@@ -116,6 +116,8 @@ def test_metadata_tells_what_the_robot_needs() -> None:
             "action_low": [-1.0, -2.0],
             "action_high": [1.0, 2.0],
             "action_dim": 2,
+            "action_kinds": [],
+            "action_measured": [],
             "control_rate": 10.0,
             "horizon": 6,
             "image_size": [16, 16],

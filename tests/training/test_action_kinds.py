@@ -15,6 +15,7 @@ from wmplan.control import make_controller
 from wmplan.data import open_data
 from wmplan.errors import UserError
 from wmplan.models import load
+from wmplan.serving.metadata import make_metadata
 from wmplan.training.action_statistics import ActionStatistics, action_statistics
 from wmplan.training.config import StageConfig, TrainConfig
 from wmplan.training.train import train
@@ -110,3 +111,29 @@ def test_a_model_of_poses_recorded_three_times_as_fast(
     still = model.window(torch.zeros(1, 1, *spec.latent_shape), None)[1].unflatten(-1, (-1, 10))
     torch.testing.assert_close(still[..., :9], torch.zeros_like(still[..., :9]))  # told the mean, not to go to zero
     assert (still[..., 9] == -1).all()
+
+
+def test_what_measures_a_position_is_found_in_the_data(write_public: Write, tiny: TrainConfig, tmp_path: Path) -> None:
+    def arm(columns: dict[str, Any]) -> None:
+        """Two joints that follow what they are told a row later, a gripper that nothing measures, and a velocity."""
+        rng, rows = np.random.default_rng(3), len(columns["action"])
+        told = np.cumsum(rng.normal(0, 0.05, (rows, 2)), 0)
+        there = np.concatenate([told[:1], told[:-1]]) + rng.normal(0, 0.01, (rows, 2))
+        grip, speed = 0.08 * (rng.random((rows, 1)) < 0.5), rng.normal(size=(rows, 1))
+        columns["action"] = np.concatenate([told, grip, speed], 1).astype(np.float32)
+        columns["proprio"] = np.concatenate([speed, there[:, 1:], 10 + there[:, :1], there[:, :1]], 1).astype(
+            np.float32
+        )
+
+    write_public("data.h5", [70, 70, 70], arm)
+    kinds = ("absolute", "absolute", "gripper", "velocity")
+    assert statistics(replace(tiny, action_kind=kinds)).measured == (3, 1, None, None)
+    assert statistics(replace(tiny, action_kind=("velocity",))).measured == ()
+    assert statistics(replace(tiny, action_kind=kinds, proprio=False)).measured == ()
+    none = StageConfig(0, 1, 1.0)
+    train(replace(tiny, action_kind=kinds, critic=none, decoder=none))
+    model = load(tmp_path / "run" / "model")
+    assert model.spec.action_measured == (3, 1, None, None)
+    assert model.card["actions"]["measured"] == [3, 1, None, None]
+    told = make_metadata(model.spec, model.card, 5, 1)
+    assert told["action_kinds"] == list(kinds) and told["action_measured"] == [3, 1, None, None]

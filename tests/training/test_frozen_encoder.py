@@ -193,7 +193,7 @@ def test_a_pretrained_model_that_is_trained_on_keeps_its_head(ours: TrainConfig,
     first = load(tmp_path / "encoder")
     model = train(replace(ours, fine_tune=True, critic=NONE, decoder=NONE))
     for name, tensor in first.proprio_head.state_dict().items():
-        assert torch.equal(tensor, model.proprio_head.state_dict()[name])
+        torch.testing.assert_close(tensor, model.proprio_head.state_dict()[name])
 
 
 def test_a_state_that_no_frame_shows_is_told(frozen: TrainConfig, write_public: Write, capsys: Any) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .plan_request import Goal as Goal
     from .plan_request import PlanReply as PlanReply
     from .plan_request import PlanRequest as PlanRequest
+    from .resting import resting_action as resting_action
     from .wire import WireError as WireError
     from .wire import pack as pack
     from .wire import unpack as unpack
@@ -33,6 +34,7 @@ _NAMES = {
     "client": "PolicyClient PolicyError PolicyRefused PolicyUnavailable",
     "goals": "AnyGoal GoalImage GoalSequence MaskedGoal RobotStateGoal",
     "plan_request": "Goal PlanReply PlanRequest",
+    "resting": "resting_action",
     "wire": "WireError pack unpack",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

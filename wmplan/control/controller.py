@@ -75,7 +75,9 @@ class Controller:
         record: str | Path | Recorder | None = None,
     ) -> None:
         spec = model.spec
-        limits = limits or Limits(spec.action_low, spec.action_high)
+        limits = (limits or Limits.of(spec)).knowing(spec)
+        if limits.max_change is not None or limits.max_acceleration is not None:
+            limits.require_known()  # or else there is nothing to measure the first change from
         if len(limits.low) != spec.action_dim:
             raise UserError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         self.model = model.eval()
@@ -178,7 +180,7 @@ class Controller:
             for _ in numbers
         ]
         for session, pursuit, seed, sent in zip(self.sessions, pursuits, numbers, self.gate.last, strict=True):
-            session.reset(seed, sent)
+            session.reset(seed, sent if np.isfinite(sent).all() else None)
             session.pursue(pursuit)
         self.last_plan = None
         self._followed = [FollowedPlan(self.gate.last[:0], 0)] * batch
@@ -212,6 +214,8 @@ class Controller:
             self._replan(due)
             self.plan_ms = 1000 * (time.perf_counter() - began)
         proprio = None if seen.proprio is None else seen.proprio[:, 0].cpu().numpy()
+        if proprio is not None:
+            self.gate.measure(proprio)
         actions = self.gate(np.stack([plan.next_action() for plan in self._followed]), proprio)
         self._sent = actions[:, None].copy()
         return actions if batched else actions[0]

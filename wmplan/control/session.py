@@ -139,7 +139,7 @@ class PlanningSession:
     ) -> None:
         spec = model.spec
         settings = planning_settings(model, planner, objective, None if isinstance(schedule, Schedule) else schedule)
-        self.model, self.limits = model.eval(), limits or Limits(spec.action_low, spec.action_high)
+        self.model, self.limits = model.eval(), (limits or Limits.of(spec)).knowing(spec)
         self.schedule = (
             schedule if isinstance(schedule, Schedule) else build(Schedule, settings["schedule"], "schedule")
         )
@@ -276,7 +276,11 @@ class PlanningSession:
             return history.actions[-1]
         if self._sent is not None:
             return self._sent
-        return committed[0] if len(committed) else self.limits.rest_action()
+        if len(committed):
+            return committed[0]
+        state = history.frames[-1][1].proprio if history.frames else None
+        rest = self.limits.rest_action(None if state is None else state[0, 0].cpu().numpy())
+        return np.where(np.isnan(rest), np.array(self.model.spec.neutral_action, np.float32), rest)
 
     def _extended(
         self, observation: Observation | StepObservation, executed: NDArray[np.float32]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wmplan.errors import UserError
-from wmplan.planning.action_kinds import check_kinds, kept_by
+from wmplan.planning.action_kinds import check_kinds, check_measured, kept_by
 from wmplan.settings.build import convert_fields
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class ModelSpec:
         action_low, action_high: bounds of one robot step's action, of length action_dim.
         action_mean, action_std: normaliser of one robot step's action, of length action_dim.
         action_kinds: what each of its numbers is, see wmplan.planning.action_kinds; empty where that is not said.
+        action_measured: which number of the robot's state measures each of its numbers, None where none does; empty
+            where that is not known.
         latent_shape: shape of one frame's latent.
         proprio_dim: numbers of robot state beside each frame, 0 for none. They are the last entries of a flat
             latent, standardised by proprio_mean and proprio_std.
@@ -57,6 +59,7 @@ class ModelSpec:
     control_rate: float = 10.0
     cameras: tuple[str, ...] = ("pixels",)
     action_kinds: tuple[str, ...] = ()
+    action_measured: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -81,6 +84,8 @@ class ModelSpec:
                 raise UserError(f"{name} has {given} entries, action_low has {wanted}")
         if self.action_kinds:
             check_kinds(self.action_kinds, len(self.action_low))
+        if self.action_measured:
+            check_measured(self.action_measured, len(self.action_low), self.proprio_dim)
         for name in ("proprio_mean", "proprio_std"):
             if len(getattr(self, name)) != self.proprio_dim:
                 raise UserError(f"{name} has {len(getattr(self, name))} entries, proprio_dim is {self.proprio_dim}")

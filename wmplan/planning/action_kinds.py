@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from wmplan.action_kinds import KINDS
 from wmplan.errors import UserError
 from wmplan.planning.constraints import Projection
 
-ActionKind = Literal["velocity", "delta", "absolute", "rotation_6d", "gripper"]
-"""A velocity; a displacement in one robot step; a position; a number of a rotation, the first two columns of its matrix
-(Zhou et al. 2019, On the Continuity of Rotation Representations); a gripper that is open or closed."""
-KINDS: tuple[str, ...] = get_args(ActionKind)
 ROTATION = 6  # numbers of a rotation
 SMALLEST = 1e-6  # length of a vector that has a direction
 
@@ -49,6 +45,15 @@ def check_kinds(kinds: Sequence[str], count: int) -> None:
         raise UserError(
             f"action_kinds must be {count} of {', '.join(KINDS)}, a kind for each number of the action and rotation_6d "
             f"{ROTATION} times, got {list(kinds)}"
+        )
+
+
+def check_measured(measured: Sequence[int | None], count: int, proprio_dim: int) -> None:
+    """Raise a UserError unless these say, of `count` numbers, which of the robot's state measures each, or None."""
+    if len(measured) != count or not all(one is None or 0 <= one < proprio_dim for one in measured):
+        raise UserError(
+            f"action_measured must be {count} numbers of the robot's state, from 0 to {proprio_dim - 1}, or null, got "
+            f"{list(measured)}"
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wmplan.control.backend import Backend, Goal
 from wmplan.control.realtime.config import RealtimeConfig
-from wmplan.control.realtime.controller import LoopStatus
+from wmplan.control.realtime.controller import LoopStatus, known_of
 from wmplan.control.realtime.state_machine import Command, ControlLoop, PlanJob
 from wmplan.control.safety.limits import Limits
 from wmplan.robot_sim.simulated_clock import SimulatedClock
@@ -50,7 +50,7 @@ class SimulatedController(LoopStatus):
     ) -> None:
         self.clock, self.call = clock, CallTime(clock)
         self.backend = make_backend(self.call)
-        self.loop = ControlLoop(limits, control_rate, step_rate, config)
+        self.loop = ControlLoop(limits.knowing(known_of(self.backend)), control_rate, step_rate, config)
         self._ends = 0.0  # when the planner ends what it is at
 
     def reset(self, goal: Goal, seed: int = 0, *, at_rest: bool = False) -> None:

@@ -20,6 +20,8 @@ def read_shapes(spec: ModelSpec, horizon: int) -> Shapes:
 def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, replan_every: int) -> dict[str, Any]:
     """The first message of a session.
 
+    `action_kinds` says what each number of an action is: a robot that is to stand still is sent its positions,
+    rotations and grippers as before, and zero of the rest; `action_measured` which number of proprio measures it.
     `action_horizon` is how many robot steps of each reply are to be executed, `horizon` how many a plan has at most;
     actions and proprio are in the robot's own units, and a robot step lasts 1 / control_rate seconds.
     """
@@ -29,6 +31,8 @@ def make_metadata(spec: ModelSpec, card: Mapping[str, Any], horizon: int, replan
         "action_low": list(map(float, spec.action_low)),
         "action_high": list(map(float, spec.action_high)),
         "action_dim": spec.action_dim,
+        "action_kinds": list(spec.action_kinds),
+        "action_measured": list(spec.action_measured),
         "control_rate": float(spec.control_rate),
         "horizon": horizon * spec.action_block,
         "image_size": list(spec.image_size),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wmplan.action_kinds import HELD
 from wmplan.data.reader import Reader
 from wmplan.errors import UserError
 from wmplan.planning.action_kinds import kinds_of_numbers
@@ -15,6 +16,7 @@ from wmplan.training.config import TrainConfig
 Numbers = NDArray[np.float64]
 CONSTANT = 1e-6  # spread of a number that never moves, as a share of its bounds' range or of its size
 ROUNDING = 1e-5  # share of a range by which an action may be outside of it
+MEASURED = 0.8  # share of a position's variance that the number of the robot's state shows which measures it
 QUANTILES = 0.01, 0.99  # of the training episodes' actions, that bounds may be
 
 
@@ -30,6 +32,8 @@ class ActionStatistics:
             stays null, and the root mean square over the training episodes; of positions and rotations their mean and
             deviation. A gripper's two values become -1 and 1. 1 for a number that never leaves the mean.
         outside: share of the robot steps whose action is not within the bounds.
+        measured: which number of the robot's state measures each number that is a position, None of the others; empty
+            where none does.
     """
 
     kinds: tuple[str, ...]
@@ -40,6 +44,7 @@ class ActionStatistics:
     mean: Numbers
     std: Numbers
     outside: float
+    measured: tuple[int | None, ...] = ()
 
     @property
     def constant(self) -> NDArray[np.bool_]:
@@ -87,7 +92,30 @@ def action_statistics(config: TrainConfig, store: Reader, training: NDArray[np.i
                 )
             low[number], high[number] = min(allowed), max(allowed)
             mean[number], std[number] = (closed + opened) / 2, (opened - closed) / 2 or 1.0
-    return ActionStatistics(kinds, low, high, every.min(0), every.max(0), mean, std, outside)
+    return ActionStatistics(
+        kinds, low, high, every.min(0), every.max(0), mean, std, outside, measured_by(config, store, kinds, training)
+    )
+
+
+def measured_by(
+    config: TrainConfig, store: Reader, kinds: tuple[str, ...], training: NDArray[np.int64]
+) -> tuple[int | None, ...]:
+    """Which number of the robot's state measures each position of the action: it is nearly that a row later."""
+    if not config.proprio or "proprio" not in store.columns or not set(kinds) & set(HELD):
+        return ()
+    actions, states = (store.column(name, training).astype(np.float64) for name in ("action", "proprio"))
+    actions, states = (one.reshape(len(one), -1) for one in (actions, states))
+    rows = np.flatnonzero(np.isfinite(actions[:-1]).all(-1))  # an episode's last row has no action
+    found: list[int | None] = []
+    for number, kind in enumerate(kinds):
+        wanted = actions[rows, number, None]
+        if kind not in HELD or np.ptp(wanted) == 0:
+            found.append(None)
+            continue
+        apart = ((states[rows + 1] - wanted) ** 2).mean(0) / wanted.var()  # (P,)
+        nearest = int(np.argmin(apart))
+        found.append(nearest if apart[nearest] < 1 - MEASURED else None)
+    return tuple(found) if any(one is not None for one in found) else ()
 
 
 def bounds(config: TrainConfig, store: Reader, every: Numbers, trained: Numbers) -> tuple[Numbers, Numbers]:

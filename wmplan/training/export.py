@@ -63,6 +63,7 @@ def card(config: TrainConfig, store: Reader, model: JEPA, run: Path) -> dict[str
         **({"environment": meta.environment} if meta.environment else {}),
         "actions": {
             "kinds": list(spec.action_kinds),
+            "measured": list(spec.action_measured),
             "bounds": config.bounds_source,
             "low": list(spec.action_low),
             "high": list(spec.action_high),

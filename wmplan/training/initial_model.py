@@ -80,6 +80,7 @@ def data_spec(config: TrainConfig, store: Reader, training: NDArray[np.int64]) -
         action_mean=tuple(actions.mean.tolist()),
         action_std=tuple(actions.std.tolist()),
         action_kinds=actions.kinds,
+        action_measured=actions.measured,
         latent_shape=(len(cameras) * (config.latent_dim + config.robot_dim) + proprio.shape[1],),
         proprio_dim=proprio.shape[1],
         proprio_mean=tuple(map(float, proprio.mean(0))),

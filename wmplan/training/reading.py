@@ -23,7 +23,7 @@ def reader_loss(
     """Huber loss of the standardised states that are read.
 
     Args:
-        batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`, say, of every camera.
+        batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`, say, of all.
         bfloat16: multiply in bfloat16.
     """
     frames = [view[:, 0] for view in model.views(batch)]

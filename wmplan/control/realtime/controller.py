@@ -94,11 +94,12 @@ class RealtimeController(LoopStatus):
         record: str | Path | Recorder | None = None,
     ) -> None:
         self.backend, self.config, self.clock = backend, config or RealtimeConfig(), CheckedClock(clock)
+        told = known_of(backend)
+        limits = limits.knowing(told)
         self.loop = ControlLoop(limits, control_rate, control_rate if step_rate is None else step_rate, self.config)
         self.recorder: Recorder | None = None
         self._owns_recorder = isinstance(record, str | Path)
         if record is not None:
-            told = known_of(backend)
             low, high, rate = limits.low, limits.high, self.loop.step_rate
             self.recorder = open_recorder(record, low, high, rate, told["task"])
             self.loop.recording = self.recorder.stream(told["cameras"])
@@ -131,7 +132,7 @@ class RealtimeController(LoopStatus):
         from wmplan.control.session import PlanningSession  # loads torch
 
         spec = model.spec
-        limits = limits or Limits(spec.action_low, spec.action_high)
+        limits = (limits or Limits.of(spec)).knowing(spec)
         if len(limits.low) != spec.action_dim:
             raise UserError(f"limits are for {len(limits.low)} numbers, the model's actions have {spec.action_dim}")
         session = PlanningSession(model, planner, objective, schedule, limits)
@@ -304,12 +305,14 @@ class RealtimeController(LoopStatus):
 
 
 def known_of(backend: Backend) -> Mapping[str, Any]:
-    """`cameras` and `task` of what a backend plans with, None where it does not say."""
+    """What a backend says of what it plans with: cameras, task, action_kinds, action_measured; None for what not."""
     model = getattr(backend, "model", None)
     if model is not None:
-        return {"cameras": model.spec.cameras, "task": model.card.get("task")}
+        spec = model.spec
+        kinds = {"action_kinds": spec.action_kinds, "action_measured": spec.action_measured}
+        return {"cameras": spec.cameras, "task": model.card.get("task"), **kinds}
     told = getattr(backend, "metadata", {})
-    return {name: told.get(name) for name in ("cameras", "task")}
+    return {name: told.get(name) for name in ("cameras", "task", "action_kinds", "action_measured")}
 
 
 def _copied(goal: Goal) -> Goal:

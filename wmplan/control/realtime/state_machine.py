@@ -36,6 +36,7 @@ State = Literal["FOLLOW", "HOLD", "SAFE_STOP"]
 LONGEST_GAP = 100
 """Robot steps without a plan after which what the planner knows of the past is dropped."""
 MOVING = 0.1  # of half an action's range: the robot then has to look different after a while
+MOVING_POSITION = 1e-3  # of a position's range in one tick: the same
 FASTEST = 1e6  # control ticks in a second, and seconds of the longest robot step
 LONG_WORK = 1.0  # seconds of a planner's job that are told
 SAID_EVERY = 10.0  # seconds at least between two warnings of refused observations
@@ -76,12 +77,13 @@ class ControlLoop:
                 f"tick in each robot step, got {control_rate:g} and {step_rate:g}"
             )
         # Nothing that is not finite gets as far as the gate; it must not raise in the middle of a motion.
+        limits.require_known()
         on_non_finite = "rest" if limits.on_non_finite == "raise" else limits.on_non_finite
         self.gate = LimitsGate(replace(limits, on_non_finite=on_non_finite))
         self.config, self.control_rate, self.step_rate = config, control_rate, step_rate
         self.guard = ObservationGuard(config.max_age, config.max_repeats, limits.least_proprio)
         self.ticks = TickClock(control_rate)
-        self.timeline = Timeline(limits.rest_action())
+        self.timeline = Timeline(self.gate.standing[0])
         self.planning_time = PlanningTime(config.expected_seconds, config.quantile, config.warmup)
         self.statistics = Statistics()
         self.lock = threading.RLock()
@@ -92,7 +94,8 @@ class ControlLoop:
         self.recording: Recording | None = None  # where what is seen and sent is written
         self._work_began: float | None = None  # when the planner began the job that it is at
         self._why = Reason("there is no goal yet")
-        self._moving = np.maximum(MOVING * self.gate.span / 2, self.gate.slack)
+        share = np.where(limits.held, MOVING_POSITION, MOVING / 2)
+        self._moving = np.maximum(share * self.gate.span, self.gate.slack)
         self._commands: deque[Command] = deque()
         self._mailbox: Frame | None = None
         self._seed = 0
@@ -108,6 +111,7 @@ class ControlLoop:
             self.gate.reset(at_rest=at_rest)
             self.guard.reset()
             self.timeline.reset()
+            self.timeline.rest = self.gate.standing[0]
             self._why = Reason()
             self._enter("HOLD", "waiting for the first plan", now, force=True)
             self._aim(goal, seed)
@@ -160,7 +164,7 @@ class ControlLoop:
         """A control tick begins; None for no observation, `captured_at` None for now. It takes anything."""
         with self.lock:
             self._advance(now)
-            moves = self._is_due and bool((np.abs(self.gate.last[0] - self.timeline.rest) > self._moving).any())
+            moves = self._is_due and bool((np.abs(self.gate.from_rest[0]) > self._moving).any())
             try:
                 seen = self.guard.judge(observation, now if captured_at is None else captured_at, now, moves)
             except ObservationRefusedError as refusal:
@@ -170,6 +174,9 @@ class ControlLoop:
             age = max(0.0, now - seen.captured_at) * self.step_rate  # robot steps
             step = max(0, round(self._steps - age))
             if seen.proprio is not None:
+                if not self.gate.is_known:
+                    self.gate.measure(seen.proprio[None])
+                    self.timeline.rest = self.gate.standing[0]
                 self._measured = seen.proprio.astype(np.float64)[None], step
             self._record(seen, step)
             self._offer(seen, step if self.config.compensation else self.timeline.next - 1)
@@ -242,12 +249,17 @@ class ControlLoop:
         self._mailbox, self._offered_at = Frame(seen.copied(), seen.captured_at, step), seen.captured_at
 
     def command(self, now: float, waited: float = 0.0) -> Action:
-        """The action of this tick, (a,); `waited` of the seconds since observe() were spent on the first plan."""
+        """The action of this tick, (a,); `waited` of the seconds since observe() were spent on the first plan.
+
+        Raises:
+            NotPossibleError: as long as nobody knows where the numbers are that are held, see Limits.measured.
+        """
         with self.lock:
             self.ticks.waited(waited)
             if not self._is_due and self.state != "SAFE_STOP":
                 self.gate.poll_estop()
                 if self.gate.stopped is None:
+                    self.gate.require_known()
                     self.statistics.count("early")
                     self._tell()
                     return self.gate.last[0].copy()
@@ -271,6 +283,8 @@ class ControlLoop:
                     self._enter("FOLLOW", None, now)
                     self.statistics.measure("age_seconds", now - planned.captured_at)
             self.timeline.sent(action)
+            if self.is_at_rest:
+                self.timeline.rest = self.gate.standing[0]
             for kind, number in (self.gate.violations - before).items():
                 self.statistics.count("violations", kind, number)
             self.statistics.count("ticks", self.state)
@@ -463,13 +477,15 @@ class ControlLoop:
 
     def _moved_since(self, step: int) -> bool:
         """Whether anything but rest was sent since the beginning of a robot step, or has to be sent next."""
-        sent = self.timeline.executed(max(step, self.timeline.free - KEPT), self.timeline.free)
-        return not self.gate.rests_next or bool((np.abs(sent - self.timeline.rest) > self.gate.slack).any())
+        begin, rest = max(step, self.timeline.free - KEPT), self.timeline.rest
+        sent = self.timeline.executed(begin - 1, self.timeline.free)  # with the one before, which changes are told from
+        moved = np.where(self.gate.limits.held, np.diff(sent, axis=0), sent[1:] - rest)
+        return not self.gate.rests_next or bool((np.abs(moved) > self.gate.slack).any())
 
     @property
     def is_at_rest(self) -> bool:
         """Whether the action sent last is that of a robot at rest."""
-        return not bool((np.abs(self.gate.last[0] - self.timeline.rest) > self.gate.slack).any())
+        return not bool((np.abs(self.gate.from_rest[0]) > self.gate.slack).any())
 
     def _accept(self, surprise: float | None, now: float) -> bool:
         """Whether a plan may be followed, by how surprising its frame was."""

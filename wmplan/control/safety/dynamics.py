@@ -25,14 +25,17 @@ def fastest(distance: Array, braking: Array) -> Array:
 
 @dataclass(frozen=True)
 class Motion:
-    """The actions of B robots last sent, and their last changes, both (B, a)."""
+    """The actions of B robots last sent, and their last changes, both (B, a).
+
+    An action that nobody knows is NaN: nothing was sent, and nothing measured it.
+    """
 
     action: Array
     change: Array
 
     def next(self, action: Array) -> Motion:
         """After another action was sent."""
-        return Motion(action, action - self.action)
+        return Motion(action, np.where(np.isnan(self.action), 0.0, action - self.action))
 
 
 class Dynamics:
@@ -44,7 +47,8 @@ class Dynamics:
 
     Attributes:
         low, high: the bounds, as float32 has them.
-        rest: the action of a robot at rest.
+        rest: the action of a robot at rest, of the numbers that are not held.
+        held: those that stay what they were at rest, (a,).
     """
 
     def __init__(self, limits: Limits, columns: list[int] | None = None) -> None:
@@ -54,11 +58,14 @@ class Dynamics:
 
         self.low, self.high = (of(bound).astype(np.float32).astype(np.float64) for bound in (limits.low, limits.high))
         self.rest = of(tuple(limits.rest_action().tolist()))
+        self.held = limits.held if columns is None else limits.held[columns]
         self.change = None if limits.max_change is None else of(limits.max_change)
         self.acceleration = None if limits.max_acceleration is None else of(limits.max_acceleration)
 
     def reachable(self, motion: Motion, accelerating: bool = True) -> tuple[Array, Array]:
         """The smallest and largest next actions, (B, a) each; `accelerating` says whether max_acceleration counts.
+
+        From an action that nobody knows no change can be told: only the bounds count.
 
         With max_acceleration the set is never empty once a robot started at rest: each change can be braked before
         the bound, and the change after it, smaller by max_acceleration, then can be too.
@@ -69,7 +76,9 @@ class Dynamics:
             down = np.maximum(-fastest(-down, self.acceleration), motion.change - self.acceleration)
         if self.change is not None:
             up, down = np.minimum(up, self.change), np.maximum(down, -self.change)
-        return motion.action + down, motion.action + up
+        unknown = np.isnan(motion.action)
+        low, high = motion.action + down, motion.action + up
+        return np.where(unknown, self.low, low), np.where(unknown, self.high, high)
 
     def within_reach(self, wanted: Array, motion: Motion, accelerating: bool = True) -> Array:
         """The next actions (B, a) nearest to those wanted."""
@@ -77,8 +86,18 @@ class Dynamics:
         return np.minimum(np.maximum(wanted, low), high)
 
     def towards_rest(self, motion: Motion) -> Array:
-        """The next action (B, a) of the fastest way to rest that does not overshoot it where that can be."""
+        """The next action (B, a) of the fastest way to rest that does not overshoot it where that can be.
+
+        A number that is held comes to rest where its changes do. NaN where nobody knows what it was.
+        """
         away = self.rest - motion.action
+        going_on = np.zeros(away.shape)
         if self.acceleration is not None:
             away = np.sign(away) * np.minimum(np.abs(away), fastest(np.abs(away), self.acceleration))
-        return self.within_reach(motion.action + away, motion)
+            going_on = np.sign(motion.change) * np.maximum(np.abs(motion.change) - self.acceleration, 0.0)
+        wanted = motion.action + np.where(self.held, going_on, away)
+        return np.where(np.isnan(motion.action), np.nan, self.within_reach(wanted, motion))
+
+    def from_rest(self, motion: Motion) -> Array:
+        """How far the robots are from rest, (B, a): what was sent, less rest, and of what is held the change."""
+        return np.where(self.held, motion.change, motion.action - self.rest)

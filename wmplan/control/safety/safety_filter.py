@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from wmplan.control.safety.dynamics import Array, Dynamics, Motion
 from wmplan.control.safety.limits import Limits
 from wmplan.control.safety.stopping import StoppingRoom
-from wmplan.errors import UserError
+from wmplan.errors import NotPossibleError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class LimitsGate:
     """Passes actions of B robots, changed where limits ask for it, and counts what it changed.
 
     Attributes:
-        last: what each robot was sent last, (B, a); kept over a reset.
+        last: what each robot was sent last, (B, a); kept over a reset. NaN of a number that is held and of which nobody
+            knows yet what it is.
         span: from the lowest to the highest bound, (a,), zero for a number that is fixed.
         slack: what rounding to float32 may add without being a violation, (a,).
         violations: actions changed because of "bounds", "rate", "acceleration", "workspace" or "non_finite" since
@@ -83,6 +85,7 @@ class LimitsGate:
             ValueError: at a wrong shape, at what are no numbers, or if a workspace is given and where a robot is was
                 never known. Nothing is sent then.
             NonFiniteActionError: at numbers that are not finite, where the limits say "raise".
+            NotPossibleError: where changes are limited, and nobody knows yet where a number is that is held.
         """
         wanted = _numbers("actions", actions)
         if wanted.shape != self.last.shape:
@@ -93,6 +96,8 @@ class LimitsGate:
         self.poll_estop()
         if self.stopped is not None:
             return self.rest()
+        if self.limits.max_change is not None or self.limits.max_acceleration is not None:
+            self.require_known()  # or else nobody could tell how large a change the first action is
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(wanted).all(axis=1))
         if not finite.all():
             self.violations["non_finite"] += int((~finite).sum())
@@ -108,8 +113,45 @@ class LimitsGate:
             self.stop(max(broken, key=lambda name: broken[name]))
         return self.rest() if self.stopped is not None else self._send(sent)
 
+    def measure(self, proprio: NDArray[Any]) -> None:
+        """Take over from the robots' states (B, P) where the numbers that are held are, as long as nothing was sent."""
+        if self.is_known:
+            return
+        found = np.stack([self.limits.rest_action(state) for state in proprio])
+        self.last = np.where(np.isnan(self.last), found, self.last)
+        self._motion = Motion(self.last.astype(np.float64), self._motion.change)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what every robot would be sent at rest."""
+        return not np.isnan(self.last[:, self._dynamics.held]).any()
+
+    def require_known(self) -> None:
+        """Raise a NotPossibleError that says why there is nothing to send, unless it is known what rest would be."""
+        unknown = np.flatnonzero(np.isnan(self.last).any(axis=0) & self._dynamics.held).tolist()
+        if unknown:
+            raise NotPossibleError(
+                f"numbers {', '.join(map(str, unknown))} of the action are to be held where they are, and nobody knows "
+                "where yet: nothing was sent, and no observation with the robot's state (proprio) came"
+            )
+
+    @property
+    def standing(self) -> NDArray[np.float32]:
+        """What each robot would be sent if it stood where it is, (B, a); zero where nobody knows."""
+        rest = np.where(self._dynamics.held, self.last, self._dynamics.rest)
+        return np.clip(np.nan_to_num(rest), self.low, self.high).astype(np.float32)
+
+    @property
+    def from_rest(self) -> Array:
+        """How far the robots are from rest, (B, a); see Dynamics.from_rest()."""
+        return np.nan_to_num(self._dynamics.from_rest(self._motion))
+
     def rest(self, proprio: ArrayLike | None = None) -> NDArray[np.float32]:
-        """The actions (B, a) that lead the robots to rest, as fast as the limits allow."""
+        """The actions (B, a) that lead the robots to rest, as fast as the limits allow.
+
+        Raises:
+            NotPossibleError: where nobody knows yet what that would be, see Limits.measured.
+        """
         self._locate(proprio)
         self.poll_estop()
         return self._send(self._dynamics.towards_rest(self._motion))
@@ -135,7 +177,8 @@ class LimitsGate:
     def rests_next(self) -> bool:
         """Whether the limits let all robots be at rest with the next action."""
         next_actions = self._rounded(self._dynamics.towards_rest(self._motion), self._motion)
-        return bool((np.abs(next_actions - self._dynamics.rest) <= self.slack).all())
+        left = self._dynamics.from_rest(self._motion.next(next_actions.astype(np.float64)))
+        return bool((np.abs(left) <= self.slack).all())
 
     @property
     def moment(self) -> Moment:
@@ -187,6 +230,8 @@ class LimitsGate:
         return rounded
 
     def _send(self, actions: Array) -> NDArray[np.float32]:
+        if np.isnan(actions).any():
+            self.require_known()
         sent = self._rounded(actions, self._motion)
         if self.limits.workspace is not None and self._positions is not None:
             self._positions = self.limits.workspace.moved(self._positions, sent)
