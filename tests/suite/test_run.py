@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from wmplan import cli
 from wmplan.errors import UserError
 from wmplan.evaluation import load_results
 from wmplan.models.loading import resolve
+from wmplan.models.released import import_checkpoint
 from wmplan.registry import TASKS
 from wmplan.suite.run import run_suite, slug
 
@@ -55,6 +58,20 @@ def test_another_model_plays_the_same_instances(suite: Path) -> None:
     first, _, other = json.loads((suite / "table.json").read_text())["rows"]
     assert first["instances_sha256"] == other["instances_sha256"]
     assert first["folder"] != other["folder"] and first["model"] != other["model"]
+
+
+def test_a_released_checkpoint_of_another_lab_gets_its_row_on_the_same_instances(suite: Path, tmp_path: Path) -> None:
+    reference = Path(__file__).parents[1] / "fixtures" / "lewm"  # random weights in the released layout
+    torch.save(load_file(reference / "weights.safetensors"), tmp_path / "weights.pt")
+    options = {"action_low": [-0.2, -0.2], "action_high": [0.2, 0.2], "control_rate": 10, "statistics": "pusht"}
+    options["architecture"] = json.loads((reference / "config.json").read_text())["architecture"]
+    model = import_checkpoint(tmp_path / "weights.pt", tmp_path / "theirs", options)
+    out, planner = tmp_path / "out", {**QUICK, "horizon": 2}
+    run_suite("pusht", out=out, protocols=["lewm"], rows=["planner"], model=str(model), planner=planner, **FEW)
+    (row,) = json.loads((out / "table.json").read_text())["rows"]
+    ours = json.loads((suite / "table.json").read_text())["rows"][0]
+    assert row["reason"] is None and row["planner"] is not None and row["plan_ms"]["p50"] > 0
+    assert row["instances_sha256"] == ours["instances_sha256"]
 
 
 def test_the_page_has_table_films_and_links_that_exist(suite: Path) -> None:

@@ -13,7 +13,7 @@ from wmplan.report.films import choose_films, make_films
 from wmplan.report.page import page, video
 from wmplan.report.plots import Bar, bar_chart
 from wmplan.suite.entries import Entry
-from wmplan.suite.table import HEAD, NOTE, cells, row
+from wmplan.suite.table import HEAD, NOTE, cells, note, row
 
 FILMS = 2
 """Of each row: a failure and a success where there are both."""
@@ -30,7 +30,7 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
     body = [
         f'<h2>Success</h2><div class="card scroll">{_table(rows)}</div>',
         f'<p class="soft" style="margin-top:10px">{escape(NOTE)}</p>',
-        *(f'<p class="soft">{escape(_note(one))}</p>' for one in rows if one["reason"]),
+        *(f'<p class="soft">{escape(note(one))}</p>' for one in rows if one["reason"]),
         f'<div class="grid">{"".join(map(_chart, rows))}</div>',
         f'<h2>Episodes</h2><div class="films">{"".join(films)}</div>' if films else "",
         f'<h2>Published figures</h2><div class="card scroll">{_sources(rows)}</div>',
@@ -46,12 +46,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     for one in rows:
         there = "instances" in one
         link = f'<a href="{escape(one["folder"], quote=True)}/report.html">report</a>' if there else "–"
-        lines.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells(one))}<td>{link}</td></tr>")
+        shown = cells({**one, "published": one["published"][:1]})  # the best; all of them stand below, with sources
+        lines.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in shown)}<td>{link}</td></tr>")
     return f"<table>{''.join(lines)}</table>"
-
-
-def _note(one: Mapping[str, Any]) -> str:
-    return f"{one['task']}, {one['protocol']}: {one['reason']}"
 
 
 def _tiles(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -85,9 +82,10 @@ def _films(folder: Path, entry: Entry, results: Mapping[str, Any]) -> list[str]:
     """Figures with a film each."""
     run = folder / entry.folder
     records = choose_films(results["per_episode"], FILMS)
+    read = "success_at_end" if results["protocol"].get("success") == "end" else "success"
     shown = []
     for record, film in zip(records, make_films(run, results, records), strict=True):
-        said, tag = ("reached", "good") if record["success"] else ("failed", "bad")
+        said, tag = ("reached", "good") if record[read] else ("failed", "bad")
         shown.append(
             f'<figure class="card">{video(film.read_bytes())}<figcaption><span class="tag {tag}">{said}</span>'
             f"<span>{escape(entry.benchmark.task)}, {escape(entry.benchmark.protocol + entry.part)}</span>"

@@ -77,7 +77,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as Markdown, and what its columns mean."""
     lines = ["# Suites", "", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     lines += [f"| {' | '.join(cells(one))} |" for one in rows]
-    notes = [f"- {one['task']}, {one['protocol']}, {one['model']}: {one['reason']}" for one in rows if one["reason"]]
+    notes = [f"- {note(one)}" for one in rows if one["reason"]]
     return "\n".join([*lines, "", NOTE, "", *notes, *([""] if notes else [])])
 
 
@@ -102,6 +102,12 @@ def cells(one: Mapping[str, Any]) -> list[str]:
         share(one["replay"]),
         "–" if median is None else f"{median:.0f}",
     ]
+
+
+def note(one: Mapping[str, Any]) -> str:
+    """Why a row has no figures, or none of a planner."""
+    model = f", {one['model']}" if one["model"] else ""
+    return f"{one['task']}, {one['protocol']}{model}: {one['reason']}"
 
 
 def shown(rate: Mapping[str, Any] | None) -> str:
