@@ -89,6 +89,13 @@ def free_camera(lookat: Sequence[float], distance: float, azimuth: float, elevat
     return camera
 
 
+def fixed_camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
+    """A camera of the model's own."""
+    camera = mujoco.MjvCamera()
+    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
+    return camera
+
+
 def fast_camera(
     model: mujoco.MjModel, camera: mujoco.MjvCamera, *, cell: float | None = None, sites: bool = False
 ) -> ModelCamera:

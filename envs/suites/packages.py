@@ -18,3 +18,17 @@ GYMNASIUM_ROBOTICS = SuitePackage(
     own=("gymnasium-robotics>=1.4.2",),
     versions=("gymnasium-robotics", "gymnasium"),
 )
+OGBENCH = SuitePackage(
+    "ogbench",
+    module="ogbench",
+    install=("ogbench>=1.2",),
+    own=("ogbench>=1.2",),
+    versions=("ogbench", "dm_control"),
+)
+DM_CONTROL = SuitePackage(
+    "dm_control",
+    module="dm_control",
+    install=("dm_control>=1.0.28",),
+    own=("dm_control>=1.0.28",),
+    versions=("dm_control",),
+)

@@ -73,8 +73,9 @@ def arm_play(
     hand: slice,
     object: slice | None,
     stretch: float = 1.0,
+    turns: int = 0,
 ) -> Play:
-    """Play of an arm whose actions are a displacement of its hand and a gripper, from -1 to 1.
+    """Play of an arm whose actions are a displacement of its hand, turns of it and a gripper, from -1 to 1.
 
     It solves the task or something like it; wanders anywhere; fumbles about the object, with the gripper open, closed
     or between, and pushes what is there; and rests.
@@ -84,11 +85,13 @@ def arm_play(
         places: corners (2, 3) of the box that the hand wanders in, in metres.
         hand, object: their x, y, z in a task state; None where there is no object.
         stretch: factor of all durations; 1 suits 80 robot steps a second.
+        turns: entries of an action that turn the hand, between displacement and gripper.
     """
 
     def going(target: Callable[[Array], Array]) -> Policy:
         gripper, gain = rng.choice([-1.0, 0.0, 1.0, rng.uniform(-1, 1)]), rng.choice([5.0, 10.0, 25.0])
-        return lambda state: np.append(np.clip(gain * (target(state) - state[hand]), -1, 1), gripper)
+        turned = rng.uniform(-0.5, 0.5, turns)
+        return lambda state: np.concatenate([np.clip(gain * (target(state) - state[hand]), -1, 1), turned, [gripper]])
 
     def wander(state: Array) -> Policy:
         place: Array = rng.uniform(places[0], places[1])
@@ -101,7 +104,7 @@ def arm_play(
         return going(lambda state: state[object] + aside)
 
     def rest(state: Array) -> Policy:
-        still = np.array([0, 0, 0, rng.uniform(-1, 1)])
+        still = np.append(np.zeros(3 + turns), rng.uniform(-1, 1))
         return lambda state: still
 
     longest = {"solve": 90, "wander": 40, "fumble": 40, "rest": 10}
@@ -116,7 +119,7 @@ def arm_play(
             "rest": {"solve": 0.4, "wander": 0.3, "fumble": 0.3},
         },
         {mode: max(1, round(stretch * steps)) for mode, steps in longest.items()},
-        np.full(4, -1.0),
-        np.full(4, 1.0),
+        np.full(4 + turns, -1.0),
+        np.full(4 + turns, 1.0),
         steady=("rest",),
     )

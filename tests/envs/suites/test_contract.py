@@ -77,6 +77,18 @@ def test_a_replay_after_having_been_elsewhere_is_exact(env: Any, task: str) -> N
     other.close()
 
 
+def test_a_seed_gives_one_start_and_one_goal(env: Any, task: str) -> None:
+    other = make_environment(TASKS[task].id, {"image_size": 64})
+    env.reset(seed=8)
+    start = env.get_state()
+    play(env, 20, seed=0)
+    for one in (env, other):
+        one.reset(seed=8)
+        np.testing.assert_array_equal(one.get_state(), start)
+    np.testing.assert_array_equal(env.goal_state, other.goal_state)
+    other.close()
+
+
 def test_doing_nothing_is_no_success(env: Any) -> None:
     seeds = iter(range(100))
     for _ in range(5):
