@@ -15,6 +15,7 @@ from wmplan.errors import UserError
 from wmplan.failures import user_message
 from wmplan.settings.command import COMMANDS, Command, Settings, command
 from wmplan.settings.suggest import did_you_mean
+from wmplan.settings.sweep import FLAGS
 
 __all__ = ["COMMANDS", "Command", "Settings", "main"]
 
@@ -46,6 +47,7 @@ def demo(settings: Settings) -> None:
     hidden=("environment", "action_block"),
     free=("planner", "objective", "env"),
     resumes=True,
+    sweeps=True,
 )
 def evaluate(settings: Settings) -> None:
     """Measure a planner's success on held-out instances, beside doing nothing, random actions and the recorded ones.
@@ -59,7 +61,10 @@ def evaluate(settings: Settings) -> None:
       wmplan eval out=results/goal75 protocol.offset=75 protocol.budget=150
       wmplan eval out=results/cem planner=cem planner.num_samples=300 planner.num_iterations=5
       wmplan eval out=results/oracle rows=all planner_seeds=3
+      wmplan eval -m planner=cem,icem,mppi seed=0,1,2 out=results/planners
       wmplan eval episodes=1000 shard=3/16 out=pieces/3
+      wmplan eval episodes=1000 engine=ray ray.address=auto out=results/pusht
+      wmplan eval episodes=1000 engine=slurm workers=16 slurm.partition=cpu out=results/pusht
     """
     from pathlib import Path
 
@@ -622,7 +627,38 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
         print(help_text(name, COMMANDS[name], [one for one in arguments if one not in ("--help", "-h")]))
         return 0
+    if set(FLAGS) & set(arguments):
+        return run_several(name, [one for one in arguments if one not in FLAGS])
     return COMMANDS[name].run(read_settings(name, arguments)) or 0
+
+
+def run_several(name: str, arguments: Sequence[str]) -> int:
+    """Run a command for each combination of its settings, into folders in out, and print one table.
+
+    Raises:
+        UserError: at settings that do not fit, before anything runs; and whatever a run raises.
+    """
+    from pathlib import Path
+
+    from wmplan.settings.sweep import combinations
+    from wmplan.settings.text import quoted
+
+    if not COMMANDS[name].sweeps:
+        several = ", ".join(f"wmplan {other}" for other, one in COMMANDS.items() if one.sweeps)
+        raise UserError(f"-m runs a command for each of several values: it is one of {several}")
+    runs = combinations(arguments)
+    out = Path(read_settings(name, runs[0].arguments)["out"])
+    settings = {run: read_settings(name, [*run.arguments, f"out={quoted(str(out / run.name))}"]) for run in runs}
+    pieces = [one for one in settings.values() if one.get("shard") is not None]
+    for run, own in settings.items():
+        print(f"{run.name}:")
+        COMMANDS[name].run(own)
+    if not pieces:
+        from wmplan.evaluation.sweep import write_sweep
+        from wmplan.listing import sweep_table
+
+        print(f"\n{sweep_table(write_sweep(out, {run.name: run.chosen for run in runs}))}")
+    return 0
 
 
 def _load_named_plugins(arguments: Sequence[str]) -> list[str]:

@@ -46,6 +46,26 @@ def results_table(result: Mapping[str, Any]) -> str:
     return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *_unsolved(result), *absent, said])
 
 
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """The runs of a sweep, each with the settings that differ and its rows' success and time of a plan."""
+    runs = sweep["runs"]
+    keys = list(runs[0]["settings"])
+    rule = next(iter(next(iter(runs[0]["rows"].values()))["rules"]))
+    rows = []
+    for run in runs:
+        planner = {name: row for name, row in run["rows"].items() if name == "planner"}
+        for name, row in (planner or run["rows"]).items():
+            low, high = row["success_ci95"]
+            median = row["plan_ms"]["p50"]
+            success = f"{_percent(row['success'])} [{_percent(low)}, {_percent(high)}]"
+            chosen = [run["settings"][key] for key in keys]
+            cells = [run["folder"], *chosen, name, success, _percent(row["success_at_end"])]
+            rows.append([*cells, "-" if median is None else f"{median:.0f}"])
+    head = ["folder", *keys, "row", f"{rule}, any time", f"{rule}, at end", "plan ms (p50)"]
+    hint = "success in % with its 95 % interval; wmplan compare FOLDER FOLDER tests two of them in pairs"
+    return "\n".join([table(head, rows), hint])
+
+
 def _unsolved(result: Mapping[str, Any]) -> list[str]:
     """The figures without the instances that doing nothing solves, where the protocol keeps such."""
     if not result["protocol"].get("keep_solved"):

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from wmplan.data.shard import Shard
 from wmplan.data.shard_writer import OWN_COLUMNS, EpisodeWriter, link_shards
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.data.varied_frames import chosen_looks
-from wmplan.data.workers import run_jobs
+from wmplan.engines.choose import RayConfig, SlurmConfig, make_engine, require_engine
+from wmplan.engines.work import Work
 from wmplan.environment import PlanningEnvironment, packages
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
-from wmplan.machine import MOST_THREADS, cores
+from wmplan.machine import MOST_THREADS
 from wmplan.pieces import FILE, Piece, read_piece, write_piece
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
@@ -57,7 +58,8 @@ class CollectConfig:
         strength: share of each factor's range that is drawn from, above 0 and at most 1.
         varied_frames: draw every frame a second time, in a world that looks otherwise, for the stage `appearance` of
             wmplan train: true for every factor of looks, or names of some.
-        processes: how many work at once; None for one a core. It does not change the data.
+        processes: how many work at once; None for one a core, or for as many as there is room for on a Ray
+            cluster, or for an array of 16 Slurm jobs. It does not change the data.
         episodes_per_shard: episodes in a file.
         policy: what chooses the actions: "exploration", the environment's own, or "held" where it has none; "expert",
             its own that solves its task; "held", random actions held for a while; "noise", coloured; a user's,
@@ -66,6 +68,10 @@ class CollectConfig:
         goals: data whose frames a model plans to.
         env: options of the environment: env.pixels, env.success, ... (docs/your-environment.md), and those of its own.
         shard: collect one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
+        engine: who collects: "local", processes of this machine; "ray", workers on a Ray cluster; or "slurm", a job
+            array.
+        ray: which cluster, and what a worker takes of it.
+        slurm: what a job asks for.
     """
 
     task: str
@@ -84,6 +90,9 @@ class CollectConfig:
     goals: str | None = None
     env: dict[str, Any] = field(default_factory=dict)
     shard: str | None = None
+    engine: str = "local"
+    ray: RayConfig = field(default_factory=RayConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
     def __post_init__(self) -> None:
         try:
@@ -103,6 +112,7 @@ class CollectConfig:
             raise DataError(f"processes must be at most {MOST_THREADS}, got {self.processes}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise DataError(f"image_size must be (height, width) in pixels, got {self.image_size}")
+        require_engine(self.engine)
         _ = self.piece
         if not self.out:
             raise DataError("out is empty, it has to name the folder of the data set")
@@ -155,6 +165,7 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
             wait for them. The same call goes on.
     """
     folder = Path(config.out)
+    engine = make_engine(config.engine, config.ray, config.slurm)
     env = config.make_environment()
     meta = _describe(config, env)
     require_variation(env, config.variation, config.strength)
@@ -176,15 +187,28 @@ def collect(config: CollectConfig, progress: bool = True) -> EpisodeStore:
         write_piece(folder, "collection", piece, {})
     total = sum(len(meta.shard_episodes(shard)) for shard in wanted)
     registration = Registration.of(config.task)
-    processes = registration.processes(min(config.processes or cores(), max(len(missing), 1)))
+    processes = engine.workers(config.processes, len(missing)) if missing else 1
+    if engine.name == "local":
+        processes = registration.processes(processes)
+    files = {shard: str(shard_path(Path(), shard)) for shard in missing}
+    work = Work(
+        make_job=_Collector,
+        config=(config, registration),
+        in_folder=_in_folder,
+        folder=folder,
+        jobs=missing,
+        names=files,
+        continues={shard: [name] for shard, name in files.items()},
+        versions=meta.versions,
+    )
     shown = progress and sys.stderr.isatty()
     try:
         with (
             Interruption() as interruption,
             tqdm(total=total, initial=sum(saved), desc="collect", unit="ep", disable=not shown) as bar,
-            contextlib.closing(run_jobs(_Collector, (config, registration), missing, processes)) as work,
+            contextlib.closing(engine.run(work, processes)) as collected,
         ):
-            for episodes in work:
+            for episodes in collected if missing else ():
                 bar.update(episodes)
                 if interruption.signal:
                     raise Interrupted("", interruption.signal)
@@ -205,6 +229,11 @@ def _require_piece(folder: Path, piece: Piece | None, saved: int) -> None:
         held = "a whole collection" if before is None else f"piece {before} of a collection"
         asked = "the whole" if piece is None else f"shard={piece}"
         raise DataError(f"{folder} holds {held}, {asked} was asked for: give another out=DIR")
+
+
+def _in_folder(work: tuple[CollectConfig, Registration], folder: Path) -> tuple[CollectConfig, Registration]:
+    (folder / "shards").mkdir(exist_ok=True)
+    return replace(work[0], out=str(folder)), work[1]
 
 
 class _Collector:

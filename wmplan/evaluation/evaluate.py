@@ -18,6 +18,7 @@ from wmplan.control.settings import Choice, planning_settings
 from wmplan.counted import counted
 from wmplan.data.policies import CollectionPolicy, policy_of
 from wmplan.data.registered import make_environment
+from wmplan.engines.choose import RayConfig, SlurmConfig, make_engine
 from wmplan.environment import packages, require
 from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
@@ -62,6 +63,9 @@ def evaluate(
     workers: int | None = None,
     device: str | None = None,
     shard: str | None = None,
+    engine: str = "local",
+    ray: RayConfig | None = None,
+    slurm: SlurmConfig | None = None,
     on_episode: Callable[[Record], None] | None = None,
 ) -> dict[str, Any]:
     """Measure success on held-out instances, and write it to a folder.
@@ -85,9 +89,13 @@ def evaluate(
         instances: where they come from, in place of protocol.instances; None for what that says.
         environment: options of the environment, over those that the model's data was collected with.
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
-        workers: processes; None for one a core.
+        workers: that play at once; None for one a core, or for as many as there is room for on a Ray
+            cluster, or for an array of 16 Slurm jobs.
         device: for the model; None for what the machine has.
         shard: play one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
+        engine: who plays: "local", processes of this machine; "ray", workers on a Ray cluster; or "slurm", a job array.
+        ray: which cluster, and what a worker takes of it.
+        slurm: what a job asks for.
         on_episode: called with the record of each episode as it is finished.
 
     Returns:
@@ -102,6 +110,7 @@ def evaluate(
     oracle_seeds = whole_number(oracle_seeds, "oracle_seeds", 1)
     action_block = whole_number(action_block, "action_block", 1)
     seed = whole_number(seed, "seed", 0, MAX_SEED)
+    players = make_engine(engine, ray, slurm)
     piece = None if shard is None else Piece.parse(shard, episodes, counted(episodes, "episode"))
     workers = None if workers is None else whole_number(workers, "workers", 1, MOST_THREADS)
     planner, objective, schedule, environment = plain([planner, objective, schedule, environment])
@@ -157,14 +166,14 @@ def evaluate(
     with Journal(folder / "per_episode.jsonl", settings) as journal:
         save_instances(folder / "instances.json", given, task, seed, protocol)
         left = [unit for unit in units if unit.key not in journal.records]
-        used = number_of_workers(workers, len(left))
+        used = number_of_workers(players, workers, len(left)) if left else 1
         head["machine"] = machine(used)
         if piece is not None:
             told = {"rows": played_rows, "rows_absent": absent, "budget": protocol.steps, "result": head}
             part = write_piece(folder, "evaluation", piece, told)
         with (
             tqdm(total=len(units), initial=len(units) - len(left), unit="episode", disable=None) as bar,
-            contextlib.closing(run_units(setup, given, left, used)) as played,
+            contextlib.closing(run_units(players, setup, given, left, used, played_with)) as played,
         ):
             for record in played if left else ():
                 journal.append(record)
@@ -174,7 +183,8 @@ def evaluate(
         records = [journal.records[unit.key] for unit in units]
     if piece is not None:
         return part
-    result = assemble({**head, "date": date()}, chosen, absent, records, protocol.steps)
+    head |= {"date": date(), "machine": machine(used, players.processors)}
+    result = assemble(head, chosen, absent, records, protocol.steps)
     write_results(folder / "results.json", result)
     return result
 

@@ -13,10 +13,14 @@ from wmplan.machine import cores, processor
 PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "scipy")
 
 
-def machine(workers: int) -> dict[str, str | int | None]:
-    """The processor, and how it was used."""
+def machine(workers: int, processors: Iterable[str] = ()) -> dict[str, str | int | None]:
+    """The processor, and how it was used.
+
+    Args:
+        processors: of the machines that did the work, where it was not this one.
+    """
     return {
-        "processor": processor(),
+        "processor": ", ".join(sorted(processors)) or processor(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "gl": os.environ.get("MUJOCO_GL"),

@@ -67,6 +67,11 @@ class Unit:
         """What its record is filed under."""
         return self.row, self.planner_seed, self.instance
 
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.row}-{self.planner_seed}-{self.instance:04d}"
+
 
 def units_of(rows: Mapping[str, int], episodes: int, piece: Piece | None = None) -> list[Unit]:
     """All episodes of an evaluation, or of a piece of it, in the order in which they are played.
@@ -105,7 +110,7 @@ class Worker:
     def __call__(self, unit: Unit) -> dict[str, Any]:
         """Play a unit, save the episode and give its record."""
         instance = self.instances[unit.instance]
-        file = f"episodes/{unit.row}-{unit.planner_seed}-{unit.instance:04d}.npz"
+        file = f"episodes/{unit.name}.npz"
         row = self.row(unit.row)
         protocol = self.setup.protocol
         episode = play(self.env, instance, row, unit_seed(self.setup.seed, unit), protocol.steps)

@@ -24,6 +24,7 @@ class Command:
         positional: the settings that arguments without "=" stand for, in their order.
         many: the setting that is a list of all arguments without "=".
         resumes: whether running it again after an interruption goes on where it stopped.
+        sweeps: whether -m runs it for each combination of settings that have several values.
         text: settings that are text beside those of the target.
     """
 
@@ -34,6 +35,7 @@ class Command:
     positional: tuple[str, ...] = ()
     many: str | None = None
     resumes: bool = False
+    sweeps: bool = False
     text: tuple[str, ...] = ()
 
     @property

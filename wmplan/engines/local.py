@@ -12,16 +12,26 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any
 
+from wmplan.engines.work import Engine, Job, T, Work
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.failures import for_other_process
-
-T = TypeVar("T")
-Job = Callable[[int], Generator[T, None, None]]
-"""Does job number n, yielding what it has done since it last did. Where it is closed, it is to stop."""
+from wmplan.machine import cores
 
 ENVIRONMENT = {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}  # one thread a process: the processes share the cores
+
+
+class LocalEngine(Engine):
+    """Processes of this machine."""
+
+    name = "local"
+
+    def workers(self, wanted: int | None, jobs: int) -> int:
+        return max(1, min(wanted or cores(), jobs))
+
+    def run(self, work: Work[T], workers: int) -> Generator[T, None, None]:
+        return run_jobs(work.make_job, work.config, work.jobs, workers, patient=work.patient)
 
 
 def run_jobs(

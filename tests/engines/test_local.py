@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from wmplan.data.workers import run_jobs
+from wmplan.engines.local import run_jobs
 
 # Workers are started afresh and import what they run, which a test module does not allow: so these are scripts.
 HEAD = """
 import os, signal, sys, time
-from wmplan.data.workers import run_jobs
+from wmplan.engines.local import run_jobs
 
 def make(config):
     if config == "none":
