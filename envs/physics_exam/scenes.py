@@ -43,7 +43,7 @@ class Scenes:
         image_size: (height, width) of the frames in pixels.
     """
 
-    length, rate = FRAMES, float(FPS)
+    length, rate, action_dim = FRAMES, float(FPS), 0
 
     def __init__(self, image_size: tuple[int, int] = (64, 64)) -> None:
         self.stage = Stage(image_size)

@@ -27,7 +27,7 @@ class DotExam:
     """Severity is how many rows the dot jumps."""
 
     properties = {"rows": "rows that the dot jumps", "columns": "columns that the dot jumps"}
-    length, rate = LENGTH, 10.0
+    length, rate, action_dim = LENGTH, 10.0, 0
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         assert image_size == (SIZE, SIZE)

@@ -53,7 +53,7 @@ def test_thirds_by_severity_begin_with_the_mildest() -> None:
 def test_surprise_over_time_is_lined_up_by_the_break() -> None:
     """A window of 3 frames ends 2 frames after it begins; what happens at the break comes first at offset 0."""
     length, window = 10, Window(2, 1)
-    values = np.zeros((2, 5, window.count(length)))
+    values = np.zeros((2, 5, len(window.starts(length))))
     breaks = [4, 6]
     for number, begin in enumerate(breaks):
         values[number, 2:4, begin - 2] = 1  # the window that ends at the break

@@ -11,7 +11,8 @@ import torch
 
 import wmplan
 from wmplan.errors import UserError
-from wmplan.exam.controls import CopyLastFrame, untrained
+from wmplan.exam.controls import CopyLastFrame
+from wmplan.exam.examinees import untrained
 from wmplan.exam.pixel_predictor import network_of_size, train
 from wmplan.exam.subject import Window, distinct, distinct_windows
 from wmplan.exam.world_model import WorldModelSubject
@@ -23,9 +24,9 @@ spec.loader.exec_module(dot_exam)
 
 
 def test_a_clip_that_is_shorter_than_the_window_is_refused() -> None:
-    assert Window(2, 3, 4).frames == 17 and Window(2, 3, 4).count(17) == 1
+    assert Window(2, 3, 4).frames == 17 and len(Window(2, 3, 4).starts(17)) == 1
     with pytest.raises(UserError, match="^clips have 16 frames, the window takes 17 "):
-        Window(2, 3, 4).count(16)
+        Window(2, 3, 4).starts(16)
     subject = WorldModelSubject(dot_exam.DotModel(block=20))
     with pytest.raises(UserError, match="^clips have 14 frames, the window takes 21 "):
         subject.windows(14)
@@ -52,7 +53,7 @@ def test_surprise_is_the_error_of_the_models_own_prediction() -> None:
     with torch.inference_mode():
         for clip in range(2):
             latents = model.encode(torch.from_numpy(frames[clip : clip + 1]))
-            for start in range(window.count(24)):
+            for start in window.starts(24):
                 seen = latents[:, [start, start + block]]
                 predicted = model.rollout(seen, torch.zeros(1, 1, 2, model.spec.block_dim), still)[:, 0]
                 error = (predicted - latents[:, [start + 2 * block, start + 3 * block]]).abs()[..., :-own].mean()

@@ -13,10 +13,6 @@ from numpy.typing import NDArray
 
 from wmplan.exam.quadruplet import ExamSource, Quadruplet
 from wmplan.exam.subject import Array, Subject, Window, window_places
-from wmplan.exam.world_model import WorldModelSubject
-from wmplan.models.base import WorldModel
-from wmplan.models.building import build_model
-from wmplan.training.initial_model import seeded_initialisation
 
 
 class CopyLastFrame(Subject):
@@ -67,17 +63,3 @@ class TrueSimulator(Subject):
             begins = np.stack([expected[world] for world in (0, 1, 0, 1, 0)])
             values.append(np.abs(clips - begins).mean((1, 2))[:, None])
         return [np.stack(values)]
-
-
-def untrained(model: WorldModel, count: int) -> list[WorldModelSubject]:
-    """Networks of the model's architecture with random weights; none where the model has no form of ours."""
-    try:
-        architecture = model.architecture
-    except NotImplementedError:
-        return []
-    found = []
-    for seed in range(count):
-        with seeded_initialisation(seed):
-            network = build_model(architecture, model.spec)
-        found.append(WorldModelSubject(network.to(model.device), f"untrained {seed}"))
-    return found

@@ -16,15 +16,14 @@ from tqdm import tqdm
 from wmplan.atomic_io import write_durably, write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.machine import date, machine, versions
-from wmplan.exam.controls import CopyLastFrame, TrueSimulator, untrained
+from wmplan.exam.controls import CopyLastFrame, TrueSimulator
+from wmplan.exam.examinees import Model, load_any, subject_of, untrained
 from wmplan.exam.pixel_predictor import train
 from wmplan.exam.quadruplet import ExamSource, Quadruplet
 from wmplan.exam.scoring import Sitting, described, figures, over_time, pairs_won
 from wmplan.exam.subject import Array, Subject, Window
-from wmplan.exam.world_model import WorldModelSubject
-from wmplan.models.base import WorldModel
 from wmplan.models.checkpoint import finite_or_null
-from wmplan.models.loading import load, sha256
+from wmplan.models.loading import sha256
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.random_streams import Stream, stream_rng
 from wmplan.registry import EXAMS
@@ -41,7 +40,7 @@ MOST_PAIRS = 100_000
 
 
 def physics(
-    model: str | Path | WorldModel,
+    model: str | Path | Model,
     out: str | Path | None,
     *,
     exam: str = "scenes",
@@ -56,7 +55,7 @@ def physics(
     """Ask a model whether impossible clips surprise it more than possible ones.
 
     Args:
-        model: a shipped name, a path or a model.
+        model: a shipped name, the path of a world model or of what wmplan pretrain wrote, or a model.
         out: the folder to write into; None writes nothing.
         exam: where clips come from; "scenes" are those without a robot.
         properties: names of those to ask for; none for all that the exam has.
@@ -79,9 +78,10 @@ def physics(
     pixel_steps, seed = whole_number(pixel_steps, "pixel_steps", 0), whole_number(seed, "seed", 0, MAX_SEED)
     folder = None if out is None else check_folder(out, "an exam", [RESULT], [RESULT, EXAMPLES, "report.html"])
     make = EXAMS[exam]
-    loaded = model if isinstance(model, WorldModel) else load(model, device)
-    subject = WorldModelSubject(loaded, MODEL)
+    loaded = load_any(model, device) if isinstance(model, str | Path) else model
+    subject = subject_of(loaded, MODEL)
     with contextlib.closing(make(subject.image_size)) as source:
+        subject.check_actions(source.action_dim)
         asked = asked_for(properties, source)
         candidates = subject.windows(source.length)
         size = sum(weight.numel() for weight in loaded.parameters())
@@ -110,13 +110,13 @@ def physics(
         "rate": rate,
         "severity": {name: units[name] for name in asked},
         "model": {
-            "name": loaded.card.get("name", str(model) if not isinstance(model, WorldModel) else type(loaded).__name__),
+            "name": loaded.card.get("name", str(model) if isinstance(model, str | Path) else type(loaded).__name__),
             "sha256": sha256(model) if isinstance(model, str | Path) else None,
             "parameters": size,
         },
         "windows": {one.name: {**found, "window": asdict(found["window"])} for one, found in chosen.items()},
         "settings": {
-            "model": None if isinstance(model, WorldModel) else str(model),
+            "model": str(model) if isinstance(model, str | Path) else None,
             "exam": exam,
             "properties": list(properties),
             "pairs": pairs,
@@ -244,7 +244,7 @@ class Answers:
             self.examples[f"{key}/frames"] = one.clips[[0, 2]]
             self.examples[f"{key}/surprise"] = surprise[[0, 2]]
             self.examples[f"{key}/break_at"] = np.array(one.break_at)
-            self.examples[f"{key}/first_end"] = np.array(window.frames - 1)
+            self.examples[f"{key}/ends"] = window.ends(one.frames.shape[1])
 
 
 def sit(

@@ -115,6 +115,10 @@ class ExamSource(Protocol):
         """Frames in a clip."""
 
     @property
+    def action_dim(self) -> int:
+        """Numbers in an action, 0 where there is no robot."""
+
+    @property
     def rate(self) -> float:
         """Frames a second."""
 

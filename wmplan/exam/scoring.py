@@ -118,7 +118,7 @@ def over_time(surprise: Array, breaks: Sequence[int], window: Window, length: in
     Returns:
         Offsets (W,), and means over possible and impossible clips (2, W), NaN where there is no window.
     """
-    ends = np.arange(surprise.shape[-1]) + window.frames - 1
+    ends = window.ends(length)
     offsets = np.arange(-length + 1, length)
     sums, counts = np.zeros((2, len(offsets))), np.zeros(len(offsets))
     for values, begin in zip(surprise, breaks, strict=True):

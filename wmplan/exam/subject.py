@@ -24,19 +24,21 @@ class Window:
         context: model steps that are seen.
         ahead: model steps that are predicted.
         stride: frames from one model step to the next.
+        slide: frames from one window to the next.
     """
 
     context: int
     ahead: int
     stride: int = 1
+    slide: int = 1
 
     @property
     def frames(self) -> int:
         """Frames from its first to its last."""
         return (self.context + self.ahead - 1) * self.stride + 1
 
-    def count(self, length: int) -> int:
-        """Windows that slide over a clip of `length` frames, one from each frame on.
+    def starts(self, length: int) -> NDArray[np.int64]:
+        """First frames of the windows that slide over a clip of `length` frames.
 
         Raises:
             UserError: if the clip is shorter than the window.
@@ -46,7 +48,11 @@ class Window:
                 f"clips have {length} frames, the window takes {self.frames} ({self.context} model steps seen and "
                 f"{self.ahead} predicted, {self.stride} frames each)"
             )
-        return length - self.frames + 1
+        return np.arange(0, length - self.frames + 1, self.slide)
+
+    def ends(self, length: int) -> NDArray[np.int64]:
+        """Last frames of these windows."""
+        return self.starts(length) + self.frames - 1
 
 
 class Subject(ABC):
@@ -60,6 +66,14 @@ class Subject(ABC):
     name: str
     image_size: tuple[int, int]
 
+    def check_actions(self, count: int) -> None:
+        """Check that it can be told actions of `count` numbers, 0 where there is no robot.
+
+        Raises:
+            UserError: if it cannot.
+        """
+        return None  # who looks at frames alone does not mind
+
     @abstractmethod
     def windows(self, length: int) -> list[Window]:
         """The windows, of which one is chosen, for clips of `length` frames.
@@ -72,7 +86,7 @@ class Subject(ABC):
     def surprise(
         self, frames: NDArray[np.uint8], windows: Sequence[Window], actions: NDArray[np.float32] | None = None
     ) -> list[Array]:
-        """How wrong the predictions of each window are, sliding over the clips frame by frame.
+        """How wrong the predictions of each window are, sliding over the clips.
 
         Args:
             frames: (N, T, H, W, 3).
@@ -80,14 +94,14 @@ class Subject(ABC):
             actions: commanded from each frame on, (N, T, a); None where there is no robot.
 
         Returns:
-            For each window (N, its count of T), the window from the first frame on first.
+            For each window (N, its starts), the window from the first frame on first.
         """
 
     def sit(self, quadruplets: Sequence[Quadruplet], windows: Sequence[Window]) -> list[Array]:
         """Surprise at the four clips of each quadruplet, in their order, and at the recoloured one.
 
         Returns:
-            For each window (Q, 5, its count).
+            For each window (Q, 5, its starts).
         """
         frames = np.stack([np.concatenate([one.clips, one.recoloured[None]]) for one in quadruplets])
         actions = [one.clip_actions for one in quadruplets]
@@ -117,9 +131,8 @@ def distinct(frames: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.i
 
 
 def window_places(window: Window, length: int) -> NDArray[np.int64]:
-    """Frames of the model steps of each window, (count, context + ahead)."""
-    steps = np.arange(window.context + window.ahead) * window.stride
-    return np.arange(window.count(length))[:, None] + steps
+    """Frames of the model steps of each window, (its starts, context + ahead)."""
+    return window.starts(length)[:, None] + np.arange(window.context + window.ahead) * window.stride
 
 
 def distinct_windows(index: NDArray[np.int64], window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -33,13 +33,20 @@ class WorldModelSubject(Subject):
             raise UserError(f"the model sees {', '.join(spec.cameras)}; clips have one camera")
         self.image_size = spec.image_size
 
+    def check_actions(self, count: int) -> None:
+        if count and count != (wanted := self.model.spec.action_dim):
+            raise UserError(
+                f"the exam's actions have {count} numbers, the model's {wanted}: an exam with actions takes a model of "
+                "its own task"
+            )
+
     def windows(self, length: int) -> list[Window]:
         spec = self.model.spec
         # of windows that do equally well the first is taken: the one that sees most
         every = [Window(seen, ahead, spec.action_block) for seen in range(spec.history, 0, -1) for ahead in AHEAD]
         fitting = [one for one in every if one.frames <= length]
         if not fitting:
-            every[-len(AHEAD)].count(length)  # the shortest, says what does not fit
+            every[-len(AHEAD)].starts(length)  # the shortest, says what does not fit
         return fitting
 
     @torch.inference_mode()
@@ -50,7 +57,7 @@ class WorldModelSubject(Subject):
         latents = torch.cat([self._encode(kept[part]) for part in batches(np.arange(len(kept)), BATCH)])
         if actions is None:
             return [self._still(latents, index, window) for window in windows]
-        self._check(actions)
+        self.check_actions(actions.shape[-1])
         return [self._commanded(latents, index, torch.from_numpy(actions), window) for window in windows]
 
     def _encode(self, frames: NDArray[np.uint8]) -> Tensor:
@@ -78,13 +85,6 @@ class WorldModelSubject(Subject):
             frames = latents[torch.from_numpy(clip[places])]
             parts.append(self._errors(frames, done[torch.from_numpy(places[:, :-1])], window))
         return torch.stack(parts).double().cpu().numpy()
-
-    def _check(self, actions: NDArray[np.float32]) -> None:
-        if actions.shape[-1] != (wanted := self.model.spec.action_dim):
-            raise UserError(
-                f"the exam's actions have {actions.shape[-1]} numbers, the model's {wanted}: an exam with actions "
-                "takes a model of its own task"
-            )
 
     def _errors(self, latents: Tensor, actions: Tensor, window: Window) -> Tensor:
         """(B,) from latents (B, context + ahead, *latent) and the actions between them."""

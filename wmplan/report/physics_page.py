@@ -146,9 +146,9 @@ def clip_card(result: Json, examples: Examples, name: str) -> str:
             continue
         begin = int(examples[f"{key}/break_at"])
         strip = png(film_strip(examples[f"{key}/frames"], begin), f"{name}, {said}")
-        first = int(examples[f"{key}/first_end"])
+        ends = examples[f"{key}/ends"].tolist()
         lines = [
-            Line(label, range(first, first + len(values)), values.tolist(), None, colour)
+            Line(label, ends, values.tolist(), None, colour)
             for colour, (label, values) in enumerate(
                 zip(("possible", "impossible"), examples[f"{key}/surprise"], strict=True)
             )
