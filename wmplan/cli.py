@@ -360,6 +360,7 @@ def physics(settings: Settings) -> None:
       wmplan physics model=pusht out=physics
       wmplan physics model=runs/mine/model properties=[permanence,solidity] pairs=500 out=physics
       wmplan physics model=pusht pairs=20 untrained_networks=2 pixel_steps=0 out=physics
+      wmplan physics model=pusht exam=pusht out=physics
     """
     from wmplan.exam.examine import physics as run
     from wmplan.exam.summary import exam_table

@@ -91,3 +91,22 @@ def test_the_command_examines_a_shipped_model(tmp_path: Path, capsys: pytest.Cap
         assert examples["permanence/occluded/frames"].shape == (2, 40, 64, 64, 3)
     assert cli.main(["physics", "model=pusht", f"out={tmp_path}", "properties=[permanense]"]) == 2
     assert "did you mean 'permanence'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_model_of_the_task_sits_an_exam_with_its_own_actions() -> None:
+    """The shipped Push-T model notices that its commands have no effect."""
+    found = physics(
+        "pusht",
+        None,
+        exam="pusht",
+        properties=["command"],
+        pairs=6,
+        choice_pairs=2,
+        untrained_networks=0,
+        pixel_steps=0,
+    )
+    assert found["rows"]["model"]["command"]["pairwise"]["rate"] >= 0.9
+    assert found["rows"]["true simulator"]["mean"] == 1 and found["rows"]["model"]["command"]["occluded"] is None
+    with pytest.raises(UserError, match="^the exam's actions have 6 numbers, the model's 2: "):
+        physics("pusht", None, exam="arm_reach", pairs=2)

@@ -57,7 +57,7 @@ def physics(
     Args:
         model: a shipped name, the path of a world model or of what wmplan pretrain wrote, or a model.
         out: the folder to write into; None writes nothing.
-        exam: where clips come from; "scenes" are those without a robot.
+        exam: where clips come from; "scenes" are those without a robot, "pusht" and "arm_reach" ask about these tasks.
         properties: names of those to ask for; none for all that the exam has.
         pairs: pairs of worlds a property, each two possible and two impossible clips; every second one is occluded.
         choice_pairs: pairs a property, others, on which context and length of the window are chosen, once for all.
