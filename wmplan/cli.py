@@ -210,6 +210,7 @@ def train(settings: Settings) -> None:
       wmplan train data=data/pusht out=runs/vit encoder=vit encoder.depth=6
       wmplan train data=data/pusht out=runs/dino encoder=hf encoder.name=facebook/dinov2-small latent_dim=384
       wmplan train data=data/mine out=runs/mine pretrained=runs/pusht/model dynamics.steps=5000
+      wmplan train data=data/pusht out=runs/on_ijepa pretrained=runs/ijepa latent_dim=128
     """
     from wmplan.settings.build import build
     from wmplan.training.config import TrainConfig
@@ -248,7 +249,7 @@ def pretrain(settings: Settings) -> None:
 
     config = build(PretrainConfig, settings)
     run(config)
-    print(f"{config.out}/model: read it with wmplan.models.load_pretrained")
+    print(f"{config.out}/model: make a world model of it with wmplan train pretrained={config.out} data=DIR out=DIR")
 
 
 @command("data describe", target="wmplan.data.description:describe_data", positional=("data",))

@@ -33,7 +33,7 @@ def from_checkpoint(checkpoint: Checkpoint, path: Path) -> WorldModel:
     if config["architecture"].get("kind") == WITHOUT_ACTIONS:
         raise CheckpointError(
             f"{path} holds an encoder that was pretrained without actions, which nothing can be planned with: "
-            "wmplan.models.load_pretrained reads it"
+            f"wmplan train pretrained={path} makes a world model of it, wmplan.models.load_pretrained reads it"
         )
     return filled(
         lambda: build_model(config["architecture"], build(ModelSpec, config["spec"], "spec")), checkpoint, path

@@ -125,10 +125,12 @@ class TrainConfig:
         critic_options: of the critic; see wmplan.models.critic.
         decoder_options: of the decoder: its kind, sprites where nothing is said or broadcast, and what that takes; see
             wmplan.models.decoder.
-        pretrained: a model, by folder or name, whose encoder is taken over; then there is no first stage. What else no
-            stage trains (steps=0) is taken over with it: predictor, critic, decoder.
+        pretrained: a model, by folder or name, whose encoder is taken over, or an encoder of wmplan pretrain; then
+            there is no first stage. What else no stage trains (steps=0) is taken over with it: predictor, critic,
+            decoder.
         fine_tune: let these begin from the pretrained model's where a stage trains them, instead of anew; at a lower
             learning rate and for fewer steps.
+        train_encoder: let the pretrained encoder go through the joint stage, instead of staying as it is.
         loss: of the first stage.
         joint: encoder and predictor end to end; its optimizer is the encoder's, the predictor takes AdamW's steps.
             steps=0 with an encoder that is frozen (hf): all is trained on its latents, which are computed once.
@@ -185,6 +187,7 @@ class TrainConfig:
     decoder_options: dict[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
     fine_tune: bool = False
+    train_encoder: bool = False
     loss: LossConfig = field(default_factory=LossConfig)
     joint: StageConfig = field(default_factory=lambda: StageConfig(2400, 80, 3e-3, save_every=400, optimizer="muon"))
     dynamics: StageConfig = field(
@@ -233,7 +236,9 @@ class TrainConfig:
         require(0 <= self.imagined <= 1, f"imagined must be from 0 to 1, got {self.imagined}")
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")
         require(0 <= self.threads <= MOST_THREADS, f"threads must be from 0 to {MOST_THREADS}, got {self.threads}")
-        require(self.pretrained is not None or not self.fine_tune, "fine_tune needs pretrained=MODEL to begin from")
+        for name in ("fine_tune", "train_encoder"):
+            chosen = getattr(self, name)
+            require(self.pretrained is not None or not chosen, f"{name} needs pretrained=MODEL to begin from")
 
     @property
     def bounds_source(self) -> str:

@@ -20,6 +20,7 @@ RunConfig = TrainConfig | PretrainConfig
 FREE = ("data", "out", "pretrained", "threads", "device", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
 LATER: dict[str, Any] = {
+    "train_encoder": False,
     "cameras": None,
     "camera_encoders": "own",
     "data_rate": None,

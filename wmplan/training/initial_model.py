@@ -17,6 +17,7 @@ from wmplan.models import JEPA, JEPAConfig, ModelSpec, load
 from wmplan.models.sizing import build_to_train
 from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
+from wmplan.training.pretrained_encoder import encoder_alone, take_tokens, with_encoder_of
 
 STAGE_OF = {"predictor": "dynamics", "critic": "critic", "decoder": "decoder", "reader": "reader"}
 """The stage that trains a part; the reader sees frames, the others latents."""
@@ -31,8 +32,11 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     Raises:
         UserError: where the settings do not fit the data or each other.
     """
+    tokens = None if config.pretrained is None else encoder_alone(config.pretrained)
+    if tokens is not None:
+        config = with_encoder_of(tokens, config)
     spec = data_spec(config, store, training)
-    other = None if config.pretrained is None else pretrained_model(config.pretrained)
+    other = None if config.pretrained is None or tokens is not None else pretrained_model(config.pretrained)
     parts = () if other is None else taken_parts(config, other)
     if other is not None and parts:
         spec = with_normalisers_of(other, spec, parts, config.pretrained)
@@ -55,6 +59,8 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))
+    if tokens is not None:
+        take_tokens(model, tokens, config.pretrained)
     if other is not None:
         take_encoder(model, other, config.pretrained)
         for part in parts:

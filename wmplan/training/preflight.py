@@ -39,7 +39,7 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
         return findings, None
     try:
         model = initial_model(config, store, training)
-        if config.pretrained is None and config.joint_predictor is not None:
+        if (config.pretrained is None or config.train_encoder) and config.joint_predictor is not None:
             with seeded_initialisation(config.seed):
                 with_predictor(model, config.joint_predictor, config.joint_predictor_options)
     except ValueError as error:

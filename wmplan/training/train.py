@@ -56,6 +56,7 @@ from wmplan.training.latent_stages import (
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.preflight import preflight, report, split
+from wmplan.training.pretrained_encoder import encoder_alone, fit_head
 from wmplan.training.reading import reader_figures, reader_loss
 from wmplan.training.runs import carry_out
 from wmplan.training.stage import Batch, Batches, Stage
@@ -118,8 +119,9 @@ class Run:
         """All stages in their order, then the export."""
         model = self.model
         known = {name: getattr(model, name).clone() for name in ("whitening", "error_scale")}
-        if self.config.pretrained is None:
-            self.train_stage("joint")
+        if self.config.pretrained is not None and encoder_alone(self.config.pretrained) is not None:
+            fit_head(model, self.store, self.training, self.folder / "head.pt", self.made_from)
+        self.train_stage("joint")
         self.see_through_looks()
         model.encoder.requires_grad_(False)
         self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}

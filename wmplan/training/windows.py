@@ -42,7 +42,7 @@ class StageWindows:
 def stage_windows(config: TrainConfig) -> list[StageWindows]:
     """Those of every stage that the run has, in their order."""
     frames = {
-        "joint": 0 if config.pretrained is not None else config.history + config.rollout,
+        "joint": 0 if config.pretrained is not None and not config.train_encoder else config.history + config.rollout,
         "appearance": 1,
         "dynamics": config.history + DYNAMICS_STEPS,
         "critic": config.history + critic_rollout(config.history),

@@ -108,6 +108,15 @@ def test_a_folder_of_images_is_enough_and_the_broken_are_named(
     assert card["data"]["episodes"] == 12 and "probe" not in card["figures"]
 
 
+def test_no_steps_leave_the_untrained_network(config: PretrainConfig) -> None:
+    model = pretrain(replace(config, steps=0))
+    assert model.target is not None
+    for one, other in zip(model.target.parameters(), model.encoder.parameters(), strict=True):
+        assert torch.equal(one, other)
+    card = load_pretrained(config.out, "cpu").card
+    assert card["figures"]["probe"] == card["figures"]["untrained"]["probe"]
+
+
 def test_other_settings_in_the_same_folder_are_refused(config: PretrainConfig) -> None:
     pretrain(config)
     with pytest.raises(UserError, match="learning_rate"):

@@ -15,6 +15,7 @@ from wmplan.models.encoders.hf import HFEncoder
 from wmplan.models.encoders.impala import ImpalaEncoder
 from wmplan.models.encoders.keypoint import KeypointEncoder
 from wmplan.models.encoders.second_look import SecondLook
+from wmplan.models.encoders.token_encoder import TokenEncoder
 from wmplan.models.encoders.two_streams import TwoStreams
 from wmplan.models.encoders.vit import ViTEncoder
 from wmplan.models.registry import build
@@ -26,6 +27,7 @@ __all__ = [
     "ImpalaEncoder",
     "KeypointEncoder",
     "SecondLook",
+    "TokenEncoder",
     "TwoStreams",
     "ViTEncoder",
     "make_encoder",

@@ -67,7 +67,7 @@ class PretrainConfig:
             collapse where it is too low: take .99 to .9995, for video above .999.
         sigreg: share of SIGReg in the loss of lejepa, the rest is prediction; .1 to .5.
         projection: numbers that lejepa maps tokens to before it compares them.
-        steps: optimiser steps.
+        steps: optimiser steps; 0 writes the untrained network, for comparisons.
         batch_size: clips a step.
         learning_rate: at its peak.
         warm_up: share of the steps in which it rises to that.
@@ -111,7 +111,8 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        for name in ("stride", "projection", "steps", "batch_size", "save_every"):
+        require(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
+        for name in ("stride", "projection", "batch_size", "save_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.frames is None or self.frames >= 1, f"frames must be at least 1, got {self.frames}")
         require(
