@@ -132,6 +132,9 @@ def test_several_goals_give_a_row_each(tmp_path: Path) -> None:
     [
         (["name=metawrld", "out=x"], "there is no suite 'metawrld'; did you mean 'metaworld'?"),
         (["name=pusht", "out=x", "protocols=[lewn]"], "there is no protocol 'lewn'; did you mean 'lewm'?"),
+        (["name=pusht", "out=x", "rows=[planer]"], "there is no row 'planer'"),
+        (["name=pusht", "out=x", "episodes=0"], "episodes must be at least 1, got 0"),
+        (["name=pusht", "out=x", "model=nothing"], "there is no model and no folder or file 'nothing'"),
         (["name=pusht"], "out is missing: wmplan suite out=..."),
         (["name=pusht", "out=notes.txt"], "out=notes.txt cannot be made"),
         (["name=pusht", "out=taken"], "out=taken holds table.md"),
@@ -151,6 +154,7 @@ def test_a_wrong_command_is_one_line(
     assert cli.main(["suite", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_damaged_list_of_rows_is_one_line(tmp_path: Path) -> None:

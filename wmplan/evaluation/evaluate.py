@@ -105,7 +105,7 @@ def evaluate(
         UserError: naming the setting that is wrong, or `out`, where it holds a run with other settings.
         OSError: if the disk is full or read-only; what was finished is kept.
     """
-    chosen = _rows(rows, model)
+    chosen = chosen_rows(rows, model)
     episodes, planner_seeds = whole_number(episodes, "episodes", 1), whole_number(planner_seeds, "planner_seeds", 1)
     oracle_seeds = whole_number(oracle_seeds, "oracle_seeds", 1)
     action_block = whole_number(action_block, "action_block", 1)
@@ -196,7 +196,12 @@ def _policy(protocol: Protocol, model: WorldModel | None) -> CollectionPolicy | 
     return None if model is None else policy_of(model.card)
 
 
-def _rows(rows: Sequence[str] | str, model: object) -> list[str]:
+def chosen_rows(rows: Sequence[str] | str, model: object) -> list[str]:
+    """The rows to play.
+
+    Raises:
+        UserError: at one that there is not, none at all, or the planner's without a model.
+    """
     chosen = list(ALL_ROWS) if rows == "all" else [rows] if isinstance(rows, str) else list(dict.fromkeys(rows))
     for row in chosen:
         if row not in ALL_ROWS:

@@ -10,13 +10,14 @@ from typing import Any
 
 from wmplan.control.settings import Choice
 from wmplan.errors import NotPossibleError, UserError
-from wmplan.evaluation.evaluate import evaluate
+from wmplan.evaluation.evaluate import chosen_rows, evaluate
 from wmplan.evaluation.policies import DEFAULT_ROWS
 from wmplan.evaluation.protocol import POLICY, Protocol
-from wmplan.models.loading import shipped_models
+from wmplan.models.loading import card_of, shipped_models
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.registry import TASKS
 from wmplan.report.page import write_report
+from wmplan.settings.numbers import whole_number
 from wmplan.suite.benchmarks import ALL, Benchmark, chosen_benchmarks
 from wmplan.suite.entries import Entry, read_entries, write_entries
 from wmplan.suite.page import FILMS, write_page
@@ -36,7 +37,7 @@ def run_suite(
     episodes: int = 200,
     seed: int = 0,
     planner_seeds: int = 3,
-    rows: Sequence[str] = DEFAULT_ROWS,
+    rows: Sequence[str] | str = DEFAULT_ROWS,
     planner: Choice | None = None,
     workers: int | None = None,
     device: str | None = None,
@@ -56,7 +57,7 @@ def run_suite(
         episodes: held-out instances of each row.
         seed: of the instances and the planners.
         planner_seeds: random streams under which every instance is planned.
-        rows: planner, noop, random, replay, oracle.
+        rows: of planner, noop, random, replay, oracle; "all" for all.
         planner: settings or a name; None for what the model's card recommends.
         workers: processes that share the episodes; None for one a core.
         device: for the model; None for what the machine has.
@@ -71,7 +72,11 @@ def run_suite(
     if out is None:
         raise UserError("out is missing: wmplan suite out=... for the table, or setup=... for a virtual environment")
     folder = check_folder(out, "a suite", ["suite.json"], ("table.md", "table.json", "table.html", "runs"))
-    wanted = list(_wanted(name, protocols))
+    wanted, played = list(_wanted(name, protocols)), chosen_rows(rows, SHIPPED)
+    if model is not None:
+        card_of(model)  # a wrong name or path is said once, not in every row
+    for key, number in {"episodes": episodes, "planner_seeds": planner_seeds}.items():
+        whole_number(number, key, 1)
     make_folder(folder)
     write_entries(folder)  # whatever happens, the folder is known as a suite's
     settings: dict[str, Any] = {"episodes": episodes, "seed": seed, "planner_seeds": planner_seeds, "planner": planner}
@@ -80,12 +85,13 @@ def run_suite(
         chosen = shipped_model(benchmark) if model is None else model
         run = folder / "runs" / (SHIPPED if model is None else slug(model)) / f"{benchmark.name}{part}"
         entry = Entry(benchmark, part, chosen, str(run.relative_to(folder)))
-        kept = [row for row in rows if row != "planner"] if chosen is None else list(rows)
+        kept = [row for row in played if row != "planner"] if chosen is None else played
+        if chosen is None:
+            entry = replace(entry, reason=f"no model for {benchmark.task} is shipped: say model=...")
         try:
             require_suite(benchmark)
-            evaluate(chosen, TASKS[benchmark.task].id, run, protocol=protocol, rows=kept, **settings)
-            if chosen is None:
-                entry = replace(entry, reason=f"no model for {benchmark.task} is shipped: say model=...")
+            if kept:
+                evaluate(chosen, TASKS[benchmark.task].id, run, protocol=protocol, rows=kept, **settings)
         except UserError as error:
             entry = replace(entry, reason=str(error))
         write_entries(folder, [entry])
