@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ANGLES, SPEEDS, TIP = slice(0, 3), slice(3, 5), slice(5, 7)  # of a task state
 HARD, EASY, FINGER = 0.015, 0.05, 0.01  # radii in metres: of the targets, and of the fingertip
+LEWM = 0.05  # radians, of each joint
 GAINS = np.array([[6.0, 1.5], [3.0, 0.5]])  # torque a radian and a radian a second, of shoulder and wrist
 
 
@@ -31,15 +32,25 @@ class ReacherTask(SuiteTask):
     action_low, action_high = np.full(2, -1.0), np.full(2, 1.0)
     proprio_names = ("shoulder_cos", "shoulder_sin", "wrist_rad", "shoulder_rad_s", "wrist_rad_s")
     state_names = (*proprio_names, "fingertip_x_m", "fingertip_y_m")
-    reported = ("easy",)
+    reported = ("easy", "lewm")
 
     def rules(self, state: Array, goal: Array) -> dict[str, NDArray[np.bool_]]:
-        """The fingertip touches a target of the suite's size, hard or easy, where the goal has the fingertip."""
+        """The fingertip touches a target of the suite's size, hard or easy, where the goal has the fingertip.
+
+        LeWorldModel's: each joint is within 0.05 rad of the goal's (stable-worldmodel, ReacherQPosMatchTask).
+        """
         metres = np.linalg.norm(state[..., TIP] - goal[..., TIP], axis=-1)
-        return {"hard": metres <= HARD + FINGER, "easy": metres <= EASY + FINGER}
+        shoulder, wrist = (np.abs(wrap_angle(_angles(state)[i] - _angles(goal)[i])) for i in (0, 1))
+        joints = (shoulder < LEWM) & (wrist < LEWM)
+        return {"hard": metres <= HARD + FINGER, "easy": metres <= EASY + FINGER, "lewm": joints}
 
     def distance(self, state: Array, goal: Array) -> Array:
         return np.asarray(np.linalg.norm(state[..., TIP] - goal[..., TIP], axis=-1)) / (HARD + FINGER)
+
+
+def _angles(state: Array) -> tuple[Array, Array]:
+    """Of shoulder and wrist, each (...)."""
+    return np.arctan2(state[..., 1], state[..., 0]), state[..., 2]
 
 
 @register_task("reacher", id="wmplan.envs:wmplan/DMReacher-v0", suite=DM_CONTROL, max_episode_steps=1000)

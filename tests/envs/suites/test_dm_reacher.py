@@ -59,3 +59,12 @@ def test_joint_angles_put_the_fingertip_there(env: Any) -> None:
         env.set_state(env.get_state())
         reached = env.task_state()[TIP]
         np.testing.assert_allclose(reached, place, atol=1e-6)
+
+
+def test_lewms_rule_is_about_each_joint() -> None:
+    def state(shoulder: float, wrist: float) -> np.ndarray:
+        return np.array([np.cos(shoulder), np.sin(shoulder), wrist, 0, 0, 0, 0])
+
+    goal = state(3.13, 1.0)
+    near = np.stack([state(3.17, 0.96), state(3.10, 1.06), state(3.19, 1.0), state(-3.12, 1.0)])  # across half a turn
+    assert ReacherTask().rules(near, goal)["lewm"].tolist() == [True, False, False, True]
