@@ -219,7 +219,11 @@ class Answers:
         return {
             "clips_sha256": hashlib.sha256("".join(self.hashes).encode()).hexdigest(),
             "rows": {
-                subject: {"mean": float(np.mean([found[name]["pairwise"]["rate"] for name in asked])), **found}
+                subject: {
+                    "mean": float(np.mean([found[name]["pairwise"]["rate"] for name in asked])),
+                    "mean_quadruplets": float(np.mean([found[name]["quadruplets"]["rate"] for name in asked])),
+                    **found,
+                }
                 for subject, found in rows.items()
             },
             "over_time": {

@@ -29,7 +29,7 @@ def untrained_rates(result: Json, name: str) -> list[float]:
 def exam_table(result: Json) -> str:
     """Pairwise accuracy of every subject by property, and the verdict."""
     asked, shown = list(result["severity"]), rows(result)
-    head = ["property", *shown, "untrained", "AUROC", "recoloured above"]
+    head = ["property", *shown, "untrained", "quadruplets", "AUROC", "recoloured above"]
     lines = []
     for name in asked:
         own = shown[MODEL][name]
@@ -37,9 +37,13 @@ def exam_table(result: Json) -> str:
         cells = [f"{100 * own['pairwise']['rate']:.0f} ({100 * low:.0f}-{100 * high:.0f})"]
         cells += [f"{100 * row[name]['pairwise']['rate']:.0f}" for subject, row in shown.items() if subject != MODEL]
         above = own["recoloured_above_violation"]["rate"]
-        lines.append([name, *cells, span(untrained_rates(result, name)), f"{own['auroc']:.2f}", f"{100 * above:.0f}"])
+        lines.append(
+            [name, *cells, span(untrained_rates(result, name))]
+            + [f"{100 * own['quadruplets']['rate']:.0f}", f"{own['auroc']:.2f}", f"{100 * above:.0f}"]
+        )
     means = [f"{100 * row['mean']:.1f}" for row in shown.values()]
-    lines.append(["mean", *means, span(untrained_rates(result, "mean")), "", ""])
+    both = f"{100 * shown[MODEL]['mean_quadruplets']:.1f}"
+    lines.append(["mean", *means, span(untrained_rates(result, "mean")), both, "", ""])
     window = result["windows"][MODEL]["window"]
     return "\n".join(
         [

@@ -49,7 +49,7 @@ def render(result: Json, examples: Examples) -> str:
     asked = list(result["severity"])
     body = [
         f'<h2>Pairs won</h2><div class="card scroll">{accuracy_table(result)}</div>',
-        f'<p class="soft" style="margin-top:10px">{escape(". ".join(verdict(result)))}.</p>',
+        f'<p class="soft" style="margin-top:10px">{escape(said(result))}</p>',
         f'<div class="grid">{card("Pairs won by the model (95 % intervals)", bars(result))}'
         f"{card('Behind a screen and in plain view', parts_chart(result))}</div>",
         f'<h2>Surprise over time</h2><p class="soft">Mean over all clips, by the last frame of the window. At 0 the '
@@ -69,9 +69,15 @@ def render(result: Json, examples: Examples) -> str:
     )
 
 
+def said(result: Json) -> str:
+    """The verdict as sentences."""
+    return " ".join(f"{one[0].upper()}{one[1:]}." for one in verdict(result))
+
+
 def tiles(result: Json) -> list[tuple[str, str]]:
     """The figures that matter most."""
     shown = [(percent(result["rows"][MODEL]["mean"]), "of pairs won, mean over properties")]
+    shown.append((percent(result["rows"][MODEL]["mean_quadruplets"]), "of quadruplets, which show the same frames"))
     if untrained_rates(result, "mean"):
         shown.append((span(untrained_rates(result, "mean")), "untrained networks, mean and range"))
     shown += [(percent(row["mean"]), name) for name, row in rows(result).items() if name != MODEL]
@@ -92,7 +98,8 @@ def accuracy_table(result: Json) -> str:
         cells += [percent(own[f"recoloured_above_{what}"]["rate"]) for what in ("possible", "violation")]
         lines.append(f"<tr><td>{escape(name)}</td>{''.join(f'<td>{one}</td>' for one in cells)}</tr>")
     means = [percent(shown[name]["mean"]) for name in (MODEL, *others)] + [span(untrained_rates(result, "mean"))]
-    lines.append(f'<tr class="main"><td>mean</td>{"".join(f"<td>{one}</td>" for one in means)}{"<td></td>" * 4}</tr>')
+    means.append(percent(shown[MODEL]["mean_quadruplets"]))
+    lines.append(f'<tr class="main"><td>mean</td>{"".join(f"<td>{one}</td>" for one in means)}{"<td></td>" * 3}</tr>')
     return f"<table>{''.join(lines)}</table>"
 
 
