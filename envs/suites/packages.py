@@ -32,3 +32,10 @@ DM_CONTROL = SuitePackage(
     own=("dm_control>=1.0.28",),
     versions=("dm_control",),
 )
+GYM_PUSHT = SuitePackage(
+    "gym_pusht",
+    module="gym_pusht",
+    install=("gym-pusht>=0.1.8",),
+    own=("gym-pusht>=0.1.8",),
+    versions=("gym-pusht", "pymunk"),
+)
