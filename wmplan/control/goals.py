@@ -37,7 +37,7 @@ SWITCH = 0.5
 """Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
 
 
-EFFORT = 0.5
+EFFORT = 0.1
 """Weight of the actions' mean square in half ranges where a goal leaves the robot free: with nothing left to do it rests,
 in place of following the noise of the frames that are put together."""
 MISREAD = 0.85
