@@ -26,8 +26,7 @@ from wmplan.control.masked_goal import put_together, without_robot
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
-from wmplan.planning.objectives.combinations import WeightedSum, start
-from wmplan.planning.objectives.distances import ActionPenalty
+from wmplan.planning.objectives.combinations import start
 from wmplan.planning.objectives.objective import Objective
 from wmplan.planning.objectives.parts import on_robot_state, on_scene
 
@@ -37,9 +36,6 @@ SWITCH = 0.5
 """Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
 
 
-EFFORT = 0.1
-"""Weight of the actions' mean square in half ranges where a goal leaves the robot free: with nothing left to do it rests,
-in place of following the noise of the frames that are put together."""
 MISREAD = 0.85
 """Share of what the robot's state is misread by now that is taken off a state read off a goal: as the robot comes to
 look as in the goal, it is misread alike. With all of it, a robot would stop anywhere in a direction that a picture
@@ -287,9 +283,7 @@ class _Parts:
         robot = self.model.robot_entries
         if len(self.model.spec.latent_shape) > 1 or not robot.any() or robot.all():
             return None
-        spec = self.model.spec
-        still = ActionPenalty(spec.action_low, spec.action_high, EFFORT)
-        return WeightedSum([(1.0, on_scene(self.objective, robot)), (1.0, still)])
+        return on_scene(self.objective, robot)
 
 
 def _targets(goal: Any, model: WorldModel, parts: _Parts) -> tuple[Target, ...]:
