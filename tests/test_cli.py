@@ -21,6 +21,7 @@ from wmplan import cli
 from wmplan.data import EpisodeStore
 from wmplan.errors import UserError
 from wmplan.settings.compose import compose, group_options, has_config, keys
+from wmplan.settings.sweep import FLAGS, combinations
 
 CONFIGURED = [name for name in cli.COMMANDS if has_config(name)]
 
@@ -343,7 +344,12 @@ def test_help_of_a_model_without_a_card_shows_the_planners_defaults(capsys: pyte
     ],
 )
 def test_examples_are_accepted(line: str) -> None:
-    cli.read_settings(*cli.split_name(shlex.split(line)[1:]))
+    name, arguments = cli.split_name(shlex.split(line)[1:])
+    runs = [arguments]
+    if set(FLAGS) & set(arguments):  # a sweep
+        runs = [run.arguments for run in combinations([one for one in arguments if one not in FLAGS])]
+    for one in runs:
+        cli.read_settings(name, one)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

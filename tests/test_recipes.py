@@ -324,13 +324,11 @@ def test_from_an_mjcf_to_an_evaluated_model(tmp_path: Path, monkeypatch: pytest.
 def test_from_a_lerobot_folder_to_a_validated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from wmplan.data.collection import CollectConfig, collect
     from wmplan.data.conversion import convert_data
-    from wmplan.data.lerobot_writer import NAMES
 
     source, recordings = tmp_path / "source", tmp_path / "recordings"
     collect(CollectConfig("wmplan.envs:wmplan/PushT-v0", str(source), episodes=8, steps=75, seed=3, processes=1))
-    camera = "observation.images.top"  # as the page calls it
-    monkeypatch.setattr("wmplan.data.lerobot_writer.CAMERA", camera)
-    monkeypatch.setitem(NAMES, "pixels", camera)
+    # As the page calls it.
+    monkeypatch.setattr("wmplan.data.lerobot_writer.feature", lambda camera: "observation.images.top")
     convert_data(str(source), str(recordings), format="lerobot", video="images")
     walk(tmp_path, monkeypatch, {}, "recordings|data/mine", "your-data")
     assert json.loads((tmp_path / "validation" / "validation.json").read_text())["score"] >= 0
