@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import DM_CONTROL
 from wmplan.envs.suites.play import Play
 from wmplan.envs.task import wrap_angle
@@ -54,7 +55,7 @@ def _angles(state: Array) -> tuple[Array, Array]:
 
 
 @register_task("reacher", id="wmplan.envs:wmplan/DMReacher-v0", suite=DM_CONTROL, max_episode_steps=1000)
-class Reacher(SuiteEnvironment):
+class Reacher(MujocoSuiteEnvironment):
     """The task `hard` of the suite, 50 robot steps a second. Its success: the fingertip touches a target of 1.5 cm.
 
     Its model is the suite's own; starts, targets, steps and success are as its code has them, which itself does not run
@@ -84,7 +85,6 @@ class Reacher(SuiteEnvironment):
         self.links = float(self.model.body("hand").pos[0]), float(self.model.body("finger").pos[0])
         self.wrist_range = self.model.joint("wrist").range.copy()
         self.full = SuiteState(self.model, self.data, arrays=[self.target])
-        self._camera: ModelCamera | None = None
 
     def start(self, rng: np.random.Generator) -> None:
         self.mujoco.mj_resetData(self.model, self.data)
@@ -133,25 +133,12 @@ class Reacher(SuiteEnvironment):
         other[-3] += 0.05
         return other
 
-    def get_state(self) -> Array:
-        return self.full.get()
+    def make_camera(self) -> ModelCamera:
+        from wmplan.envs.suites.mujoco_suite import fast_camera, fixed_camera
 
-    def set_state(self, state: Array) -> None:
-        self.full.set(state)
-
-    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
-        if self._camera is None:
-            from wmplan.envs.suites.mujoco_suite import fast_camera, fixed_camera
-
-            self.model.geom_rgba[self.model.geom("target").id, 3] = 0
-            self.model.mat_rgba[self.model.mat("target").id, 3] = 0
-            self._camera = fast_camera(self.model, fixed_camera(self.model, "fixed"))
-        return self._camera.draw(self.data, size or self.image_size)
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self.model.geom_rgba[self.model.geom("target").id, 3] = 0
+        self.model.mat_rgba[self.model.mat("target").id, 3] = 0
+        return fast_camera(self.model, fixed_camera(self.model, "fixed"))
 
     # ------------------------------------------------------------------ policies
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import arm_play
 from wmplan.registry import register_task
@@ -55,7 +56,7 @@ class FetchTask(SuiteTask):
         return np.asarray(np.linalg.norm(state[..., part] - goal[..., part], axis=-1)) / TOLERANCE
 
 
-class FetchEnvironment(SuiteEnvironment):
+class FetchEnvironment(MujocoSuiteEnvironment):
     """One of the Fetch tasks, 25 robot steps a second; the classes below say which."""
 
     suite = GYMNASIUM_ROBOTICS
@@ -85,7 +86,6 @@ class FetchEnvironment(SuiteEnvironment):
         self.fingers = [data.joint(f"robot0:{side}_gripper_finger_joint") for side in "lr"]
         self.full = SuiteState(model, data, numbers=[(self.inner, "goal")], kinematics=kinematics)
         model.geom_rgba[model.geom_bodyid == model.body("robot0:mocap").id, 3] = 0  # a cross where the hand is to go
-        self._camera: ModelCamera | None = None
 
     def start(self, rng: np.random.Generator) -> None:
         self.inner.reset(seed=int(rng.integers(2**31)))
@@ -112,24 +112,11 @@ class FetchEnvironment(SuiteEnvironment):
         other[-3:] += 0.05
         return other
 
-    def get_state(self) -> Array:
-        return self.full.get()
+    def make_camera(self) -> ModelCamera:
+        from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
 
-    def set_state(self, state: Array) -> None:
-        self.full.set(state)
-
-    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
-        if self._camera is None:
-            from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
-
-            view = free_camera((1.32, 0.75, 0.56), distance=1.0, azimuth=140, elevation=-30)
-            self._camera = fast_camera(self.inner.model, view, cell=0.01)
-        return self._camera.draw(self.inner.data, size or self.image_size)
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        view = free_camera((1.32, 0.75, 0.56), distance=1.0, azimuth=140, elevation=-30)
+        return fast_camera(self.inner.model, view, cell=0.01)
 
     # ------------------------------------------------------------------ policies
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import METAWORLD
 from wmplan.envs.suites.play import arm_play
 from wmplan.registry import register_task
@@ -72,7 +73,7 @@ def _norm(difference: Array) -> Array:
     return np.asarray(np.linalg.norm(difference, axis=-1))
 
 
-class MetaworldEnvironment(SuiteEnvironment):
+class MetaworldEnvironment(MujocoSuiteEnvironment):
     """One of Metaworld's tasks, 80 robot steps a second; the classes below say which."""
 
     suite = METAWORLD
@@ -104,7 +105,6 @@ class MetaworldEnvironment(SuiteEnvironment):
         placed = [model.body(name).pos for name in self.placed]
         self.full = SuiteState(model, self.inner.data, arrays=placed, numbers=[(self.inner, "_target_pos")])
         self.policy: Any = getattr(importlib.import_module("metaworld.policies"), self.expert)
-        self._camera: ModelCamera | None = None
 
     def start(self, rng: np.random.Generator) -> None:
         self.inner.seed(int(rng.integers(2**31)))
@@ -128,24 +128,11 @@ class MetaworldEnvironment(SuiteEnvironment):
         for _ in range(EXPERT_STEPS):
             self.step_physics(expert(self.task_state()))
 
-    def get_state(self) -> Array:
-        return self.full.get()
+    def make_camera(self) -> ModelCamera:
+        from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
 
-    def set_state(self, state: Array) -> None:
-        self.full.set(state)
-
-    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
-        if self._camera is None:
-            from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
-
-            view = free_camera((0.0, 0.68, 0.19), distance=1.02, azimuth=150, elevation=-33)
-            self._camera = fast_camera(self.inner.model, view, cell=0.01)
-        return self._camera.draw(self.inner.data, size or self.image_size)
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        view = free_camera((0.0, 0.68, 0.19), distance=1.02, azimuth=150, elevation=-33)
+        return fast_camera(self.inner.model, view, cell=0.01)
 
     # ------------------------------------------------------------------ policies
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import OGBENCH
 from wmplan.envs.suites.play import arm_play
 from wmplan.errors import UserError
@@ -45,7 +46,7 @@ class CubeTask(SuiteTask):
 @register_task(
     "ogbench_cube_single", id="wmplan.envs:wmplan/OGBenchCubeSingle-v0", suite=OGBENCH, max_episode_steps=200
 )
-class CubeSingle(SuiteEnvironment):
+class CubeSingle(MujocoSuiteEnvironment):
     """One cube, 20 robot steps a second. The suite's success: the cube within 4 cm of its target.
 
     The arm is nearly transparent, as in the suite's own pictures; the cube's colour and the target's ghost, which tell
@@ -86,7 +87,6 @@ class CubeSingle(SuiteEnvironment):
         self.cube = data.joint("object_joint_0")
         self.target = int(model.body("object_target_0").mocapid[0])
         self.full = SuiteState(model, data, kinematics=self.pinch)
-        self._camera: ModelCamera | None = None
 
     def _begin(self, seed: int, number: int) -> None:
         """The suite's reset, without what it leaves to chance: the task, and what is left of two random steps."""
@@ -128,24 +128,11 @@ class CubeSingle(SuiteEnvironment):
         self.inner.data.mocap_pos[self.target, :2] += 0.05
         return self.get_state()
 
-    def get_state(self) -> Array:
-        return self.full.get()
+    def make_camera(self) -> ModelCamera:
+        from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
 
-    def set_state(self, state: Array) -> None:
-        self.full.set(state)
-
-    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
-        if self._camera is None:
-            from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
-
-            view = free_camera((0.42, 0.0, 0.19), distance=0.92, azimuth=180, elevation=-38)
-            self._camera = fast_camera(self.inner.model, view, cell=0.01)
-        return self._camera.draw(self.inner.data, size or self.image_size)
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        view = free_camera((0.42, 0.0, 0.19), distance=0.92, azimuth=180, elevation=-38)
+        return fast_camera(self.inner.model, view, cell=0.01)
 
     # ------------------------------------------------------------------ policies
 

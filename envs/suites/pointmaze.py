@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import Play
 from wmplan.registry import register_task
@@ -95,7 +96,7 @@ def follow(maze: Maze, place: Array, target: Array) -> Policy:
     return act
 
 
-class PointMazeEnvironment(SuiteEnvironment):
+class PointMazeEnvironment(MujocoSuiteEnvironment):
     """One of the mazes, 100 robot steps a second; the classes below say which."""
 
     suite = GYMNASIUM_ROBOTICS
@@ -115,7 +116,6 @@ class PointMazeEnvironment(SuiteEnvironment):
         self.inner.reset(seed=0)
         self.full = SuiteState(self.inner.model, self.inner.data, numbers=[(self.inner, "goal")])
         self.maze = Maze(walls, (-self.inner.maze.x_map_center, self.inner.maze.y_map_center))
-        self._camera: ModelCamera | None = None
 
     def start(self, rng: np.random.Generator) -> None:
         self.inner.reset(seed=int(rng.integers(2**31)))
@@ -139,27 +139,14 @@ class PointMazeEnvironment(SuiteEnvironment):
         other[-2:] = self.maze.centre(self.maze.cells[0]) + 0.1
         return other
 
-    def get_state(self) -> Array:
-        return self.full.get()
+    def make_camera(self) -> ModelCamera:
+        from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
 
-    def set_state(self, state: Array) -> None:
-        self.full.set(state)
-
-    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
-        if self._camera is None:
-            from wmplan.envs.suites.mujoco_suite import fast_camera, free_camera
-
-            model = self.inner.model
-            model.site_rgba[model.site("target").id, 3] = 0  # the suite's own goal; the ball is a site, too
-            # From above, of the outer walls an edge.
-            high = (self.inner.maze.map_length - 1.7) / 2 / np.tan(np.radians(model.vis.global_.fovy / 2))
-            self._camera = fast_camera(model, free_camera((0, 0, 0.4), high, azimuth=90, elevation=-90), sites=True)
-        return self._camera.draw(self.inner.data, size or self.image_size)
-
-    def close(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        model = self.inner.model
+        model.site_rgba[model.site("target").id, 3] = 0  # the suite's own goal; the ball is a site, too
+        # From above, of the outer walls an edge.
+        high = (self.inner.maze.map_length - 1.7) / 2 / np.tan(np.radians(model.vis.global_.fovy / 2))
+        return fast_camera(model, free_camera((0, 0, 0.4), high, azimuth=90, elevation=-90), sites=True)
 
     # ------------------------------------------------------------------ policies
 
