@@ -117,6 +117,7 @@ class TaskEntry:
         symmetries: what becomes of frames, an action and proprioception under each; see wmplan.data.symmetry.
         regions: of states, by the norm of some entries; the probe's errors are told for each.
         planning: how a trained model's card recommends to plan: the settings of planner, objective and schedule.
+        training: settings of `wmplan train` that suit it, where they are not the defaults.
         suite: the package that its environment takes, of a public suite's task.
     """
 
@@ -126,6 +127,7 @@ class TaskEntry:
     regions: Mapping[str, Any] = field(default_factory=dict)
     planning: Mapping[str, Any] = field(default_factory=dict)
     suite: SuitePackage | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 PLANNERS: Registry[PlannerEntry] = Registry("planner", "wmplan.planning")
@@ -195,6 +197,7 @@ def register_task(
     symmetries: Mapping[str, Any] | None = None,
     regions: Mapping[str, Any] | None = None,
     planning: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
     suite: SuitePackage | None = None,
     max_episode_steps: int | None = None,
 ) -> Callable[[D], D]:
@@ -205,7 +208,7 @@ def register_task(
 
     Args:
         id: "mine/Reach-v0"; the module of what is decorated is put before it, where none is named.
-        symmetries, regions, planning, suite: see TaskEntry.
+        symmetries, regions, planning, training, suite: see TaskEntry.
         max_episode_steps: robot steps after which Gymnasium's time limit ends an episode; None for no limit.
     """
 
@@ -215,7 +218,8 @@ def register_task(
         module, _, own = id.rpartition(":")
         full = f"{module or target.__module__}:{own}"
         again = name in TASKS  # the same class: add() refuses another
-        TASKS.add(name, TaskEntry(name, full, symmetries or {}, regions or {}, planning or {}, suite), target)
+        entry = TaskEntry(name, full, symmetries or {}, regions or {}, planning or {}, suite, training or {})
+        TASKS.add(name, entry, target)
         if own in gymnasium.registry and not again:
             raise UserError(f"task {name!r}: the Gymnasium id {own!r} is taken by another environment")
         gymnasium.registry.pop(own, None)

@@ -14,6 +14,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import DM_CONTROL
 from wmplan.envs.suites.play import Play
+from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.envs.task import wrap_angle
 from wmplan.registry import register_task
 
@@ -24,6 +25,12 @@ ANGLES, SPEEDS, TIP = slice(0, 3), slice(3, 5), slice(5, 7)  # of a task state
 HARD, EASY, FINGER = 0.015, 0.05, 0.01  # radii in metres: of the targets, and of the fingertip
 LEWM = 0.05  # radians, of each joint
 GAINS = np.array([[6.0, 1.5], [3.0, 0.5]])  # torque a radian and a radian a second, of shoulder and wrist
+
+TRAINING = small_training(joint={"steps": 800, "batch_size": 48})
+PLANNING = planning(
+    {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0, 0.0]}},
+    {"replan_every": 5},
+)
 
 
 class ReacherTask(SuiteTask):
@@ -54,7 +61,14 @@ def _angles(state: Array) -> tuple[Array, Array]:
     return np.arctan2(state[..., 1], state[..., 0]), state[..., 2]
 
 
-@register_task("reacher", id="wmplan.envs:wmplan/DMReacher-v0", suite=DM_CONTROL, max_episode_steps=1000)
+@register_task(
+    "reacher",
+    id="wmplan.envs:wmplan/DMReacher-v0",
+    training=TRAINING,
+    planning=PLANNING,
+    suite=DM_CONTROL,
+    max_episode_steps=1000,
+)
 class Reacher(MujocoSuiteEnvironment):
     """The task `hard` of the suite, 50 robot steps a second. Its success: the fingertip touches a target of 1.5 cm.
 

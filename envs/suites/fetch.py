@@ -13,6 +13,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import arm_play
+from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -150,7 +151,16 @@ def _move(state: Array, target: Array, gripper: float, gain: float = 0.5) -> Arr
 COMMON: dict[str, Any] = {"suite": GYMNASIUM_ROBOTICS, "max_episode_steps": 50}
 
 
-@register_task("fetch_reach", id="wmplan.envs:wmplan/FetchReach-v0", **COMMON)
+@register_task(
+    "fetch_reach",
+    id="wmplan.envs:wmplan/FetchReach-v0",
+    training=small_training(),
+    # Where the hand is to be; the gripper may be as it likes.
+    planning=planning(
+        {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0]}}, {"replan_every": 5}
+    ),
+    **COMMON,
+)
 class FetchReach(FetchEnvironment):
     """Reach: the hand goes to a place in the air. The suite's success: within 5 cm of its goal."""
 

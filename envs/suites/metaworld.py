@@ -14,6 +14,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import METAWORLD
 from wmplan.envs.suites.play import arm_play
+from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ EXPERT_STEPS = 100
 JEPA_WMS = 0.3
 """jepa-wms' rule: the largest norm of the difference of two observations."""
 COMMON: dict[str, Any] = {"suite": METAWORLD, "max_episode_steps": 500}
+REACH: dict[str, Any] = {
+    **COMMON,
+    "training": small_training(),
+    # Where the hand is to be; the gripper may be as it likes.
+    "planning": planning(
+        {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0]}}, {"replan_every": 10}
+    ),
+}
 PLACES = np.array([[-0.3, 0.45, 0.06], [0.3, 0.92, 0.38]])
 """Corners of the box that the hand wanders in, in metres: all of it is in the picture."""
 
@@ -168,7 +177,7 @@ class MetaworldEnvironment(MujocoSuiteEnvironment):
         return arm_play(rng, solve, PLACES, HAND, OBJECT, stretch=1.5)
 
 
-@register_task("metaworld_reach", id="wmplan.envs:wmplan/MetaworldReach-v0", **COMMON)
+@register_task("metaworld_reach", id="wmplan.envs:wmplan/MetaworldReach-v0", **REACH)
 class MetaworldReach(MetaworldEnvironment):
     """Reach: the fingertips go to a place in the air. The suite's success: within 5 cm of its target."""
 
@@ -177,7 +186,7 @@ class MetaworldReach(MetaworldEnvironment):
     targets = PLACES
 
 
-@register_task("metaworld_reach_wall", id="wmplan.envs:wmplan/MetaworldReachWall-v0", **COMMON)
+@register_task("metaworld_reach_wall", id="wmplan.envs:wmplan/MetaworldReachWall-v0", **REACH)
 class MetaworldReachWall(MetaworldEnvironment):
     """Reach behind a wall. The suite's success: the fingertips within 5 cm of its target."""
 

@@ -15,6 +15,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import Play
+from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ JEPA_WMS = 0.5  # metres, of DINO-WM and jepa-wms
 GAIN, DAMPING = 10.0, 1.0  # of the expert: force a metre from the waypoint, and a metre a second
 NEAR = 0.3  # metres from a waypoint at which the next one is gone for
 Cell = tuple[int, int]
+TRAINING = small_training(action_block=25)  # 0.25 s: a plan of six blocks goes all through UMaze
+PLANNING = planning(
+    # Where the ball is to be, nearly at rest; how fast it is no frame shows, so that a goal is read as slow.
+    {"proprio": {"weight": 1.0, "steps": "last", "weight_by": [1.0, 1.0, 0.05, 0.05]}},
+    {"replan_every": 25, "arrival_step": 150, "min_horizon": 2},
+    horizon=6,
+    parameterization="spline-linear",
+    knot_spacing=25,
+)
 
 
 class PointMazeTask(SuiteTask):
@@ -187,7 +197,12 @@ class PointMazeEnvironment(MujocoSuiteEnvironment):
 
 
 @register_task(
-    "pointmaze_umaze", id="wmplan.envs:wmplan/PointMazeUMaze-v0", suite=GYMNASIUM_ROBOTICS, max_episode_steps=300
+    "pointmaze_umaze",
+    id="wmplan.envs:wmplan/PointMazeUMaze-v0",
+    training=TRAINING,
+    planning=PLANNING,
+    suite=GYMNASIUM_ROBOTICS,
+    max_episode_steps=300,
 )
 class PointMazeUMaze(PointMazeEnvironment):
     """A maze of one bend. The suite's success: the ball within 45 cm of its goal."""

@@ -77,6 +77,17 @@ def test_a_map_stands_for_a_choice() -> None:
             compose("eval", [text])
 
 
+def test_a_tasks_own_settings_of_training_lie_over_the_defaults_and_give_way_to_values() -> None:
+    plain = compose("train", ["task=pointmaze_umaze", "training=none"])
+    own = compose("train", ["task=pointmaze_umaze", "joint.steps=7"])
+    told = TASKS["pointmaze_umaze"].training
+    assert own["action_block"] == told["action_block"] != plain["action_block"]
+    assert own["joint"]["steps"] == 7 and own["joint"]["learning_rate"] == plain["joint"]["learning_rate"]
+    assert "training" not in own and compose("train", ["task=none"])["joint"] == plain["joint"]
+    with pytest.raises(UserError, match="there is no training 'nine'"):
+        compose("train", ["training=nine"])
+
+
 def test_choices_follow_each_other_and_give_way_to_values() -> None:
     settings = compose("train", ["task=arm_reach", "planning.planner.horizon=3"])
     assert settings["name"] == "arm_reach" and settings["planning"]["objective"]["proprio"]["weight"] == 4.0

@@ -25,7 +25,7 @@ from wmplan.settings.protocols import named_protocol
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
 
-PROTOCOL = "protocol"
+PROTOCOL, TRAINING = "protocol", "training"
 
 __all__ = ["chosen", "compose", "group_options", "has_config", "keys"]
 
@@ -48,7 +48,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     choices = chosen(command, overrides)
     target = one.load_target()
     own = {} if target is None else default_settings(target, one.hidden)
-    defaults = {group: _choice_settings(group, choice) for group, choice in choices.items() if group != PROTOCOL}
+    if TRAINING in choices:  # settings of the command itself, over its defaults
+        own = _laid_over(own, choice_settings(TRAINING, choices[TRAINING]))
+    defaults = {
+        group: _choice_settings(group, choice) for group, choice in choices.items() if group not in (PROTOCOL, TRAINING)
+    }
     if PROTOCOL in choices:
         defaults[PROTOCOL] = {**own[PROTOCOL], **_protocol_settings(choices)}
     file = {key: value for key, value in read_yaml(config_file(command)).items() if key != "defaults"}
@@ -106,6 +110,15 @@ def _protocol_settings(choices: Mapping[str, str]) -> dict[str, Any]:
     choice = choices[PROTOCOL]
     given = read(f"{PROTOCOL}={choice}") if choice.startswith("{") else None
     return dict(given) if isinstance(given, dict) else named_protocol(choice).on(choices.get("task"))
+
+
+def _laid_over(settings: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others in their place; a map of settings lies over the map that is there."""
+    found = dict(settings)
+    for name, value in over.items():
+        inner = found.get(name)
+        found[name] = _laid_over(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return found
 
 
 def _value(settings: Any, key: str) -> Any:

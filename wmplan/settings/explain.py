@@ -25,14 +25,18 @@ def explain(command: str, overrides: Sequence[str] = ()) -> str:
     target, free = find_command(command).load_target(), find_command(command).free
     texts = {} if target is None else meanings(target)
     texts |= comments(read_text(config_file(command)))
-    lines = []
+
+    def explained_choice(group: str) -> str:
+        about = f"{texts[f'defaults.{group}']}; one of {', '.join(group_options(group))}"
+        return explained(f"{group}={choices[group]}", about)
+
+    lines = [explained_choice(group) for group in choices if group not in settings]  # whose settings are the command's
     for key, value in settings.items():
         if key not in choices:
             whole = key in free and isinstance(value, Mapping) and not _named_by_user(value, key, texts)
             lines += _lines({key: _shown(value) if whole else value}, texts, "")  # whole: its keys are another's
             continue
-        about = f"{texts[f'defaults.{key}']}; one of {', '.join(group_options(key))}"
-        lines.append(explained(f"{key}={choices[key]}", about))
+        lines.append(explained_choice(key))
         inner = {f"{key}.{name}": text for name, text in choice_texts(key, choices[key], value).items()}
         lines += _lines({name: entry for name, entry in value.items() if name not in SAID}, inner | texts, f"{key}.")
     return "\n".join(lines)

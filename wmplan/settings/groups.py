@@ -1,4 +1,5 @@
-"""Configuration groups: what planner=NAME, objective=NAME, encoder=NAME, task=NAME and planning=NAME may be.
+"""Configuration groups: what planner=NAME, objective=NAME, encoder=NAME, task=NAME, planning=NAME and
+training=NAME may be.
 
 A choice is a preset, configs/GROUP/NAME.yaml, which holds what differs from the defaults, or the name of something
 that is registered, by a plug-in too.
@@ -28,6 +29,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "encoder": ENCODERS,
     "task": TASKS,
     "planning": TASKS,
+    "training": TASKS,
 }
 
 
@@ -44,7 +46,7 @@ def choice_settings(group: str, choice: str) -> dict[str, Any]:
     """
     if choice in _presets(group):
         return {**_EMPTY.get(group, {}), **read_yaml(f"{group}/{choice}.yaml")}
-    if group in ("task", "planning") and re.search(r"-v\d+$", choice):
+    if group in ("task", "planning", "training") and re.search(r"-v\d+$", choice):
         known = [one for one in TASKS.values() if choice in (one.id, one.id.rpartition(":")[2])]
         return _FROM_REGISTRY[group](choice, known[0] if known else TaskEntry(choice, choice))
     if choice not in REGISTRIES.get(group, ()):
@@ -114,4 +116,5 @@ _FROM_REGISTRY: dict[str, Callable[[str, Any], dict[str, Any]]] = {
     "objective": _objective,
     "task": _task,
     "planning": lambda name, task: {**_EMPTY["planning"], **(_copy(task.planning) or read_yaml("planning/none.yaml"))},
+    "training": lambda name, task: _copy(task.training),
 }

@@ -93,6 +93,7 @@ class TrainConfig:
 
     Attributes:
         data: folder of the data set.
+        more_data: of further ones of the same robot, of any task, on whose episodes it trains as well.
         out: folder of the run; run again with the same settings, it goes on.
         name: of the model, in its card.
         task: Gymnasium id that the data has to be of; None takes any.
@@ -209,6 +210,7 @@ class TrainConfig:
     threads: int = 0
     bfloat16: bool | None = None
     half: bool = True
+    more_data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         convert_fields(self)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wmplan.data.joined import Joined
 from wmplan.data.reader import Reader
 from wmplan.data.resampled import Resampled
 from wmplan.models import JEPA, CheckpointError, save
@@ -46,10 +47,11 @@ def export(config: TrainConfig, store: Reader, model: JEPA, figures: Callable[[]
 def card(config: TrainConfig, store: Reader, model: JEPA, run: Path) -> dict[str, Any]:
     """What people and programs should know of the model, but for its figures."""
     meta, spec = store.meta, model.spec
-    unsaid = ("data", "out", "pretrained", "planning")
+    unsaid = ("data", "more_data", "out", "pretrained", "planning")
     return {
         "name": config.name,
         "task": meta.task,
+        **joined(store),
         "data": {
             "seed": meta.seed,
             "episodes": meta.episodes,
@@ -75,6 +77,19 @@ def card(config: TrainConfig, store: Reader, model: JEPA, run: Path) -> dict[str
         "seconds": {stage: rows[-1]["seconds"] for stage in STAGES if (rows := read_log(run / f"{stage}.jsonl"))},
         "figures": {},
         "planning": config.planning,
+    }
+
+
+def joined(store: Reader) -> dict[str, Any]:
+    """All tasks that the data is of, and what it was joined of, where it was."""
+    if isinstance(store, Resampled):
+        store = store.data
+    if not isinstance(store, Joined):
+        return {}
+    parts = [one.meta for one in store.parts]
+    return {
+        "tasks": list(dict.fromkeys(one.task for one in parts if one.task is not None)),
+        "joined": [{"task": one.task, "seed": one.seed, "episodes": one.episodes, "steps": one.steps} for one in parts],
     }
 
 

@@ -17,7 +17,7 @@ from wmplan.training.config import TrainConfig
 from wmplan.training.pretraining.config import PretrainConfig
 
 RunConfig = TrainConfig | PretrainConfig
-FREE = ("data", "out", "pretrained", "threads", "device", "name", "planning", "half", "regions")
+FREE = ("data", "more_data", "out", "pretrained", "threads", "device", "name", "planning", "half", "regions")
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
 LATER: dict[str, Any] = {
     "train_encoder": False,

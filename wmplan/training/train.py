@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.data import DataError, WindowSampler
 from wmplan.data.fingerprint import fingerprint
-from wmplan.data.reader import open_data
+from wmplan.data.joined import Joined
+from wmplan.data.reader import Reader, open_data
 from wmplan.data.resampled import at_rate
 from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
@@ -78,12 +79,20 @@ def train(config: TrainConfig) -> JEPA:
     return model
 
 
+def open_all(config: TrainConfig) -> Reader:
+    """The data, with what is joined to it."""
+    first = open_data(config.data, task=config.task, cameras=config.cameras)
+    if not config.more_data:
+        return first
+    return Joined([first, *(open_data(path, cameras=config.cameras) for path in config.more_data)])
+
+
 class Run:
     """The stages of one training run over one folder."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.folder = config, Path(config.out)
-        self.store = open_data(config.data, task=config.task, cameras=config.cameras)
+        self.store = open_all(config)
         with contextlib.suppress(DataError):  # which the checks tell, with all else that is wrong
             self.store = at_rate(self.store, config.control_rate, config.action_kind, config.data_rate)
         record = read_record(config)

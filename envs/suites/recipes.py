@@ -1,0 +1,44 @@
+"""Recipes of the public suites' tasks: how `wmplan train` trains for them, and how their models' cards plan.
+
+Where a task is about the robot itself, its proprioception says all of it, and the picture has to tell that of the goal
+alone: a small encoder that is asked for it (`loss.proprio`) and a small predictor learn this in minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+
+def small_training(**settings: Any) -> Settings:
+    """Settings of `wmplan train` for a small model that reads the robot's state off its latents.
+
+    Args:
+        settings: in place of these, or beside them.
+    """
+    return {
+        "robot_dim": 0,
+        "loss": {"proprio": 10.0},
+        "joint_predictor_options": {"width": 256},
+        "rollout": 1,
+        "joint": {"steps": 500, "batch_size": 48},
+        "predictor": "mlp",
+        "predictor_options": {"width": 128, "depth": 2},
+        "dynamics": {"steps": 1500, "batch_size": 128},
+        "critic": {"steps": 0},
+        "decoder": {"steps": 0},
+        **settings,
+    }
+
+
+def planning(objective: Settings, schedule: Settings, **planner: Any) -> Settings:
+    """What a card recommends: iCEM with 300 candidates and 6 iterations.
+
+    Args:
+        objective: its terms.
+        schedule: when it plans.
+        planner: settings in place of these, or beside them.
+    """
+    search = {"name": "icem", "num_samples": 300, "num_iterations": 6, "num_elites": 20, "horizon": 5, **planner}
+    return {"planner": search, "objective": objective, "schedule": schedule}
