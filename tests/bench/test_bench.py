@@ -2,13 +2,14 @@
 
 import json
 import math
+import time
 
 import pytest
 import torch
 
 from wmplan.bench import BenchConfig, config, run_bench
 from wmplan.bench.config import Case, cases
-from wmplan.bench.measure import choose_dtype, count_flops, percentiles, repeat
+from wmplan.bench.measure import Peak, choose_dtype, count_flops, fastest_product, percentiles, repeat
 from wmplan.bench.memory import TensorPeak
 from wmplan.bench.models import make_model
 from wmplan.bench.plain import plain_cem, plain_rollout
@@ -16,6 +17,7 @@ from wmplan.bench.problem import make_problem
 from wmplan.bench.report import table, write
 from wmplan.bench.run import run_case
 from wmplan.cli import main
+from wmplan.models.linear import ONEDNN
 from wmplan.models.released.dino_wm import DinoWM
 
 SMALL_DINO = {
@@ -105,13 +107,13 @@ def test_what_is_shared_is_counted_once():
 
 
 def test_rows_count_candidates(small_dino):
-    row = run_case(Case("keypoint", "icem", 2, 40, 3, 3), make_model("keypoint"), 100.0, tiny(), plain=False)
+    row = run_case(Case("keypoint", "icem", 2, 40, 3, 3), make_model("keypoint"), tiny(), plain=False)
     candidates = 40 + 32 + 25 + 1  # 40 / 1.25^i, and the final mean
     seconds = row["plan_ms"]["p50"] / 1e3
     assert row["rollouts_per_s"] * seconds == pytest.approx(2 * candidates)
     assert row["model_steps_per_s"] * seconds == pytest.approx(2 * candidates * 3)
     assert row["plans_per_s"] * seconds == pytest.approx(2)
-    assert row["peak_share"] * 100.0 == pytest.approx(row["gflops"])
+    assert row["gflops"] * seconds == pytest.approx(row["gflop"])
     assert row["plain_ms"] is None
     problem = make_problem(make_model("keypoint"), 2)
     first, more = count_flops(problem.cost().predict, problem, 3)
@@ -143,6 +145,8 @@ def test_results_are_written_whole(tmp_path, monkeypatch, small_dino):
     assert all(row["plans"] >= 3 and row["plain_ms"] > 0 and row["threads"] == 1 for row in results["rows"])
     assert [one["planner"] for one in results["overhead"]] == ["cem", "icem", "mppi"]
     text = table(results)
+    assert all(0 < row["peak_share"] <= 1 for row in results["rows"])
+    assert results["peak_product"]["float32"] in text
     assert "dino_wm" in text and "1 x 8 x 2 x 2" in text and "x as long" in text
 
 
@@ -177,9 +181,33 @@ def test_full_varies_one_setting_at_a_time():
 
 
 def test_bf16_is_chosen_where_it_gains():
-    assert choose_dtype("auto", {"float32": 90.0, "bfloat16": 2.0}) is torch.float32
-    assert choose_dtype("auto", {"float32": 195.0, "bfloat16": 420.0}) is torch.bfloat16
-    assert choose_dtype("bfloat16", {"float32": 90.0, "bfloat16": 2.0}) is torch.bfloat16
+    slower = {"float32": Peak(90.0, "torch.mm"), "bfloat16": Peak(2.0, "torch.mm")}
+    assert choose_dtype("auto", slower) is torch.float32
+    assert choose_dtype("auto", {"float32": Peak(195.0, ""), "bfloat16": Peak(420.0, "")}) is torch.bfloat16
+    assert choose_dtype("bfloat16", slower) is torch.bfloat16
+
+
+def test_no_share_of_the_peak_passes_one():
+    assert Peak(100.0, "torch.mm").share(50.0) == 0.5
+    assert Peak(100.0, "torch.mm").share(155.0) == 1.0
+
+
+def test_the_peak_is_the_fastest_product_at_hand(monkeypatch):
+    """A torch.mm that is a hundred times slower than oneDNN's product, as on some machines, does not set it."""
+    slow = torch.mm
+
+    def delayed(left, right):
+        time.sleep(0.05)
+        return slow(left, right)
+
+    usual = fastest_product(torch.float32, seconds=0.12)
+    monkeypatch.setattr(torch, "mm", delayed)
+    found = fastest_product(torch.float32, seconds=0.12)
+    assert usual.gflops > 0
+    if ONEDNN:
+        assert found.product.startswith("oneDNN") and found.gflops > 0.05 * usual.gflops
+    else:
+        assert found.product.startswith("torch.mm")
 
 
 def test_warm_up_is_not_in_the_times():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmplan.bench.problem import Problem
+from wmplan.models.linear import PackedWeight, packs
 
 GAIN = 1.1
 """How much faster the matrix products of a type have to be before it is chosen."""
@@ -42,27 +45,56 @@ def percentiles(times: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": float(np.percentile(times, q, method="higher" if q > 50 else "linear")) for q in (50, 95, 99)}
 
 
-def matmul_gflops(dtype: torch.dtype, device: str = "cpu", seconds: float = 0.3) -> float:
-    """Peak speed of a matrix product in 1e9 floating-point operations a second: the fastest of some sizes.
+@dataclass(frozen=True)
+class Peak:
+    """The fastest matrix product that was seen.
 
-    Sizes grow only while a product takes no longer than `seconds`: a type that the machine has no instructions for
-    may be a hundred times slower.
+    Attributes:
+        gflops: its speed, in 1e9 floating-point operations a second.
+        product: what it was.
     """
-    best = 0.0
+
+    gflops: float
+    product: str
+
+    def share(self, gflops: float) -> float:
+        """Of the peak, from 0 to 1: what ran faster than every product that was measured is the peak itself."""
+        return gflops / max(self.gflops, gflops)
+
+
+def fastest_product(dtype: torch.dtype, device: str = "cpu", seconds: float = 0.3) -> Peak:
+    """The fastest of torch's product and, on processors, oneDNN's with packed weights, at some sizes.
+
+    Which of the two is faster depends on the processor: MKL's on AMD's is slower than oneDNN's at some sizes and
+    faster at others. Sizes grow only while a product takes no longer than `seconds`: a type that the machine has no
+    instructions for may be a hundred times slower.
+    """
+    best = Peak(0.0, "none")
     for size in (256, 512, 1024):
-        left = torch.ones(size, size, dtype=dtype, device=device)
+        left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+        kinds: dict[str, Callable[[], object]] = {"torch.mm": partial(torch.mm, left, right)}
+        if packs(right):
+            kinds["oneDNN, packed"] = partial(PackedWeight(right), left)
         with torch.inference_mode():
-            fastest = min(repeat(lambda left=left: left @ left, seconds / 3, least=1))  # type: ignore[misc]
-        best = max(best, 2e-6 * size**3 / fastest)
-        if 8 * fastest > 1e3 * seconds:
+            fastest = {name: min(repeat(multiply, seconds / 6, least=1)) for name, multiply in kinds.items()}
+        for name, spent in fastest.items():
+            gflops = 2e-6 * size**3 / spent
+            if gflops > best.gflops:
+                best = Peak(gflops, f"{name}, {size} x {size} x {size}")
+        if 8 * max(fastest.values()) > 1e3 * seconds:
             break
     return best
 
 
-def choose_dtype(name: str, peaks: dict[str, float]) -> torch.dtype:
+def faster(*peaks: Peak) -> Peak:
+    """The fastest of some."""
+    return max(peaks, key=lambda peak: peak.gflops)
+
+
+def choose_dtype(name: str, peaks: Mapping[str, Peak]) -> torch.dtype:
     """The type of that name; for "auto", bfloat16 if its matrix products were measured faster, otherwise float32."""
     if name == "auto":
-        name = "bfloat16" if peaks["bfloat16"] > GAIN * peaks["float32"] else "float32"
+        name = "bfloat16" if peaks["bfloat16"].gflops > GAIN * peaks["float32"].gflops else "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

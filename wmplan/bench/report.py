@@ -32,7 +32,8 @@ def table(results: Json) -> str:
     where, peaks, settings = results["machine"], results["peak_gflops"], results["settings"]
     head = (
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads; matrix products reach "
-        f"{peaks['float32']:.0f} GFLOP/s in float32 and {peaks['bfloat16']:.3g} in bfloat16; "
+        f"{peaks['float32']:.0f} GFLOP/s in float32 ({results['peak_product']['float32']}) and {peaks['bfloat16']:.3g} "
+        f"in bfloat16 ({results['peak_product']['bfloat16']}); "
         f"models compute in {settings['dtype']}"
     )
     own = ", ".join(f"{one['planner']} {one['ms']['p50']:.2f}" for one in results["overhead"])
