@@ -28,7 +28,7 @@ from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
 from wmplan.planning.objectives.combinations import start
 from wmplan.planning.objectives.objective import Objective
-from wmplan.planning.objectives.parts import on_robot_state, on_scene
+from wmplan.planning.objectives.parts import RobotAnywhere, on_robot_state, on_scene
 
 __all__ = ["AnyGoal", "GoalImage", "GoalSequence", "MaskedGoal", "RobotStateGoal", "goal_frames"]
 
@@ -280,6 +280,8 @@ class _Parts:
     @cached_property
     def scene(self) -> Objective | None:
         """None where the latent does not tell robot and scene apart: then the whole."""
+        if self.model.places_robot:
+            return RobotAnywhere(self.objective, self.model.with_robot_at, self.model.spec.proprio_dim)
         robot = self.model.robot_entries
         if len(self.model.spec.latent_shape) > 1 or not robot.any() or robot.all():
             return None

@@ -254,6 +254,19 @@ class WorldModel(nn.Module, ABC):
         raise UserError(f"a {type(self).__name__} has no reader of the robot's state")
 
     @property
+    def places_robot(self) -> bool:
+        """Whether with_robot_at() is there, by which goals can ask nothing of the robot."""
+        return False
+
+    def with_robot_at(self, latents: Tensor, state: Tensor) -> Tensor:
+        """The latents (..., L) that these would be with the robot in standardised states (..., P), all else as it is.
+
+        Raises:
+            UserError: if the model has no network for it.
+        """
+        raise UserError(f"a {type(self).__name__} does not know what its latents are with the robot elsewhere")
+
+    @property
     def robot_entries(self) -> Tensor:
         """Which of a flat latent's L numbers are of the robot alone, (L,) of true and false.
 

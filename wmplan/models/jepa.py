@@ -19,6 +19,7 @@ from wmplan.models.encoders import ENCODERS, SecondLook, TwoStreams, make_encode
 from wmplan.models.encoders.second_look import grown, robot_blocks
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
+from wmplan.models.robot_placement import RobotPlacement
 from wmplan.models.sprite_decoder import SpriteDecoder
 from wmplan.models.state_reader import StateReader
 from wmplan.settings.build import convert_fields, convert_options
@@ -40,6 +41,7 @@ class JEPAConfig:
         decoder: whether there is a decoder; decoder_options are its kind, "broadcast" or "sprites", and its keyword
             arguments.
         reader: whether there is a StateReader for goals; reader_options are its keyword arguments.
+        placement: whether there is a RobotPlacement; placement_options are its keyword arguments.
         camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
     """
 
@@ -57,6 +59,8 @@ class JEPAConfig:
     decoder_options: dict[str, Any] = field(default_factory=dict)
     reader: bool = False
     reader_options: dict[str, Any] = field(default_factory=dict)
+    placement: bool = False
+    placement_options: dict[str, Any] = field(default_factory=dict)
     camera_encoders: Literal["own", "shared"] = "own"
 
     def __post_init__(self) -> None:
@@ -79,7 +83,7 @@ class JEPA(WorldModel):
         robot: which of the D numbers are of the robot's encoder, or all where there is none.
         scene: which of them are of the scene's encoder.
         proprio_head: from those to the standardised robot state, None if there is none.
-        critic, decoder, reader: None where the configuration has none.
+        critic, decoder, reader, placement: None where the configuration has none.
         whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
         error_scale: standard deviation of the one-step prediction error on held-out data, of shape (L,).
         visual_mean, visual_std: standardise the encoder's output, of shape (D,): for a frozen encoder whose latents
@@ -96,6 +100,7 @@ class JEPA(WorldModel):
     critic: TemporalCritic | None
     decoder: Decoder | SpriteDecoder | None
     reader: StateReader | None
+    placement: RobotPlacement | None
     visual_mean: Tensor
     visual_std: Tensor
     action_mean: Tensor
@@ -143,6 +148,12 @@ class JEPA(WorldModel):
                 raise UserError("reader must be false without proprioception: there is no robot state to read")
             options = convert_options(StateReader, config.reader_options, "reader_options")
             self.reader = StateReader(spec.image_size, len(spec.cameras), spec.proprio_dim, **options)
+        self.placement = None
+        if config.placement:
+            if not spec.proprio_dim:
+                raise UserError("placement must be false without proprioception: nothing says where the robot is")
+            options = convert_options(RobotPlacement, config.placement_options, "placement_options")
+            self.placement = RobotPlacement(self.visual_dim, spec.proprio_dim, **options)
         self.register_buffer("whitening", torch.eye(latent_dim))
         self.register_buffer("error_scale", torch.ones(latent_dim))
         self.register_buffer("visual_mean", torch.zeros(self.visual_dim))
@@ -165,6 +176,7 @@ class JEPA(WorldModel):
             "critic_options": with_defaults(TemporalCritic, config.critic_options),
             "decoder_options": decoder_with_defaults(config.decoder_options),
             "reader_options": with_defaults(StateReader, config.reader_options) if config.reader else {},
+            "placement_options": (with_defaults(RobotPlacement, config.placement_options) if config.placement else {}),
         }
         return {"kind": "jepa", **asdict(config), **options}
 
@@ -230,6 +242,16 @@ class JEPA(WorldModel):
         rows = [view.to(self.visual_mean.device).flatten(0, 1) for view in views]
         state: Tensor = self.reader(rows)
         return state.unflatten(0, views[0].shape[:2])
+
+    @property
+    def places_robot(self) -> bool:
+        return self.placement is not None
+
+    def with_robot_at(self, latents: Tensor, state: Tensor) -> Tensor:
+        if self.placement is None:
+            return super().with_robot_at(latents, state)
+        moved: Tensor = self.placement(latents, state)
+        return moved
 
     def encode_visual(self, frames: Frames, parts: Sequence[Frames] = ()) -> Tensor:
         """Visual latents (B, T, D) of frames, as encode() takes them.

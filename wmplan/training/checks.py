@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wmplan.data.reader import Reader
@@ -14,6 +15,7 @@ from wmplan.data.varied_frames import varied
 from wmplan.errors import UserError
 from wmplan.training.action_statistics import ActionStatistics, action_statistics
 from wmplan.training.config import TrainConfig
+from wmplan.training.placement import pairs_alike
 from wmplan.training.states import regions_of, state_names
 from wmplan.training.windows import StageWindows, stage_windows, validation_rows
 
@@ -24,6 +26,7 @@ OPTIONAL = {
     "critic": "the critic",
     "decoder": "the decoder",
     "reader": "the reader of goals",
+    "placement": "goals of which a part counts",
 }  # stages that a model does without
 LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
@@ -32,6 +35,7 @@ LENGTH = {  # what the rows of a stage's windows grow with
     "critic": "history or action_block",
     "decoder": "action_block",
     "reader": "action_block",
+    "placement": "action_block",
 }
 
 
@@ -270,6 +274,27 @@ def check_looks(config: TrainConfig, store: Reader, training: Side, held: Side) 
             yield Finding(f"column {column!r} is not used: set appearance.steps or reader.steps to train on it")
 
 
+def check_moves(config: TrainConfig, store: Reader, training: Side, held: Side) -> Iterator[Finding]:
+    """Frames between which only the robot moved, for the stage that learns from these."""
+    windows = next((one for one in stage_windows(config) if one.stage == "placement"), None)
+    usable = training[store.lengths[training] >= windows.rows] if windows is not None else training[:0]
+    if windows is None or not len(usable):
+        return
+    looked_at = usable[np.unique(np.linspace(0, len(usable) - 1, LOOKED_AT).astype(int))].tolist()
+    share, cameras, found, pairs = config.placement_pixels, config.camera_names, 0, 0
+    for index in looked_at:
+        start = (int(store.lengths[index]) - windows.rows) // 2
+        episode = store.episode(index, cameras, start, start + windows.rows)
+        views = [torch.from_numpy(episode[camera][None, :: windows.action_block]) for camera in cameras]
+        found, pairs = found + len(pairs_alike(views, share)), pairs + windows.frames * (windows.frames - 1) // 2
+    if not found:
+        yield Finding(
+            f"in none of {pairs} pairs of frames do at most {100 * share:g} % of the pixels differ, so that only "
+            "the robot would have moved: set placement_pixels to twice the share that it covers, or placement.steps=0",
+            fatal=True,
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     check_looks,
     check_task,
@@ -280,9 +305,12 @@ CHECKS: tuple[Check, ...] = (
     check_regions,
     check_rate,
     check_lengths,
+    check_moves,
 )
 READS: dict[Check, str] = {check_actions: "action", check_proprio: "proprio"}
-"""The column that a check cannot do without; check_frames reads those of all cameras."""
+"""The column that a check cannot do without."""
+OF_FRAMES: tuple[Check, ...] = (check_frames, check_moves)
+"""Those that cannot do without the cameras' columns."""
 
 
 # ------------------------------------------------------------------ helpers

@@ -145,6 +145,11 @@ class TrainConfig:
             goal image than the latent tells; on proprioception, and on pixels_varied too where the data has it;
             steps=0 leaves it out.
         reader_options: of it; see wmplan.models.state_reader.
+        placement: a network that puts a latent's robot elsewhere, for goals of which a part counts (masks); on frames
+            of a window between which only the robot moved; steps=0 leaves it out.
+        placement_options: of it; see wmplan.models.robot_placement.
+        placement_pixels: share of a frame's pixels that differ at most where only the robot moved: twice what it
+            covers.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
             symmetry beyond it is left out.
@@ -200,6 +205,9 @@ class TrainConfig:
     decoder: StageConfig = field(default_factory=lambda: StageConfig(4000, 32, 2e-3, save_every=500))
     reader: StageConfig = field(default_factory=lambda: StageConfig(0, 256, 3e-3, save_every=500, optimizer="muon"))
     reader_options: dict[str, Any] = field(default_factory=dict)
+    placement: StageConfig = field(default_factory=lambda: StageConfig(0, 64, 3e-3, save_every=1000))
+    placement_options: dict[str, Any] = field(default_factory=dict)
+    placement_pixels: float = 0.01
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)
@@ -220,6 +228,10 @@ class TrainConfig:
         require(len(set(names)) == len(names) > 0, f"cameras must be at least one name, and no name twice, got {names}")
         whole_number(self.seed, "seed", 0, MAX_SEED - 2)  # the stages count on from it
         require(self.proprio or self.reader.steps == 0, "reader.steps must be 0 with proprio=false: nothing is read")
+        require(
+            self.proprio or self.placement.steps == 0, "placement.steps must be 0 with proprio=false: it is on states"
+        )
+        require(0 < self.placement_pixels < 1, f"placement_pixels must be between 0 and 1, got {self.placement_pixels}")
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         for name in ("control_rate", "data_rate"):

@@ -18,7 +18,7 @@ from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 
-STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader")
+STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader", "placement")
 
 
 def export(config: TrainConfig, store: Reader, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:

@@ -19,7 +19,13 @@ from wmplan.training.action_statistics import action_statistics
 from wmplan.training.config import TrainConfig
 from wmplan.training.pretrained_encoder import encoder_alone, take_tokens, with_encoder_of
 
-STAGE_OF = {"predictor": "dynamics", "critic": "critic", "decoder": "decoder", "reader": "reader"}
+STAGE_OF = {
+    "predictor": "dynamics",
+    "critic": "critic",
+    "decoder": "decoder",
+    "reader": "reader",
+    "placement": "placement",
+}
 """The stage that trains a part; the reader sees frames, the others latents."""
 
 
@@ -56,6 +62,8 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         decoder_options={"kind": "sprites", **config.decoder_options},
         reader=config.reader.steps > 0,
         reader_options=config.reader_options,
+        placement=config.placement.steps > 0,
+        placement_options=config.placement_options,
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))

@@ -30,7 +30,13 @@ def with_predictor(model: JEPA, name: str, options: Mapping[str, Any]) -> JEPA:
     The predictor that shapes an encoder best need not be the one that plans best.
     """
     config = replace(
-        model.config, predictor=name, predictor_options=dict(options), critic=False, decoder=False, reader=False
+        model.config,
+        predictor=name,
+        predictor_options=dict(options),
+        critic=False,
+        decoder=False,
+        reader=False,
+        placement=False,
     )
     other = build_to_train(lambda: JEPA(config, model.spec))
     other.encoder, other.proprio_head = model.encoder, model.proprio_head
@@ -41,7 +47,7 @@ class Joint(nn.Module):
     """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder.
 
     Args:
-        model: what is trained, but for its critic, its decoder and its reader.
+        model: what is trained, but for its critic, its decoder, its reader and its placement.
         config: the weights of the terms.
         bfloat16: multiply in bfloat16 in the encoder and the predictor; the losses stay in float32.
     """
@@ -54,7 +60,7 @@ class Joint(nn.Module):
         self.target: nn.Module | None = None
         if config.target == "ema":
             self.target = copy.deepcopy(model.encoder).requires_grad_(False)
-        for part in (model.critic, model.decoder, model.reader):  # they have stages of their own
+        for part in (model.critic, model.decoder, model.reader, model.placement):  # they have stages of their own
             if part is not None:
                 part.requires_grad_(False)
 

@@ -15,7 +15,7 @@ from wmplan.data.sampler import split_episodes
 from wmplan.errors import UserError
 from wmplan.models import JEPA
 from wmplan.models.encoders import TwoStreams
-from wmplan.training.checks import CHECKS, READS, Finding, Side, check_columns, check_frames, some_frames
+from wmplan.training.checks import CHECKS, OF_FRAMES, READS, Finding, Side, check_columns, some_frames
 from wmplan.training.config import TrainConfig
 from wmplan.training.frozen_encoder import learns
 from wmplan.training.initial_model import initial_model, seeded_initialisation
@@ -33,7 +33,7 @@ def preflight(config: TrainConfig, store: Reader, training: Side, held: Side) ->
     lacking = {finding.column for finding in findings if finding.fatal}
     checks = [check for check in CHECKS if READS.get(check) not in lacking]
     if lacking.intersection(config.camera_names):
-        checks.remove(check_frames)
+        checks = [check for check in checks if check not in OF_FRAMES]
     findings += [finding for check in checks for finding in check(config, store, training, held)]
     if lacking:  # there is nothing to make a model of
         return findings, None

@@ -56,13 +56,14 @@ from wmplan.training.latent_stages import (
 )
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
+from wmplan.training.placement import placement_figures, placement_loss
 from wmplan.training.preflight import preflight, report, split
 from wmplan.training.pretrained_encoder import encoder_alone, fit_head
 from wmplan.training.reading import reader_figures, reader_loss
 from wmplan.training.runs import carry_out
 from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, measure_symmetries
-from wmplan.training.windows import stage_windows
+from wmplan.training.windows import PLACEMENT_FRAMES, stage_windows
 
 ADDED_COLUMNS = {"joint": (), "critic": ("latent", "goal", "steps")}
 """What a stage's batches hold beside columns of the data set; `latent` where nothing is said."""
@@ -148,6 +149,7 @@ class Run:
         self.train_stage("critic")
         self.train_stage("decoder")
         self.train_stage("reader")
+        self.train_stage("placement")
         export(self.config, self.store, model, self.figures)
         return model
 
@@ -202,6 +204,7 @@ class Run:
                 "appearance": self.appearance_figures,
                 "dynamics": self.dynamics_figures,
                 "reader": self.reader_figures,
+                "placement": self.placement_figures,
             }.get(name),
             save_every=settings.save_every,
             frames_per_step=settings.batch_size * frames,
@@ -264,6 +267,9 @@ class Run:
         if name == "reader":
             assert model.reader is not None
             return model.reader, partial(reader_loss, bfloat16=self.bfloat16)
+        if name == "placement":
+            assert model.placement is not None
+            return model.placement, partial(placement_loss, share=config.placement_pixels)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
         return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16)
 
@@ -281,6 +287,7 @@ class Run:
         return {
             "appearance": appearance.columns(cameras),
             "decoder": cameras[:1],
+            "placement": cameras,
             "reader": (*cameras, *looks, "proprio"),
         }.get(name, ("action",))
 
@@ -421,6 +428,15 @@ class Run:
         """How far off the states of held-out frames are read."""
         return reader_figures(self.model, self.held_out_states)
 
+    @cached_property
+    def held_out_moves(self) -> Batch:
+        """Windows of held-out frames with their latents."""
+        return self.held_out.batch(PLACEMENT_FRAMES, 512, self.columns("placement"), self.latents)
+
+    def placement_figures(self, step: int = 0) -> dict[str, Any]:
+        """How far off held-out latents are whose robot was put elsewhere."""
+        return placement_figures(self.model, self.held_out_moves, self.config.placement_pixels)
+
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""
         return {"open_loop": self.held_out.open_loop(self.model, self.latents)}
@@ -429,4 +445,5 @@ class Run:
         """What the card says the model was measured to do."""
         symmetries = {"symmetries": self.symmetry_figures} if self.symmetry_figures else {}
         reading = self.reader_figures() if self.model.reader is not None and self.config.reader.steps else {}
-        return self.held_out.card_figures(self.model, self.latents) | symmetries | reading
+        placing = self.placement_figures() if self.model.placement is not None and self.config.placement.steps else {}
+        return self.held_out.card_figures(self.model, self.latents) | symmetries | reading | placing

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wmplan.training.config import TrainConfig
 
 DYNAMICS_STEPS = 5  # model steps that the dynamics stage predicts
+PLACEMENT_FRAMES = 6  # frames of which each is compared with each, a few model steps apart at most
 CRITIC_FRAMES = 11  # frames of the critic's windows at most, or else short episodes would be left out for its sake
 
 
@@ -48,6 +49,7 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
         "critic": config.history + critic_rollout(config.history),
         "decoder": 1,
         "reader": 1,
+        "placement": PLACEMENT_FRAMES,
     }
     return [
         StageWindows(name, count, config.action_block, getattr(config, name).batch_size)

@@ -9,7 +9,7 @@ import torch
 from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum
 from wmplan.planning.objectives.distances import ActionPenalty, CriticDistance, LatentDistance, ProprioDistance
 from wmplan.planning.objectives.objective import Objective
-from wmplan.planning.objectives.parts import on_robot_state, on_scene
+from wmplan.planning.objectives.parts import RobotAnywhere, on_robot_state, on_scene
 
 L = 5
 ROBOT = torch.tensor([False, True, False, True, True])  # the last two are the robot's state
@@ -84,3 +84,32 @@ def test_the_robots_part_is_its_state_and_the_actions(latents: tuple) -> None:
         cost(on_robot_state(WeightedSum(terms), 2), predicted, goal), 4 * expected + 0.25, rtol=1e-5
     )
     np.testing.assert_allclose(cost(on_robot_state(LatentDistance(), 2), predicted, goal), expected, rtol=1e-5)
+
+
+SHADOW = torch.tensor([[0.7, -0.2, 1.3], [2.0, 0.4, -0.5]])  # what the robot's state, two numbers, adds to the rest
+
+
+def place(latents: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Exactly, where a latent is [scene + state @ SHADOW | state]."""
+    rest = latents[..., :3] + (state - latents[..., 3:]) @ SHADOW
+    return torch.cat([rest, state], -1)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        WeightedSum([(2.0, LatentDistance()), (12.0, ProprioDistance(2)), (1.0, PENALTY)]),
+        CriticDistance(lambda latent, goal: (latent - goal).abs().amax(-1)),
+        SwitchByDistance(LatentDistance("l1"), LatentDistance(), threshold=3.0),
+    ],
+)
+def test_with_the_robot_put_to_the_goals_only_the_scene_is_judged(whole: Objective, latents: tuple) -> None:
+    predicted, goal = latents
+    anywhere = RobotAnywhere(whole, place, 2)
+    assert anywhere.last_only == whole.last_only
+    begun = anywhere.for_start(predicted[:1], goal[None])
+    expected = whole.for_start(place(predicted[:1], goal[None, 3:]), goal[None])
+    there = place(predicted, goal[3:].expand(7, 2))
+    np.testing.assert_allclose(cost(begun, predicted, goal), cost(expected, there, goal), rtol=1e-5)
+    elsewhere = place(predicted, torch.randn(7, 2))
+    np.testing.assert_allclose(cost(begun, elsewhere, goal), cost(begun, predicted, goal), rtol=1e-4)

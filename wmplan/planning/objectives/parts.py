@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum
+from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum, start
 from wmplan.planning.objectives.distances import ActionPenalty, LatentDistance, ProprioDistance
 from wmplan.planning.objectives.objective import Objective
 
@@ -44,6 +45,40 @@ def _scene_term(term: Objective, robot: Tensor) -> Objective | None:
         measure = None if term.measure is None else on_scene(term.measure, robot)
         return SwitchByDistance(on_scene(term.near, robot), on_scene(term.far, robot), term.threshold, measure)
     return term
+
+
+@dataclass(frozen=True)
+class RobotAnywhere(Objective):
+    """An objective of latents with the robot put where it is in the goal's: what it asks of all but the robot.
+
+    Attributes:
+        objective: of flat latents that end with the robot's state.
+        place: gives latents (..., L) the robot states (..., P), all else being as it is.
+        state_dim: P.
+    """
+
+    objective: Objective
+    place: Callable[[Tensor, Tensor], Tensor]
+    state_dim: int
+
+    @property
+    def last_only(self) -> bool:
+        return self.objective.last_only
+
+    @property
+    def at_executed(self) -> Objective | None:
+        there = self.objective.at_executed
+        return None if there is None else replace(self, objective=there)
+
+    def for_start(self, current: Tensor, goal: Tensor) -> Objective:
+        placed = self.place(current, goal[..., -self.state_dim :])
+        return replace(self, objective=start(self.objective, placed, goal))
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        if self.last_only:
+            predicted = predicted[:, :, -1:]
+        state = goal[:, None, None, -self.state_dim :].expand(*predicted.shape[:-1], -1)
+        return self.objective(self.place(predicted, state), goal, actions)
 
 
 def without(distance: LatentDistance, left_out: Tensor) -> LatentDistance:
