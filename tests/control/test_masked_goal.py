@@ -11,11 +11,13 @@ import torch
 
 import wmplan
 from wmplan.control import MaskedGoal, PlanningSession
-from wmplan.control.goals import Target
-from wmplan.control.histories import StepObservation, read_observation
+from wmplan.control.backend import PlanRequest
+from wmplan.control.goals import Pursuit, Target, aims
+from wmplan.control.histories import StepObservation, encode, read_observation
 from wmplan.control.masked_goal import MOST_CELLS, differing_cells
 from wmplan.models import JEPA, WorldModel
 from wmplan.models.encoders import SecondLook
+from wmplan.planning.objectives.parts import RobotAnywhere
 
 OFF_TABLE = (5.0, 5.0)
 START, GOAL = (0.06, 0.02, 0.4), (-0.03, 0.0, 0.9)  # of the block: x, y, angle
@@ -96,3 +98,36 @@ def test_cells_cover_what_differs_once_and_are_not_too_many() -> None:
     expected = mask & ((now.int() - then.int()).abs().amax(-1, keepdim=True) > 8)
     torch.testing.assert_close(count, expected.int())
     assert not differing_cells({"top": now}, {"top": now}, {"top": mask})
+
+
+def test_where_the_robot_hides_the_goal_the_looks_before_tell_it(env: gymnasium.Env, model: WorldModel) -> None:
+    """The frame that a camera would see at the goal, rendered, is what the latent should be of."""
+    goal_target = target(env, model)
+    pursuit, objective = Pursuit(((goal_target,),)), goal_target.objective
+    assert isinstance(objective, RobotAnywhere)
+    aim = None
+    pushers = [(-0.12, 0.1), (0.0, -0.18), (0.16, 0.14), GOAL[:2]]  # in the end it stands where the block should be
+    for pusher in pushers:
+        present = seen(model, photograph(env, START, pusher))
+        encode(model, present)
+        aim = aims(model, objective, [pursuit], [present])[0]
+        pursuit = aim.pursuit
+    alone = aims(model, objective, [Pursuit(((goal_target,),))], [present])[0].latent
+    true = encode(model, seen(model, photograph(env, GOAL, pushers[0])))
+
+    def off(latent: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(objective(true[:, None, None], latent, torch.zeros(1, 1, 1, 10)))
+
+    assert aim is not None and off(aim.latent) < 0.5 * off(alone)
+
+
+def test_it_pushes_until_the_block_is_there_and_then_rests(env: gymnasium.Env, model: WorldModel) -> None:
+    image, bare = (photograph(env, GOAL, pusher) for pusher in ((0.15, -0.15), OFF_TABLE))
+    session = PlanningSession(model, planner={"num_samples": 32, "num_iterations": 2})
+    session.set_goal(MaskedGoal(image, mask=(image == bare).all(-1)))
+    for block, rests in ((START, False), (GOAL, True)):
+        session.reset()
+        frame = photograph(env, block, (-0.12, 0.1))
+        reply = session.plan(PlanRequest({"pixels": frame, "proprio": np.array([-0.12, 0.1], np.float32)}))
+        assert bool(np.abs(reply.actions).max() == 0.0) is rests

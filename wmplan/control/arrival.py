@@ -24,6 +24,7 @@ from wmplan.models.base import WorldModel
 from wmplan.planning.cost import copies
 from wmplan.planning.objectives.combinations import start
 from wmplan.planning.objectives.distances import Objective
+from wmplan.planning.objectives.parts import RobotAnywhere
 
 MARGIN = 2.0
 """Times its reach that a robot has to be off before something else moved it: no prediction is exact."""
@@ -143,6 +144,8 @@ def errors_away(scale: Tensor, measure: Objective, model: WorldModel, here: Tens
         scale: deviation of the one-step error on held-out data, (L,).
         goal: (B, L).
     """
+    if isinstance(measure, RobotAnywhere):
+        here = measure.placed(here, goal)
     aside = goal[:, None] + torch.diag(BESIDE * scale)  # (B, L, L), each off by one number
     counts = distances(model, measure, aside, goal) > 0  # (B, L)
     share = counts.float().mean(-1).clamp(min=1 / len(scale))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,9 @@ __all__ = ["AnyGoal", "GoalImage", "GoalSequence", "MaskedGoal", "RobotStateGoal
 SWITCH = 0.5
 """Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
 
+
+LOOKS = 9
+"""Plans whose composites of a masked goal are compared: where the robot hid a part of it in some, not in most."""
 
 MISREAD = 0.85
 """Share of what the robot's state is misread by now that is taken off a state read off a goal: as the robot comes to
@@ -80,6 +83,8 @@ class Pursuit:
         stage: the present one.
         choice: which of its targets was chosen; None before the first plan.
         waited: robot steps in this stage.
+        looks: latents (n, *latent) that goals which depend on what is seen came to at the last plans of this stage, by
+            the target's id(); kept where the model can compare them.
     """
 
     stages: tuple[tuple[Target, ...], ...]
@@ -87,6 +92,7 @@ class Pursuit:
     stage: int = 0
     choice: int | None = None
     waited: int = 0
+    looks: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -104,7 +110,7 @@ class Pursuit:
 
     def anew(self) -> Pursuit:
         """From the first stage on."""
-        return replace(self, stage=0, choice=None, waited=0)
+        return replace(self, stage=0, choice=None, waited=0, looks={})
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,13 +206,14 @@ def _aim(
 ) -> Aim:
     now = before
     while True:
-        latents = [_latent(model, target, seen, ready) for target in now.targets]
+        found = [_latent(model, target, seen, ready) for target in now.targets]
+        now, latents = _compared(model, now, seen, found)
         now = replace(now, choice=_nearest(model, objective, now, seen.latent, latents))
         target, latent = now.targets[now.choice or 0], latents[now.choice or 0]
         if now.stage + 1 == len(now.stages) or not _is_over(model, objective, now, target, seen.latent, latent):
             is_new = now.stage != before.stage or before.choice not in (None, now.choice)
             return Aim(now, latent, target, is_new)
-        now = replace(now, stage=now.stage + 1, choice=None, waited=0)
+        now = replace(now, stage=now.stage + 1, choice=None, waited=0, looks={})
 
 
 def _latent(
@@ -216,6 +223,28 @@ def _latent(
         return _as_read_here(model, target.latent, seen) if target.is_read else target.latent
     made = ready.get((id(target), id(seen)))
     return encode(model, target.seen_from(seen, model)) if made is None else made
+
+
+@torch.inference_mode()
+def _compared(
+    model: WorldModel, pursuit: Pursuit, seen: StepObservation, latents: Sequence[Tensor]
+) -> tuple[Pursuit, list[Tensor]]:
+    """Of targets that ask nothing of the robot, the median of what they came to at the last plans.
+
+    Each is given the robot where it is now. A composite shows what the robot hides no better than the robot's camera
+    does, and goals that jump while a block is pushed would be chased.
+
+    Returns:
+        The pursuit with these looks, and the latents (1, *latent) of its targets.
+    """
+    looks, compared = {}, list(latents)
+    for index, target in enumerate(pursuit.targets):
+        if not (model.places_robot and target.masks and isinstance(target.objective, RobotAnywhere)):
+            continue
+        before = pursuit.looks.get(id(target), latents[index][:0])
+        looks[id(target)] = kept = torch.cat([before, latents[index]])[-LOOKS:]  # (n, L)
+        compared[index] = target.objective.placed(kept[None], seen.latent)[0].median(0, keepdim=True).values
+    return replace(pursuit, looks=looks), compared
 
 
 @torch.inference_mode()

@@ -83,16 +83,18 @@ def differing_cells(
     present: Cameras, goal: Mapping[str, Tensor], masks: Mapping[str, Tensor]
 ) -> list[tuple[str, Tensor]]:
     """Cells in which the goal differs from now inside of a mask: the camera, and where, (1, 1, H, W, 1)."""
-    differ = {
-        name: mask & ((goal[name].int() - present[name].int()).abs().amax(-1, keepdim=True) > NOISE)
-        for name, mask in masks.items()
-    }
+    differ = {name: mask & differs(goal[name], present[name]) for name, mask in masks.items()}
     side = CELLS_A_SIDE
     while True:
         found = [(name, cell) for name, where in differ.items() for cell in _cells(where, side)]
         if len(found) <= MOST_CELLS or side == 1:
             return found
         side //= 2
+
+
+def differs(one: Tensor, other: Tensor) -> Tensor:
+    """Where two frames (..., H, W, 3) differ by more than noise, (..., H, W, 1)."""
+    return (one.int() - other.int()).abs().amax(-1, keepdim=True) > NOISE
 
 
 def _cells(where: Tensor, side: int) -> list[Tensor]:

@@ -30,6 +30,7 @@ from wmplan.control.histories import (
 )
 from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan, make_core
 from wmplan.control.recording import Recording
+from wmplan.control.resting import is_there, resting_plan
 from wmplan.control.safety.limits import Limits
 from wmplan.control.schedule import Schedule
 from wmplan.control.search_core import grouped, stacked
@@ -82,6 +83,17 @@ class _Prepared:
         """What was executed between the context's frames, (T - 1, A); None where T is 1."""
         steps = (len(self.context) - 1) * self.session.model.spec.action_block
         return torch.from_numpy(self.history.executed(steps)).to(self.session.device) if steps else None
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether nothing is left to do; the frames have to be encoded."""
+        assert self.goal is not None
+        return is_there(self.session.model, self.objective, self.latents[-1], self.goal)
+
+    def rest(self) -> RobotPlan:
+        """The plan of a robot that rests."""
+        session = self.session
+        return resting_plan(self.query(0.0), session.limits, session.core.horizon * session.model.spec.action_block)
 
     def query(self, spent_ms: float) -> PlanningQuery:
         """What the core is asked, so many milliseconds after the request came; the frames have to be encoded."""
@@ -348,8 +360,11 @@ def plan_batch(sessions: Sequence[PlanningSession], requests: Sequence[PlanReque
         _continue_approaches(prepared)
         plans: dict[int, tuple[RobotPlan, PlanReply]] = {}
         for group in grouped(prepared, lambda one: one.session.together):
-            found = group[0].session.core.plan([one.query(spent()) for one in group])
-            for one, plan in zip(group, found, strict=True):
+            moving = [one for one in group if not one.rests]
+            found = group[0].session.core.plan([one.query(spent()) for one in moving]) if moving else []
+            resting = [one for one in group if one.rests]
+            found = [*found, *(one.rest() for one in resting)]
+            for one, plan in zip([*moving, *resting], found, strict=True):
                 rest = _checked(one, plan)[len(one.committed) :].copy()
                 reply = PlanReply(rest, one.epoch, plan.cost, spent(), _surprise(one), plan.feasible)
                 plans[id(one.session)] = plan, reply

@@ -27,7 +27,7 @@ PANELS = {  # what is drawn together, by the names of the figures
     "effective rank": ("effective_rank",),
     "state misread by, median": ("misread_median",),
     "the same, of other looks": ("misread_varied_median",),
-    "latents after the robot's move, one-step changes": ("robot_moved_median", "robot_placed_median"),
+    "robot moved and put back: latents": ("robot_moved_median", "robot_placed_median"),
     "linear probe of the state, share of a blind one": ("probe",),
     "spread of the features": ("spread",),
     "lag of the target": ("lag",),

@@ -71,14 +71,18 @@ class RobotAnywhere(Objective):
         return None if there is None else replace(self, objective=there)
 
     def for_start(self, current: Tensor, goal: Tensor) -> Objective:
-        placed = self.place(current, goal[..., -self.state_dim :])
-        return replace(self, objective=start(self.objective, placed, goal))
+        return replace(self, objective=start(self.objective, self.placed(current, goal), goal))
+
+    def placed(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Latents (B, *, L) with the robots where they are in the goals (B, L)."""
+        state = goal[:, -self.state_dim :]
+        between = (1,) * (latents.ndim - goal.ndim)
+        return self.place(latents, state.unflatten(0, (-1, *between)).expand(*latents.shape[:-1], -1))
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         if self.last_only:
             predicted = predicted[:, :, -1:]
-        state = goal[:, None, None, -self.state_dim :].expand(*predicted.shape[:-1], -1)
-        return self.objective(self.place(predicted, state), goal, actions)
+        return self.objective(self.placed(predicted, goal), goal, actions)
 
 
 def without(distance: LatentDistance, left_out: Tensor) -> LatentDistance:
