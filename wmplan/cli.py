@@ -307,6 +307,24 @@ def data_convert(settings: Settings) -> None:
     print(build(convert_data, {"source": settings.pop("in"), **settings}))
 
 
+@command("data clips", target="wmplan.exam.training_clips:export_clips", resumes=True)
+def data_clips(settings: Settings) -> None:
+    """Draw possible clips of an exam of intuitive physics, to train a model on before it sits that exam.
+
+    None of them occurs in an exam, whatever the seeds. Run again after an interruption, it goes on; with more pairs,
+    it adds to what is there.
+
+    Examples:
+      wmplan data clips out=data/clips
+      wmplan data clips properties=[permanence,continuity] pairs=1000 seed=3 out=data/clips
+    """
+    from wmplan.exam.training_clips import export_clips
+    from wmplan.settings.build import build
+
+    store = build(export_clips, settings)
+    print(f"{settings['out']}: {counted(len(store), 'clip')}; wmplan pretrain data={settings['out']} trains on them")
+
+
 @command("diagnose", target="wmplan.diagnosis.diagnose:DiagnoseConfig", positional=("dir",), text=("dir",))
 def diagnose(settings: Settings) -> None:
     """Say why the failed episodes of a result folder failed: the encoder, the predictor, the objective or the search.
@@ -349,13 +367,14 @@ def validate(settings: Settings) -> None:
     print(f"report: {write_validation_report(settings['out'])}")
 
 
-@command("physics", target="wmplan.exam.examine:physics")
+@command("physics", target="wmplan.exam.examine:physics", resumes=True)
 def physics(settings: Settings) -> None:
     """Ask a model what it knows of intuitive physics: whether impossible clips surprise it more than possible ones.
 
     Pairs of possible worlds exchange their ends at one moment, behind a screen or in plain view. Beside the model sit
     untrained networks of its architecture, a pixel predictor of its size, a copy of the last frame and the true
-    simulator. Writes exam.json and report.html into out.
+    simulator. Writes exam.json and report.html into out. Run again after an interruption, it goes on; with more pairs,
+    it adds to those that are there.
 
     Examples:
       wmplan physics model=pusht out=physics

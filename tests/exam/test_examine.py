@@ -13,6 +13,7 @@ import pytest
 from wmplan import cli
 from wmplan.errors import UserError
 from wmplan.exam.examine import physics
+from wmplan.exam.quadruplet import Quadruplet
 from wmplan.exam.summary import exam_table
 from wmplan.registry import EXAMS
 from wmplan.report.physics_page import write_physics_report
@@ -76,6 +77,45 @@ def test_what_does_not_exist_is_named(dots: str) -> None:
         physics(dot_exam.DotModel(), None, exam=dots, pairs=1)
     with pytest.raises(UserError, match="clips have 14 frames, the window takes 31"):
         physics(dot_exam.DotModel(block=30), None, exam=dots)
+
+
+class Killed(BaseException):
+    """Nothing handles it, as nothing handles kill -9."""
+
+
+def test_a_killed_exam_goes_on_without_drawing_again_what_is_finished(dots: str, tmp_path: Path) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    class Counting(dot_exam.DotExam):  # type: ignore[misc, name-defined]
+        last = 10**6
+
+        def quadruplet(self, name: str, index: int, rng: np.random.Generator) -> Quadruplet:
+            if len(drawn) == self.last:
+                raise Killed
+            drawn.append((name, index))
+            return super().quadruplet(name, index, rng)  # type: ignore[no-any-return]
+
+    EXAMS._entries[dots] = Counting
+    settings = {"exam": dots, "pairs": 20, "choice_pairs": 3, "pixel_steps": 2, "untrained_networks": 1}
+    whole = physics(dot_exam.DotModel(), None, **settings)
+    in_all, drawn[:] = len(drawn), []
+    Counting.last = in_all - 10  # in the second of three pieces of the second property
+    with pytest.raises(Killed):
+        physics(dot_exam.DotModel(), tmp_path, **settings)
+    before, Counting.last = len(drawn), 10**6
+    damaged = sorted((tmp_path / "progress").glob("rows-*.npz"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    found = physics(dot_exam.DotModel(), tmp_path, **settings)
+    again = [("rows", index) for index in range(8, 16)] + [("columns", index) for index in range(8, 20)]
+    assert drawn[before:] == again
+    timeless = [{key: one[key] for key in one if key != "date"} for one in (whole, found)]
+    assert timeless[0]["rows"] == timeless[1]["rows"] and timeless[0]["clips_sha256"] == timeless[1]["clips_sha256"]
+    drawn.clear()
+    more = physics(dot_exam.DotModel(), tmp_path, **{**settings, "pairs": 24})
+    assert drawn == [(name, index) for name in ("rows", "columns") for index in range(16, 24)]
+    assert more["rows"]["model"]["rows"]["pairwise"]["rate"] == 1
+    with pytest.raises(UserError, match="holds an exam with seed=0, this one has 1: give another out=DIR"):
+        physics(dot_exam.DotModel(), tmp_path, **{**settings, "seed": 1})
 
 
 @pytest.mark.slow

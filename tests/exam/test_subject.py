@@ -14,6 +14,7 @@ from wmplan.errors import UserError
 from wmplan.exam.controls import CopyLastFrame
 from wmplan.exam.examinees import untrained
 from wmplan.exam.pixel_predictor import network_of_size, train
+from wmplan.exam.progress import Progress
 from wmplan.exam.subject import Window, distinct, distinct_windows
 from wmplan.exam.world_model import WorldModelSubject
 
@@ -105,5 +106,8 @@ def test_the_pixel_predictor_is_as_large_as_asked_and_learns_what_moves() -> Non
     steps = np.arange(12)
     clips = np.stack([dot_exam.frames_of(np.stack([np.full(12, row), steps, steps, steps], 1)) for row in range(2, 14)])
     window = Window(2, 1)
-    before, after = (train(clips, 20_000, 1, count, 0).surprise(clips, [window])[0].mean() for count in (0, 60))
+    before, after = (
+        train(lambda: clips, (32, 32), 20_000, 1, count, 0, Progress(None, {})).surprise(clips, [window])[0].mean()
+        for count in (0, 60)
+    )
     assert after < 0.5 * before

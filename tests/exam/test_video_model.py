@@ -23,12 +23,30 @@ def model(frames: int = 8, stride: int = 1, **options: object) -> VideoJEPA:
     return VideoJEPA(ClipSpec((16, 16), frames, stride), SIZES, **options).eval()  # type: ignore[arg-type]
 
 
-def test_windows_are_whole_tubelets_and_all_that_is_not_seen_is_predicted() -> None:
+def test_windows_are_whole_tubelets_and_all_that_is_not_seen_is_predicted_or_what_comes_next() -> None:
     found = VideoSubject(model(stride=2)).windows(20)
-    assert [(one.context, one.ahead) for one in found] == [(6, 2), (4, 4), (2, 6)]
-    assert {(one.stride, one.slide, one.frames) for one in found} == {(2, 4, 15)}
+    assert [(one.context, one.ahead) for one in found] == [(6, 2), (4, 4), (2, 6), (4, 2), (2, 2)]
+    assert {(one.stride, one.slide) for one in found} == {(2, 4)}
+    assert [one.frames for one in found] == [15, 15, 15, 11, 7]
     with pytest.raises(UserError, match="^clips have 14 frames, the window takes 15"):
         VideoSubject(model(stride=2)).windows(14)
+
+
+def test_a_window_that_predicts_what_comes_next_knows_nothing_of_later_frames() -> None:
+    video = model(standard=True)
+    assert video.standard is not None
+    video.standard.variance.mul_(4)
+    video.standard.mean.add_(0.5)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 12, 16, 16, 3), dtype=np.uint8)
+    subject = VideoSubject(video)
+    window = subject.windows(12)[-1]
+    assert (window.context, window.ahead) == (2, 2)
+    found = subject.surprise(frames, [window])[0]
+    with torch.inference_mode():
+        seen, cells = torch.from_numpy(frames[:, 4:8]), torch.arange(8)[None]
+        target = (video.target(seen) - 0.5) / 2  # type: ignore[misc]
+        predicted = video.predictor(video.encoder(seen[:, :2]), cells[:, :4], cells[:, 4:])
+        assert found[0, 2] == pytest.approx(float((predicted - target[:, 4:]).abs().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("projection", [0, 5])

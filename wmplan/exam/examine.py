@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +21,21 @@ from wmplan.evaluation.machine import date, machine, versions
 from wmplan.exam.controls import CopyLastFrame, TrueSimulator
 from wmplan.exam.examinees import Model, load_any, subject_of, untrained
 from wmplan.exam.pixel_predictor import train
+from wmplan.exam.progress import FOLDER, SETTINGS, Arrays, Progress, packed, weights_sha256
 from wmplan.exam.quadruplet import ExamSource, Quadruplet
 from wmplan.exam.scoring import Sitting, described, figures, over_time, pairs_won
 from wmplan.exam.subject import Array, Subject, Window
 from wmplan.models.checkpoint import finite_or_null
 from wmplan.models.loading import sha256
-from wmplan.output_folder import check_folder, make_folder
+from wmplan.output_folder import check_folder
 from wmplan.random_streams import Stream, stream_rng
 from wmplan.registry import EXAMS
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.settings.suggest import did_you_mean
 
 RESULT, EXAMPLES = "exam.json", "examples.npz"
+MARKS = (RESULT, f"{FOLDER}/{SETTINGS}")
+"""Files that only an exam leaves."""
 TOGETHER = 8
 """Quadruplets that are held in memory and shown at once."""
 MODEL, TWINS = "model", "identical twins"
@@ -54,6 +59,9 @@ def physics(
 ) -> dict[str, Any]:
     """Ask a model whether impossible clips surprise it more than possible ones.
 
+    What is finished is kept in `out`/progress: the same call goes on there after a kill, and with more pairs it adds to
+    those that are there.
+
     Args:
         model: a shipped name, the path of a world model or of what wmplan pretrain wrote, or a model.
         out: the folder to write into; None writes nothing.
@@ -76,7 +84,7 @@ def physics(
     choice_pairs = whole_number(choice_pairs, "choice_pairs", 1, MOST_PAIRS)
     untrained_networks = whole_number(untrained_networks, "untrained_networks", 0, 1000)
     pixel_steps, seed = whole_number(pixel_steps, "pixel_steps", 0), whole_number(seed, "seed", 0, MAX_SEED)
-    folder = None if out is None else check_folder(out, "an exam", [RESULT], [RESULT, EXAMPLES, "report.html"])
+    folder = None if out is None else check_folder(out, "an exam", MARKS, [RESULT, EXAMPLES, "report.html"])
     make = EXAMS[exam]
     loaded = load_any(model, device) if isinstance(model, str | Path) else model
     subject = subject_of(loaded, MODEL)
@@ -85,19 +93,30 @@ def physics(
         asked = asked_for(properties, source)
         candidates = subject.windows(source.length)
         size = sum(weight.numel() for weight in loaded.parameters())
+        made_from = {
+            "weights": weights_sha256(loaded),
+            "exam": exam,
+            "properties": asked,
+            "choice_pairs": choice_pairs,
+            "untrained_networks": untrained_networks,
+            "pixel_steps": pixel_steps,
+            "seed": seed,
+            "versions": versions(),
+        }
+        progress = Progress(folder, made_from)
         controls: list[Subject] = [CopyLastFrame(subject.image_size)]
         if pixel_steps:
-            clips = training_clips(source, asked, seed)
-            controls.append(train(clips, size, candidates[0].stride, pixel_steps, seed))
+            clips = partial(training_clips, source, asked, seed)
+            controls.append(train(clips, subject.image_size, size, candidates[0].stride, pixel_steps, seed, progress))
         choosing: dict[Subject, list[Window]] = {subject: candidates}
         choosing |= {one: one.windows(source.length) for one in controls}
-        chosen = choose_windows(choosing, source, asked, choice_pairs, seed)
+        chosen = choose_windows(choosing, source, asked, choice_pairs, seed, progress)
         windows = {one: found["window"] for one, found in chosen.items()}
         own = windows[subject]
         simulator = TrueSimulator(source, subject.image_size)
         windows |= dict.fromkeys(untrained(loaded, untrained_networks), own)
         windows[simulator] = simulator.windows(source.length)[0]
-        sat = sit(windows, subject, source, asked, pairs, seed)
+        sat = sit(windows, subject, source, asked, pairs, seed, progress)
         units = dict(source.properties)
         rate = source.rate
     result: dict[str, Any] = {
@@ -131,15 +150,9 @@ def physics(
     }
     result = finite_or_null(result)
     if folder is not None:
-        make_folder(folder)
-        write_durably(folder / EXAMPLES, lambda file: save_arrays(file, sat.examples))
+        write_durably(folder / EXAMPLES, lambda file: file.write(packed(sat.examples)))
         write_json(folder / RESULT, result, indent=1)
     return result
-
-
-def save_arrays(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write them as an npz file."""
-    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def asked_for(properties: Sequence[str], source: ExamSource) -> list[str]:
@@ -173,28 +186,42 @@ def training_clips(source: ExamSource, asked: Sequence[str], seed: int) -> NDArr
 
 
 def choose_windows(
-    subjects: Mapping[Subject, Sequence[Window]], source: ExamSource, asked: Sequence[str], pairs: int, seed: int
+    subjects: Mapping[Subject, Sequence[Window]],
+    source: ExamSource,
+    asked: Sequence[str],
+    pairs: int,
+    seed: int,
+    progress: Progress,
 ) -> dict[Subject, dict[str, Any]]:
     """For each subject the window with the best mean over all properties, on clips that are not those of the exam.
 
     Returns:
         For each: `window`, and `tried`, what each candidate reached.
     """
-    reached: dict[Subject, list[list[float]]] = {one: [] for one in subjects}
+    reached: dict[Subject, list[NDArray[np.float64]]] = {one: [] for one in subjects}
     for name in tqdm(asked, desc="choosing windows", unit="property", disable=None, leave=False):
-        won: dict[Subject, list[list[Array]]] = {one: [] for one in subjects}
-        for batch in in_parts(range(pairs)):
-            drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM_CHOICE))
-            for one, windows in subjects.items():
-                won[one].append([pairs_won(values.mean(-1)) for values in one.sit(drawn, windows)])
-        for one in subjects:
-            reached[one].append([float(np.concatenate(parts).mean()) for parts in zip(*won[one], strict=True)])
-    found = {}
+        found = progress.arrays(f"choice-{name}", partial(_won, subjects, source, name, pairs, seed))
+        for number, one in enumerate(subjects):
+            reached[one].append(found[str(number)])
+    chosen = {}
     for one, windows in subjects.items():
         means = np.mean(reached[one], axis=0)
         tried = [{**asdict(window), "pairwise": float(mean)} for window, mean in zip(windows, means, strict=True)]
-        found[one] = {"window": windows[int(np.argmax(means))], "tried": tried}
-    return found
+        chosen[one] = {"window": windows[int(np.argmax(means))], "tried": tried}
+    return chosen
+
+
+def _won(subjects: Mapping[Subject, Sequence[Window]], source: ExamSource, name: str, pairs: int, seed: int) -> Arrays:
+    """The share of a property's pairs that each subject, by its number, wins with each of its windows."""
+    won: dict[Subject, list[list[Array]]] = {one: [] for one in subjects}
+    for batch in in_parts(range(pairs)):
+        drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM_CHOICE))
+        for one, windows in subjects.items():
+            won[one].append([pairs_won(values.mean(-1)) for values in one.sit(drawn, windows)])
+    return {
+        str(number): np.array([np.concatenate(parts).mean() for parts in zip(*won[one], strict=True)])
+        for number, one in enumerate(subjects)
+    }
 
 
 def in_parts(indices: range) -> list[range]:
@@ -241,42 +268,63 @@ class Answers:
             ],
         }
 
-    def keep_example(self, one: Quadruplet, surprise: Array, window: Window) -> None:
-        """The possible and the impossible clip that begin in A, and the surprise at their windows."""
-        key = f"{one.violates}/{'occluded' if one.occluded else 'in_view'}"
-        if f"{key}/frames" not in self.examples:
-            self.examples[f"{key}/frames"] = one.clips[[0, 2]]
-            self.examples[f"{key}/surprise"] = surprise[[0, 2]]
-            self.examples[f"{key}/break_at"] = np.array(one.break_at)
-            self.examples[f"{key}/ends"] = window.ends(one.frames.shape[1])
+    def keep_examples(self, name: str, examples: Mapping[str, NDArray[Any]]) -> None:
+        """The first clips of a property, by whether they are occluded; see example()."""
+        self.examples |= {f"{name}/{key}": values for key, values in examples.items()}
+
+
+def example(one: Quadruplet, surprise: Array, window: Window) -> Arrays:
+    """The possible and the impossible clip that begin in A, and the surprise at their windows."""
+    key = "occluded" if one.occluded else "in_view"
+    return {
+        f"{key}/frames": one.clips[[0, 2]],
+        f"{key}/surprise": surprise[[0, 2]],
+        f"{key}/break_at": np.array(one.break_at),
+        f"{key}/ends": window.ends(one.frames.shape[1]),
+    }
 
 
 def sit(
-    windows: Mapping[Subject, Window], model: Subject, source: ExamSource, asked: Sequence[str], pairs: int, seed: int
+    windows: Mapping[Subject, Window],
+    model: Subject,
+    source: ExamSource,
+    asked: Sequence[str],
+    pairs: int,
+    seed: int,
+    progress: Progress,
 ) -> Answers:
     """Let all subjects sit the exam, each with its window; the model is also shown identical twins."""
     answers = Answers()
-    progress = tqdm(total=pairs * len(asked), desc="exam", unit="pair", disable=None)
+    bar = tqdm(total=pairs * len(asked), desc="exam", unit="pair", disable=None)
+    used = {one.name: window for one, window in windows.items()} | {TWINS: windows[model]}
     for name in asked:
-        seen: dict[str, list[Array]] = {}
-        known: list[dict[str, Any]] = []
+        pieces = []
         for batch in in_parts(range(pairs)):
-            drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM))
-            for one, window in windows.items():
-                seen.setdefault(one.name, []).append(one.sit(drawn, [window])[0])
-            twins = [one.twins for one in drawn]
-            seen.setdefault(TWINS, []).append(model.sit(twins, [windows[model]])[0])
-            known += [described(one) for one in drawn]
-            for shown, surprise in zip(drawn[:2], seen[model.name][-1], strict=False):
-                answers.keep_example(shown, surprise, windows[model])
-            progress.update(len(drawn))
+            piece = f"{name}-{batch.start:06d}-{batch.stop:06d}"
+            pieces.append(progress.arrays(piece, partial(_sit, windows, model, source, name, batch, seed)))
+            bar.update(len(batch))
+        known = [one for piece in pieces for one in json.loads(str(piece["known"]))]
+        examples = [key for key in pieces[0] if key.startswith("example/")]
+        answers.keep_examples(name, {key.removeprefix("example/"): pieces[0][key] for key in examples})
         answers.hashes += [one["sha256"] for one in known]
-        used = {one.name: window for one, window in windows.items()} | {TWINS: windows[model]}
-        for subject, parts in seen.items():
-            values, breaks = np.concatenate(parts), [one["break_at"] for one in known]
-            sitting = Sitting(
-                known, values.mean(-1), values.max(-1), over_time(values, breaks, used[subject], source.length)
-            )
+        breaks = [one["break_at"] for one in known]
+        for subject, window in used.items():
+            values = np.concatenate([piece[f"surprise/{subject}"] for piece in pieces])
+            sitting = Sitting(known, values.mean(-1), values.max(-1), over_time(values, breaks, window, source.length))
             answers.sittings.setdefault(subject, {})[name] = sitting
-    progress.close()
+    bar.close()
     return answers
+
+
+def _sit(
+    windows: Mapping[Subject, Window], model: Subject, source: ExamSource, name: str, batch: range, seed: int
+) -> Arrays:
+    """The surprise (Q, 5, count) of each subject at a few quadruplets, what is known of these, and the first clips."""
+    drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM))
+    found = {f"surprise/{one.name}": one.sit(drawn, [window])[0] for one, window in windows.items()}
+    found[f"surprise/{TWINS}"] = model.sit([one.twins for one in drawn], [windows[model]])[0]
+    found["known"] = np.array(json.dumps([described(one) for one in drawn]))
+    if batch.start == 0:
+        for one, surprise in zip(drawn[:2], found[f"surprise/{model.name}"], strict=False):
+            found |= {f"example/{key}": values for key, values in example(one, surprise, windows[model]).items()}
+    return found

@@ -47,7 +47,11 @@ def _untrained(model: Model, seed: int) -> Subject:
         if isinstance(model, VideoJEPA):
             projection = model.projection.out_features if model.projection else 0
             network: Model = VideoJEPA(
-                model.spec, model.config, target=model.target is not None, projection=int(projection)
+                model.spec,
+                model.config,
+                target=model.target is not None,
+                projection=int(projection),
+                standard=model.standard is not None,
             )
         else:
             network = build_model(model.architecture, model.spec)

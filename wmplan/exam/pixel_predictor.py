@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from wmplan.exam.progress import Arrays, Progress
 from wmplan.exam.subject import Array, Subject, Window, batches, distinct, distinct_windows
 from wmplan.training.initial_model import seeded_initialisation
 
@@ -97,9 +98,30 @@ class PixelSubject(Subject):
         return found
 
 
-def train(clips: NDArray[np.uint8], parameters: int, stride: int, steps: int, seed: int) -> PixelSubject:
-    """Train a network of a size on possible clips (N, T, H, W, 3)."""
-    network, rng = network_of_size(parameters, seed), np.random.default_rng(seed)
+def train(
+    possible: Callable[[], NDArray[np.uint8]],
+    image_size: tuple[int, int],
+    parameters: int,
+    stride: int,
+    steps: int,
+    seed: int,
+    progress: Progress,
+) -> PixelSubject:
+    """Train a network of a size on possible clips (N, T, H, W, 3), which are drawn where it is not trained yet."""
+    network = network_of_size(parameters, seed)
+
+    def trained() -> Arrays:
+        fit(network, possible(), stride, steps, seed)
+        return {name: weight.numpy() for name, weight in network.state_dict().items()}
+
+    weights = progress.arrays("pixel-predictor", trained)
+    network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+    return PixelSubject(network.eval(), image_size, stride)
+
+
+def fit(network: PixelNetwork, clips: NDArray[np.uint8], stride: int, steps: int, seed: int) -> None:
+    """Train a network on clips (N, T, H, W, 3)."""
+    rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(steps, 1))
     last = clips.shape[1] - CONTEXT * stride
@@ -112,7 +134,6 @@ def train(clips: NDArray[np.uint8], parameters: int, stride: int, steps: int, se
         loss.backward()
         optimizer.step()
         schedule.step()
-    return PixelSubject(network.eval(), clips.shape[2:4], stride)
 
 
 def scaled(frames: NDArray[np.uint8]) -> Tensor:

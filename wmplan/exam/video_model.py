@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from wmplan.errors import UserError
 from wmplan.exam.subject import Array, Subject, Window, batches, distinct, distinct_windows
@@ -38,11 +37,15 @@ class VideoSubject(Subject):
             raise UserError("this exam has a robot that acts, and the model knows no actions: take exam=scenes")
 
     def windows(self, length: int) -> list[Window]:
-        """From one tubelet seen to all but one, everything else predicted; most seen first."""
+        """From one tubelet seen to all but one, and everything else predicted, or the next tubelet alone.
+
+        Those that predict everything come first, and of these the one that sees most.
+        """
         spec, tubelet = self.model.spec, self.model.encoder.tubelet
         total = self.model.encoder.grid[0] * tubelet
         seen = range(total - tubelet, 0, -tubelet)
-        every = [Window(one, total - one, spec.stride, tubelet * spec.stride) for one in seen]
+        sizes = [(one, total - one) for one in seen] + [(one, tubelet) for one in seen[1:]]
+        every = [Window(one, ahead, spec.stride, tubelet * spec.stride) for one, ahead in sizes]
         every[0].starts(length)  # says what does not fit
         return every
 
@@ -65,17 +68,8 @@ class VideoSubject(Subject):
         model = self.model
         clips = clips.to(model.encoder.embed.weight.device)
         context = model.encoder(clips[:, : window.context])
-        targets = self._targets(clips)
+        targets = model.targets(clips)
         numbers = torch.arange(targets.shape[1], device=clips.device).expand(len(clips), -1)
         seen, hidden = numbers[:, : context.shape[1]], numbers[:, context.shape[1] :]
         predicted = model.predictor(context, seen, hidden)
         return (predicted - targets[:, context.shape[1] :]).abs().mean((1, 2))
-
-    def _targets(self, clips: Tensor) -> Tensor:
-        """What predictions are compared with, (B, tokens, D)."""
-        model = self.model
-        if model.projection is not None:
-            projected: Tensor = model.projection(model.encoder(clips))
-            return projected
-        tokens = model.used(clips)
-        return F.layer_norm(tokens, tokens.shape[-1:])

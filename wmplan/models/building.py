@@ -49,13 +49,12 @@ def pretrained_from_checkpoint(checkpoint: Checkpoint, path: Path) -> VideoJEPA:
     options = dict(checkpoint.config["architecture"])
     if options.pop("kind", None) != WITHOUT_ACTIONS:
         raise CheckpointError(f"{path} holds no encoder that wmplan pretrain wrote")
-    target, projection = options.pop("target", True), options.pop("projection", 0)
+    beside = {name: options.pop(name) for name in ("target", "projection", "standard") if name in options}
     return filled(
         lambda: VideoJEPA(
             build(ClipSpec, checkpoint.config["spec"], "spec"),
             build(ViTConfig, options, "architecture"),
-            target=target,
-            projection=projection,
+            **beside,
         ),
         checkpoint,
         path,

@@ -14,6 +14,7 @@ from wmplan.errors import UserError
 from wmplan.models.encoders.token_vit import Grid, Places, TokenViT
 from wmplan.models.encoders.vit import Block
 from wmplan.models.registry import require_positive
+from wmplan.models.target_standard import TargetStandard
 from wmplan.settings.build import convert_fields
 
 
@@ -72,15 +73,20 @@ class VideoJEPA(nn.Module):
         config: its sizes; `tubelet` has to be said.
         target: whether the predicted tokens are those of a moving average of the encoder, which then is what is used.
         projection: numbers that tokens are mapped to before they are compared, 0 for none.
+        standard: whether tokens are standardised by place before they are compared, see TargetStandard; those of the
+            average are layer-normalised where not.
 
     Attributes:
         encoder, predictor: TokenViT and HiddenTokenPredictor.
         target: the moving average, None where there is none.
         projection: the map, None where there is none.
+        standard: what standardises tokens, None where that is not done.
         card: what is known of the model.
     """
 
-    def __init__(self, spec: ClipSpec, config: ViTConfig, *, target: bool = True, projection: int = 0) -> None:
+    def __init__(
+        self, spec: ClipSpec, config: ViTConfig, *, target: bool = True, projection: int = 0, standard: bool = False
+    ) -> None:
         super().__init__()
         self.spec, self.config = spec, config
         if config.tubelet is None:
@@ -104,6 +110,8 @@ class VideoJEPA(nn.Module):
         )
         self.target = copy.deepcopy(self.encoder).requires_grad_(False) if target else None
         self.projection = nn.Linear(config.width, projection) if projection else None
+        time, rows, columns = self.encoder.grid
+        self.standard = TargetStandard(time * rows * columns, config.width) if standard else None
         self.card: dict[str, Any] = {}
 
     @property
@@ -114,6 +122,7 @@ class VideoJEPA(nn.Module):
             **asdict(self.config),
             "target": self.target is not None,
             "projection": self.projection.out_features if self.projection else 0,
+            "standard": self.standard is not None,
         }
 
     @property
@@ -125,6 +134,22 @@ class VideoJEPA(nn.Module):
         """Tokens (N, T', rows, columns, width) of uint8 clips (N, T, H, W, 3), T up to the spec's frames."""
         encoder = self.used
         return encoder(clips).unflatten(1, (-1, *encoder.grid[1:]))
+
+    def targets(self, clips: Tensor) -> Tensor:
+        """What predictions of tokens are compared with, float32 (N, tokens, D), of uint8 clips (N, T, H, W, 3).
+
+        Gradients reach the encoder where there is a projection.
+        """
+        if self.projection is not None:
+            own = self.encoder(clips)
+            projected: Tensor = self.projection(own if self.standard is None else self.standard(own))
+            return projected.float()
+        with torch.no_grad():
+            tokens = self.used(clips).float()
+            if self.standard is None:
+                return F.layer_norm(tokens, tokens.shape[-1:])
+            standardised: Tensor = self.standard(tokens)
+        return standardised
 
 
 class HiddenTokenPredictor(nn.Module):

@@ -152,3 +152,22 @@ def test_drawing_ends_wherever_it_is_not_refused(
 def test_wrong_settings(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         MaskConfig(**({"blocks": 1, "scale": (0.1, 0.2)} | wrong))  # type: ignore[arg-type]
+
+
+def test_the_future_of_a_clip_is_predicted_from_all_that_comes_before() -> None:
+    grid, config = (5, 3, 4), MaskConfig(future=(1, 2), past=(2, 9))
+    found = set()
+    for seed in range(60):
+        seen, hidden = draw(grid, config, seed=seed)
+        both = np.concatenate([seen, hidden], 1)
+        assert (both == np.arange(both.shape[1])).all() and seen.shape[1] % 12 == hidden.shape[1] % 12 == 0
+        found.add((seen.shape[1] // 12, hidden.shape[1] // 12))
+    assert found == {(before, ahead) for before in (2, 3, 4) for ahead in (1, 2) if before + ahead <= 5}
+    with pytest.raises(UserError, match="^clips have 2 tokens along time, masks with a future take at least 3"):
+        draw((2, 3, 4), config)
+    with pytest.raises(
+        UserError, match=r"^masks.future must be two whole numbers of at least 1, in order, got \[2, 1\]"
+    ):
+        MaskConfig(future=(2, 1))
+    with pytest.raises(UserError, match="^masks.past is of masks with future"):
+        MaskConfig(past=(1, 2))

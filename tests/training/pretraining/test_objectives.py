@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from wmplan.models.video_jepa import ClipSpec, VideoJEPA, ViTConfig
+from wmplan.training.losses import sigreg
 from wmplan.training.pretraining.config import RECIPES
-from wmplan.training.pretraining.masks import draw_masks
-from wmplan.training.pretraining.objectives import MaskedPrediction
+from wmplan.training.pretraining.masks import MaskConfig, draw_masks
+from wmplan.training.pretraining.objectives import MaskedPrediction, standardised
 
 SIZES = ViTConfig(tubelet=2, width=24, depth=1, heads=2, predictor_width=12, predictor_depth=1, predictor_heads=2)
 
@@ -15,7 +16,8 @@ def make(objective: str) -> MaskedPrediction:
     torch.manual_seed(0)
     average = RECIPES[objective].momentum is not None
     model = VideoJEPA(ClipSpec((32, 32), 4), SIZES, target=average, projection=0 if average else 5)
-    return MaskedPrediction(model, objective, RECIPES[objective].masks, sigreg_share=0.25)
+    share = 0.0 if average else 0.25
+    return MaskedPrediction(model, objective, RECIPES[objective].masks, sigreg_share=share)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -52,11 +54,53 @@ def test_the_loss_is_of_the_hidden_tokens_of_the_average(objective: str) -> None
         assert 0 < figures["hidden"] < 1
 
 
+def test_the_future_is_compared_with_tokens_that_know_nothing_of_what_follows() -> None:
+    """A change of the last frames changes the loss only where these are predicted."""
+    one, clips = make("vjepa"), batch()["pixels"]
+    one.masks = (MaskConfig(future=(1, 1), past=(1, 1)),)
+    one.model = VideoJEPA(ClipSpec((32, 32), 6), SIZES)
+    clips = torch.cat([clips, clips[:, :2]], 1)
+    later = clips.clone()
+    later[:, 4:] = 0
+    losses = [one.loss({"pixels": seen}, torch.Generator().manual_seed(0))[0].item() for seen in (clips, later)]
+    assert losses[0] == losses[1]
+    later[:, 3:] = 0
+    assert one.loss({"pixels": later}, torch.Generator().manual_seed(0))[0].item() != losses[0]
+
+
 def test_lejepa_weighs_prediction_and_sigreg() -> None:
     one = make("lejepa")
     total, figures = one.loss(batch(), torch.Generator().manual_seed(0))
     assert figures["sigreg"] > 0
     assert total.item() == pytest.approx(0.75 * figures["prediction"] + 0.25 * figures["sigreg"], rel=1e-5)
+
+
+def test_sigreg_beside_a_moving_average_is_of_the_standardised_mean_of_the_encoder() -> None:
+    """Features on a line, however long, are as far from a Gaussian in all directions as others on a line."""
+    one = make("ijepa")
+    one.sigreg_share = 0.25
+    found = one.loss(batch(), torch.Generator().manual_seed(0))[1]["sigreg"]
+    with torch.no_grad():
+        one.model.encoder.norm.weight.mul_(0.5)
+        one.model.encoder.norm.bias.add_(3)
+    assert one.loss(batch(), torch.Generator().manual_seed(0))[1]["sigreg"] == pytest.approx(found, rel=0.02)
+    spread = [standardised(torch.randn(64, 4, generator=torch.Generator().manual_seed(seed))) for seed in range(2)]
+    flat = standardised(spread[0][:, :1] @ torch.ones(1, 4))
+    values = [float(sigreg(features, torch.Generator().manual_seed(2))) for features in (spread[1], flat)]
+    assert values[1] > 2 * values[0]
+
+
+def test_lejepa_compares_standardised_tokens_however_little_they_differ() -> None:
+    torch.manual_seed(0)
+    model = VideoJEPA(ClipSpec((32, 32), 4), SIZES, target=False, projection=5, standard=True)
+    clips = batch()["pixels"]
+    before = model.targets(clips)
+    with torch.no_grad():
+        model.encoder.norm.weight.mul_(0.05)
+        model.encoder.norm.bias.add_(3)
+    torch.testing.assert_close(model.targets(clips), before, rtol=0, atol=0.01)
+    model.targets(clips).square().sum().backward()
+    assert model.encoder.embed.weight.grad is not None and model.encoder.embed.weight.grad.any()
 
 
 def test_the_average_moves_by_its_momentum() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wmplan.training.pretraining.schedules import between, learning_rate
+from wmplan.training.pretraining.schedules import between, learning_rate, warmed_up
 
 
 def test_a_cosine_rises_and_falls() -> None:
@@ -20,3 +20,8 @@ def test_a_constant_cools_down_at_the_end() -> None:
 def test_between_two_values_lies_half_a_cosine() -> None:
     assert [between(0.04, 0.4, 100)(step) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
     assert between(0.999, 0.999, 7)(3) == pytest.approx(0.999)
+
+
+def test_a_moving_average_follows_faster_at_first() -> None:
+    assert warmed_up(0.996, 0) == 0.1 and warmed_up(0.996, 10) == 11 / 20
+    assert warmed_up(0.996, 10**6) == 0.996

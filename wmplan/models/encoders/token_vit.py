@@ -11,6 +11,8 @@ from wmplan.models.registry import require_positive
 from wmplan.models.rope import Rotation, grid_positions
 
 Grid = tuple[int, int, int]
+LEAST_DEVIATION = 0.02
+"""Of colours, white being 1 above black: a data set without any contrast is not blown up."""
 
 
 class TokenViT(nn.Module):
@@ -28,10 +30,14 @@ class TokenViT(nn.Module):
 
     Attributes:
         grid: tokens along time, rows and columns.
+        pixel_mean, pixel_std: of the colours that are taken to mean 0 and deviation 1, of shape (3,); see centre().
 
     Raises:
         UserError: where the sizes do not fit together.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -49,6 +55,8 @@ class TokenViT(nn.Module):
         require_divisible(image_size, patch, "patch")
         self.patch, self.tubelet, self.width = patch, tubelet, width
         self.grid: Grid = (-(-frames // tubelet), image_size[0] // patch, image_size[1] // patch)
+        self.register_buffer("pixel_mean", torch.zeros(3))
+        self.register_buffer("pixel_std", torch.ones(3))
         self.embed = nn.Linear(3 * tubelet * patch**2, width)
         self.place = Places(self.grid, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -66,12 +74,25 @@ class TokenViT(nn.Module):
         index = torch.arange(tubelets.shape[1], device=clips.device) if seen is None else seen
         if seen is not None:
             tubelets = take(tubelets, seen)
-        tokens = self.embed(scale(tubelets, self.embed.weight.dtype)) + self.place(index)
+        colours = scale(tubelets, self.embed.weight.dtype).unflatten(-1, (-1, 3))
+        colours = (colours - self.pixel_mean) / self.pixel_std
+        tokens = self.embed(colours.flatten(-2)) + self.place(index)
         rotation = self.place.rotation(index, self.head_dim)
         for block in self.blocks:
             tokens = block(tokens, rotation)
         out: Tensor = self.norm(tokens)
         return out
+
+    @torch.no_grad()
+    def centre(self, frames: Tensor) -> None:
+        """Take the colours of uint8 frames (..., 3) to mean 0 and deviation 1.
+
+        Were they not, a plain background would be the larger part of every token, and, as all pixels of a patch pull
+        in one direction, the part that an optimiser moves most (LeCun et al. 1998, Efficient BackProp, section 4.3).
+        """
+        colours = scale(frames, torch.float32).flatten(0, -2)
+        self.pixel_mean.copy_(colours.mean(0))
+        self.pixel_std.copy_(colours.std(0).clamp_min(LEAST_DEVIATION))
 
     def tubelets(self, clips: Tensor) -> Tensor:
         """The pixels of every token, uint8 (N, T/tubelet x rows x columns, 3 x tubelet x patch^2).

@@ -13,6 +13,7 @@ from wmplan.training.config import require
 from wmplan.training.pretraining.masks import MaskConfig
 
 Objective = Literal["ijepa", "vjepa", "lejepa"]
+Targets = Literal["standard", "layer"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,13 @@ class PretrainConfig:
         masks: what is hidden, each entry a pass of the predictor; null for what the objective takes.
         momentum: of the moving average at the first and the last step; null for what the objective takes. Features
             collapse where it is too low: take .99 to .9995, for video above .999.
-        sigreg: share of SIGReg in the loss of lejepa, the rest is prediction; .1 to .5.
+        momentum_warm_up: let the average follow faster at first, at most (1 + n) / (10 + n) after n steps. Without, a
+            short run compares with little but the untrained network.
+        targets: how tokens are normalised before they are compared: "standard", less the mean of their place over the
+            data and over the deviation of their channel; "layer", those of an average each by itself, and lejepa's not
+            at all, as published for I-JEPA and V-JEPA.
+        sigreg: share of SIGReg in the loss, the rest is prediction; .1 to .5 for lejepa. Beside a moving average it
+            acts on the standardised mean of a clip's features, and 0 is what was published.
         projection: numbers that lejepa maps tokens to before it compares them.
         steps: optimiser steps; 0 writes the untrained network, for comparisons.
         batch_size: clips a step.
@@ -93,6 +100,8 @@ class PretrainConfig:
     vit: ViTConfig = field(default_factory=ViTConfig)
     masks: tuple[MaskConfig, ...] | None = None
     momentum: tuple[float, float] | None = None
+    momentum_warm_up: bool = True
+    targets: Targets = "standard"
     sigreg: float = 0.1
     projection: int = 64
     steps: int = 10000

@@ -1,4 +1,4 @@
-"""Which tokens of a clip are seen and which are predicted: blocks of rows and columns over all its frames.
+"""Which tokens of a clip are seen and which are predicted: blocks of rows and columns over all its frames, or its end.
 
 A block's scale and aspect are drawn apart, its place from the first to the last row and column. Every row of a batch
 has as many tokens as any other: of what a row has more, tokens are left out at random, wherever they lie.
@@ -32,7 +32,7 @@ LARGEST_SIDE = 64
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Blocks whose union is predicted from the rest of the grid, or of one block of it.
+    """Blocks whose union is predicted from the rest of the grid, or of one block of it; or what comes next.
 
     Attributes:
         blocks: how many.
@@ -40,12 +40,18 @@ class MaskConfig:
         aspect: least and greatest ratio of its rows to its columns.
         context: least and greatest share of the cells in the block that is seen, less the predicted ones; the whole
             grid where it is null.
+        future: least and greatest number of tokens along time that are predicted, all of each, from all of those
+            before them: the causal masks of V-JEPA (Bardes et al. 2024, appendix). There are no blocks then.
+        past: least and greatest number of tokens along time that are seen before these; as many as fit where it is
+            null, but at least one.
     """
 
-    blocks: int
-    scale: tuple[float, float]
+    blocks: int = 4
+    scale: tuple[float, float] = (0.15, 0.2)
     aspect: tuple[float, float] = (0.75, 1.5)
     context: tuple[float, float] | None = None
+    future: tuple[int, int] | None = None
+    past: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         convert_fields(self, "masks")
@@ -57,6 +63,12 @@ class MaskConfig:
                 raise UserError(f"masks.{name} must be two shares above 0 and at most 1, in order, got {list(share)}")
         if not 0 < self.aspect[0] <= self.aspect[1] < math.inf:
             raise UserError(f"masks.aspect must be two ratios above 0, in order, got {list(self.aspect)}")
+        for name in ("future", "past"):
+            steps = getattr(self, name)
+            if steps is not None and not 1 <= steps[0] <= steps[1]:
+                raise UserError(f"masks.{name} must be two whole numbers of at least 1, in order, got {list(steps)}")
+        if self.past is not None and self.future is None:
+            raise UserError("masks.past is of masks with future=[least,most]: give both or neither")
 
 
 class Masks(NamedTuple):
@@ -79,6 +91,8 @@ def draw_masks(grid: Grid, batch: int, config: MaskConfig, generator: torch.Gene
     """
     require_grid(grid, config)
     rng = np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
+    if config.future is not None:
+        return draw_future(grid, batch, config.future, config.past or (1, grid[0]), rng)
     time, rows, columns = grid
     least = least_seen(rows, columns)
     seen = np.ones((batch, rows, columns), np.bool_)
@@ -94,9 +108,31 @@ def draw_masks(grid: Grid, batch: int, config: MaskConfig, generator: torch.Gene
     return Masks(*(over_time(choose_equally_many(cells, rng), grid) for cells in (seen & ~hidden, hidden)))
 
 
+def draw_future(
+    grid: Grid, batch: int, future: tuple[int, int], past: tuple[int, int], rng: np.random.Generator
+) -> Masks:
+    """Everything at the first steps of time is seen, everything at the next ones hidden; the same for a whole batch.
+
+    The seen are the first of the grid, so that a clip which ends with the hidden ones can stand in its place.
+    """
+    time, cells = grid[0], grid[1] * grid[2]
+    ahead = int(rng.integers(future[0], min(future[1], time - past[0]), endpoint=True))
+    before = int(rng.integers(past[0], min(past[1], time - ahead), endpoint=True))
+    tokens = torch.arange((before + ahead) * cells).expand(batch, -1)
+    return Masks(tokens[:, : before * cells], tokens[:, before * cells :])
+
+
 def require_grid(grid: Grid, config: MaskConfig) -> None:
-    """Raise a UserError that names the smallest grid that works, where this one is too small for the blocks."""
+    """Raise a UserError that names the smallest grid that works, where this one is too small for the masks."""
     time, rows, columns = grid
+    if config.future is not None:
+        least = config.future[0] + (config.past or (1, 1))[0]
+        if time < least:
+            raise UserError(
+                f"clips have {time} tokens along time, masks with a future take at least {least}: take more frames, or "
+                "a smaller tubelet"
+            )
+        return
     if time >= 1 and fits(rows, columns, config):
         return
     side = next((side for side in range(1, LARGEST_SIDE) if fits(side, side, config)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmplan.models.encoders.token_vit import take
+from wmplan.models.target_standard import LEAST_VARIANCE
 from wmplan.models.video_jepa import VideoJEPA
 from wmplan.training.losses import sigreg, update_average
 from wmplan.training.precision import bfloat16_products
@@ -24,11 +26,13 @@ class MaskedPrediction(nn.Module):
 
     Args:
         model: what is trained.
-        objective: ijepa and vjepa compare with the layer-normalised tokens of the model's moving average; lejepa with
-            the projected tokens of the encoder itself, whose mean SIGReg makes Gaussian over the clips of a batch. Were
-            it all tokens, their places alone could make them so.
+        objective: ijepa and vjepa compare with the normalised tokens of the model's moving average; lejepa with the
+            projected tokens of the encoder itself, whose mean SIGReg makes Gaussian over the clips of a batch. Were it
+            all tokens, their places alone could make them so.
         masks: each is drawn anew for every batch, and is a pass of the predictor.
-        sigreg_share: of SIGReg in the loss of lejepa.
+        sigreg_share: of SIGReg in the loss. Beside a moving average it is of the encoder's mean features of whole
+            clips, standardised over the batch: what keeps features from using few dimensions, as the variance and
+            covariance terms do in C-JEPA (Mo & Tong 2024). Of masked clips they could differ by the masks alone.
         bfloat16: multiply in bfloat16; the losses stay in float32.
     """
 
@@ -46,7 +50,7 @@ class MaskedPrediction(nn.Module):
         self.sigreg_share, self.multiply_bfloat16 = sigreg_share, bfloat16
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean prediction error over the masks, and SIGReg where the target is the encoder itself.
+        """Mean prediction error over the masks, and SIGReg.
 
         Args:
             batch: `pixels`, clips, uint8 (N, T, H, W, 3).
@@ -54,12 +58,14 @@ class MaskedPrediction(nn.Module):
         """
         model = self.model
         clips = batch["pixels"].to(model.encoder.embed.weight.device)
-        targets = self.targets(clips)  # (N, tokens, D)
+        whole = self.targets(clips) if any(one.future is None for one in self.masks) else None  # (N, tokens, D)
         errors, hidden_tokens = [], 0
         for config in self.masks:
             seen, hidden = (
                 part.to(clips.device) for part in draw_masks(model.encoder.grid, len(clips), config, generator)
             )
+            targets = self.targets(self.until(clips, hidden)) if config.future is not None else whole
+            assert targets is not None
             with bfloat16_products(self.multiply_bfloat16, clips.device):
                 predicted = model.predictor(model.encoder(clips, seen), seen, hidden).float()
             errors.append(self.distance(predicted, take(targets, hidden)))
@@ -67,25 +73,38 @@ class MaskedPrediction(nn.Module):
         prediction = torch.stack(errors).mean()
         figures = {
             "prediction": prediction.item(),
-            "hidden": round(hidden_tokens / (len(self.masks) * targets.shape[1]), 4),
+            "hidden": round(hidden_tokens / (len(self.masks) * math.prod(model.encoder.grid)), 4),
         }
-        if model.projection is None:
+        if not self.sigreg_share:
             return prediction, figures
-        gaussian = sigreg(targets.mean(1), generator)
+        if model.projection is not None:
+            features = (self.targets(clips) if whole is None else whole).mean(1)
+        else:
+            with bfloat16_products(self.multiply_bfloat16, clips.device):
+                features = standardised(model.encoder(clips).float().mean(1))
+        gaussian = sigreg(features, generator)
         figures["sigreg"] = gaussian.item()
         return (1 - self.sigreg_share) * prediction + self.sigreg_share * gaussian, figures
 
     def targets(self, clips: Tensor) -> Tensor:
         """What predictions are compared with, float32 (N, tokens, D)."""
-        model = self.model
         with bfloat16_products(self.multiply_bfloat16, clips.device):
-            if model.projection is not None:
-                return model.projection(model.encoder(clips)).float()  # type: ignore[no-any-return]
-            with torch.no_grad():
-                tokens = model.used(clips).float()
-        return F.layer_norm(tokens, tokens.shape[-1:])
+            return self.model.targets(clips)
+
+    def until(self, clips: Tensor, hidden: Tensor) -> Tensor:
+        """The clips up to their last hidden token: of what comes later, nothing is known when a model is surprised."""
+        _, rows, columns = self.model.encoder.grid
+        steps = int(hidden[0, -1]) // (rows * columns) + 1
+        return clips[:, : steps * self.model.encoder.tubelet]
 
     def update_target(self, momentum: float) -> None:
         """Move the target towards the encoder; nothing where there is none."""
         if self.model.target is not None:
             update_average(self.model.target, self.model.encoder, momentum)
+
+
+def standardised(features: Tensor) -> Tensor:
+    """Features (N, D) less their mean over the batch, over their deviation: batch normalisation without weights."""
+    centred = features - features.mean(0)
+    out: Tensor = centred / (centred.square().mean(0) + LEAST_VARIANCE).sqrt()
+    return out

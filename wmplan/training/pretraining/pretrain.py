@@ -79,6 +79,9 @@ class Pretraining:
         )
         self.made_from = claim(config, record, fingerprint(self.store, record and record["data"]), None)
         self.names = state_names(self.store)
+        for encoder in (self.model.encoder, self.model.target):
+            if encoder is not None:
+                encoder.centre(torch.from_numpy(self.fitted_frames[0]))
         self.bfloat16 = has_bfloat16(self.device) if config.bfloat16 is None else config.bfloat16
         self.untrained_figures: dict[str, Any] = {}
         self.stage: Stage | None = None
@@ -90,6 +93,7 @@ class Pretraining:
             self.recipe.vit(self.config.vit),
             target=self.recipe.momentum is not None,
             projection=0 if self.recipe.momentum is not None else self.config.projection,
+            standard=self.config.targets == "standard",
         )
 
     def position(self) -> str:
@@ -147,7 +151,8 @@ class Pretraining:
         """Of the moving average at the present step; None where there is none."""
         if self.recipe.momentum is None or self.stage is None:
             return None
-        return schedules.between(*self.recipe.momentum, self.config.steps)(self.stage.step)
+        momentum = schedules.between(*self.recipe.momentum, self.config.steps)(self.stage.step)
+        return schedules.warmed_up(momentum, self.stage.step) if self.config.momentum_warm_up else momentum
 
     # ------------------------------------------------------------------ health
 

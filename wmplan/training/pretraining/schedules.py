@@ -30,6 +30,14 @@ def between(first: float, last: float, steps: int) -> Schedule:
     return lambda step: last + (first - last) * half_cosine(step / steps)
 
 
+def warmed_up(momentum: float, step: int) -> float:
+    """The momentum of a moving average after some steps, no more than (1 + n) / (10 + n).
+
+    As TensorFlow's ExponentialMovingAverage with num_updates: an average is of what there was, not of its beginning.
+    """
+    return min(momentum, (1 + step) / (10 + step))
+
+
 def half_cosine(share: float) -> float:
     """From 1 at 0 down to 0 at 1."""
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
