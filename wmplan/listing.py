@@ -157,6 +157,7 @@ def _points(rate: float) -> str:
 def list_models() -> str:
     """The shipped models with their task, size, and what their cards say was measured."""
     from wmplan.models import load, resolve, shipped_models
+    from wmplan.models.loading import tasks_of
 
     rows = []
     for name, card in shipped_models().items():
@@ -165,7 +166,8 @@ def list_models() -> str:
         count = sum(parameter.numel() for parameter in model.parameters())
         height, width = spec.image_size
         shape = f"{height} x {width}, {spec.history} frames"
-        rows.append([name, str(card.get("task")), f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
+        tasks = ", ".join(tasks_of(card)) or "none"
+        rows.append([name, tasks, f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
     if not rows:
         return "no models are shipped in this installation"
     return table(["model", "task", "parameters", "size", "sees", "measured"], rows)
@@ -182,6 +184,7 @@ def _describe_task(name: str) -> Iterator[str]:
     from wmplan.data.registered import make_environment
     from wmplan.evaluation.protocol import Protocol
     from wmplan.models import shipped_models
+    from wmplan.models.loading import tasks_of
 
     identity, suite = TASKS[name].id, TASKS[name].suite
     if suite is not None and not suite.is_installed:
@@ -201,7 +204,7 @@ def _describe_task(name: str) -> Iterator[str]:
     unserved = [f"{one} ({why})" for one, why in missing.items() if why is not None]
     yield f"  protocols: {', '.join(served)}" + (f"; not {', '.join(unserved)}" if unserved else "")
     for model, card in shipped_models().items():
-        if card.get("task") == identity:
+        if identity in tasks_of(card):
             yield f"  model:     {model}, measured {_measured(card)}"
     env.close()
 

@@ -26,7 +26,7 @@ HARD, EASY, FINGER = 0.015, 0.05, 0.01  # radii in metres: of the targets, and o
 LEWM = 0.05  # radians, of each joint
 GAINS = np.array([[6.0, 1.5], [3.0, 0.5]])  # torque a radian and a radian a second, of shoulder and wrist
 
-TRAINING = small_training(joint={"steps": 800, "batch_size": 48})
+TRAINING = small_training(joint={"steps": 500, "batch_size": 48})
 PLANNING = planning(
     {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0, 0.0]}},
     {"replan_every": 5},

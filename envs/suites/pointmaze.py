@@ -27,12 +27,19 @@ JEPA_WMS = 0.5  # metres, of DINO-WM and jepa-wms
 GAIN, DAMPING = 10.0, 1.0  # of the expert: force a metre from the waypoint, and a metre a second
 NEAR = 0.3  # metres from a waypoint at which the next one is gone for
 Cell = tuple[int, int]
-TRAINING = small_training(action_block=25)  # 0.25 s: a plan of six blocks goes all through UMaze
+TRAINING = small_training(
+    action_block=25,  # 0.25 s: a plan of six blocks goes all through UMaze
+    joint={"steps": 500, "batch_size": 48},
+    dynamics={"steps": 1500, "batch_size": 128},
+)
 PLANNING = planning(
     # Where the ball is to be, nearly at rest; how fast it is no frame shows, so that a goal is read as slow.
     {"proprio": {"weight": 1.0, "steps": "last", "weight_by": [1.0, 1.0, 0.05, 0.05]}},
     {"replan_every": 25, "arrival_step": 150, "min_horizon": 2},
     horizon=6,
+    num_samples=300,
+    num_iterations=6,
+    num_elites=20,
     parameterization="spline-linear",
     knot_spacing=25,
 )

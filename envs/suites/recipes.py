@@ -22,10 +22,10 @@ def small_training(**settings: Any) -> Settings:
         "loss": {"proprio": 10.0},
         "joint_predictor_options": {"width": 256},
         "rollout": 1,
-        "joint": {"steps": 500, "batch_size": 48},
+        "joint": {"steps": 400, "batch_size": 40},
         "predictor": "mlp",
         "predictor_options": {"width": 128, "depth": 2},
-        "dynamics": {"steps": 1500, "batch_size": 128},
+        "dynamics": {"steps": 1000, "batch_size": 128},
         "critic": {"steps": 0},
         "decoder": {"steps": 0},
         **settings,
@@ -33,12 +33,12 @@ def small_training(**settings: Any) -> Settings:
 
 
 def planning(objective: Settings, schedule: Settings, **planner: Any) -> Settings:
-    """What a card recommends: iCEM with 300 candidates and 6 iterations.
+    """What a card recommends: iCEM with 128 candidates and 4 iterations, enough where the robot itself is the task.
 
     Args:
         objective: its terms.
         schedule: when it plans.
         planner: settings in place of these, or beside them.
     """
-    search = {"name": "icem", "num_samples": 300, "num_iterations": 6, "num_elites": 20, "horizon": 5, **planner}
+    search = {"name": "icem", "num_samples": 128, "num_iterations": 4, "num_elites": 12, "horizon": 5, **planner}
     return {"planner": search, "objective": objective, "schedule": schedule}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
-from wmplan.models.loading import shipped_models
+from wmplan.models.loading import shipped_models, tasks_of
 
 
 def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: str, proprio: bool = True) -> None:
@@ -33,6 +33,6 @@ def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: st
         return
     home = model.card.get("task")
     own = f", which was trained for {home}," if home else ""
-    right = [f"model={one}" for one, card in shipped_models().items() if card.get("task") == task]
+    right = [f"model={one}" for one, card in shipped_models().items() if task in tasks_of(card)]
     advice = " or ".join(right) if right else "model=... for one of that task"
     raise UserError(f"model {name}{own} has {' and '.join(differs)}: give {advice}, or another task=...")

@@ -6,6 +6,7 @@ A name or a file that is wrong is refused before torch is loaded, which takes a 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ def shipped_models() -> dict[str, dict[str, Any]]:
     """The models inside the package: name -> card."""
     folders = sorted(path.parent for path in SHIPPED.glob(f"*/{CONFIG}"))
     return {folder.name: open_checkpoint(folder).config["card"] for folder in folders}
+
+
+def tasks_of(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """The Gymnasium ids of the tasks that a model is for, by its card: the one it names, and all that it lists."""
+    named = [one for one in (card.get("task"), *card.get("tasks", ())) if one is not None]
+    return tuple(dict.fromkeys(named))
 
 
 def resolve(name_or_path: str | Path) -> Path:

@@ -13,7 +13,7 @@ from wmplan.errors import NotPossibleError, UserError
 from wmplan.evaluation.evaluate import chosen_rows, evaluate
 from wmplan.evaluation.policies import DEFAULT_ROWS
 from wmplan.evaluation.protocol import POLICY, Protocol
-from wmplan.models.loading import card_of, shipped_models
+from wmplan.models.loading import card_of, shipped_models, tasks_of
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.registry import TASKS
 from wmplan.report.page import write_report
@@ -139,7 +139,7 @@ def shipped_model(benchmark: Benchmark) -> str | None:
     for name in (benchmark.task, benchmark.suite):
         if name in cards:
             return name
-    return next((name for name, card in cards.items() if identity in (card.get("task"), *card.get("tasks", ()))), None)
+    return next((name for name, card in cards.items() if identity in tasks_of(card)), None)
 
 
 def slug(model: str) -> str:

@@ -18,6 +18,8 @@ from wmplan.models import JEPA, CheckpointError, save
 from wmplan.training.config import TrainConfig
 from wmplan.training.curves import draw_curves, read_log
 
+ORIGIN = ("task", "seed", "episodes", "steps", "policy", "policy_options")
+"""What the card says of each data set that was joined to others."""
 STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader", "placement")
 
 
@@ -89,7 +91,7 @@ def joined(store: Reader) -> dict[str, Any]:
     parts = [one.meta for one in store.parts]
     return {
         "tasks": list(dict.fromkeys(one.task for one in parts if one.task is not None)),
-        "joined": [{"task": one.task, "seed": one.seed, "episodes": one.episodes, "steps": one.steps} for one in parts],
+        "joined": [{name: getattr(one, name) for name in ORIGIN} for one in parts],
     }
 
 
