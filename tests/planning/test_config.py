@@ -69,6 +69,7 @@ def test_presets() -> None:
         num_elites=10,
         horizon=5,
         init_std=0.5,
+        cold_start_samples=2400,
         min_std=0.05,
         noise_beta=2.0,
         keep_fraction=0.3,
