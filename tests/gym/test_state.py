@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from wmplan.data.episode import run_episode
 from wmplan.data.registered import make_environment
 from wmplan.environment import has, why_not
 from wmplan.environment_check import FAULTY, trials
@@ -335,3 +336,23 @@ def test_mocap_userdata_and_what_a_reset_changes_of_the_model_are_restored(tmp_p
     assert env.model.site_pos[0, 0] == mark
     np.testing.assert_array_equal(env.render(), frame)
     env.close()
+
+
+def test_states_and_proprioception_are_recorded_without_a_frame() -> None:
+    """Instances of an evaluation are found in hundreds of episodes, of which no frame is looked at."""
+
+    class CountedPoint(OpenPoint):
+        drawn = 0
+
+        def render(self) -> Any:
+            self.drawn += 1
+            return super().render()
+
+    env = adapt(CountedPoint(), options=AdapterOptions(proprio="observation"))
+    before = env.env.unwrapped.drawn
+    alone = run_episode(env, np.random.default_rng(0), 12, pixels=False)
+    assert env.env.unwrapped.drawn == before
+    whole = run_episode(env, np.random.default_rng(0), 12)
+    assert set(whole) - set(alone) == {"pixels"} and env.env.unwrapped.drawn > before + 12
+    for name, column in alone.items():
+        np.testing.assert_array_equal(column, whole[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,7 @@ def run_episode(
         if pixels:
             note("pixels", seen["pixels"])
         if has(env, "proprioception"):
-            own = env.task.proprio(state) if hasattr(env.task, "proprio") else (seen or env.observe())["proprio"]
-            note("proprio", own.astype(np.float32))
+            note("proprio", _proprio(env, state, seen).astype(np.float32))
         if state.size:
             note("state", state.astype(np.float32))
         if has(env, "state"):
@@ -84,3 +84,13 @@ def run_episode(
     if looks := chosen_looks(env, second_look, strength):
         columns[COLUMN] = varied_frames(env, columns["physics_state"], rng, looks, strength)
     return columns
+
+
+def _proprio(env: PlanningEnvironment, state: NDArray[Any], seen: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """What the robot knows of itself, (P,); no frame is drawn for it where that can be."""
+    if hasattr(env.task, "proprio"):
+        own: NDArray[Any] = env.task.proprio(state)
+        return own
+    if not seen:
+        seen = {"proprio": env.observe_proprio()} if hasattr(env, "observe_proprio") else env.observe()
+    return seen["proprio"]

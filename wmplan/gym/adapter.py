@@ -173,6 +173,12 @@ class AdaptedEnvironment:
             return own
         return self._observed(self.image_size)
 
+    def observe_proprio(self) -> NDArray[np.float32]:
+        """What the robot knows of itself, (P,), for which no frame is drawn."""
+        if hasattr(self.env.unwrapped, "observe"):
+            return np.asarray(self.observe()["proprio"], np.float32)
+        return self._own_state()
+
     def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The frame, uint8 (H, W, 3), of image_size or of another size (H, W)."""
         return self._frame(size or self.image_size)
@@ -188,8 +194,11 @@ class AdaptedEnvironment:
         return seen if size is None else resized(seen, size)
 
     def _observed(self, size: tuple[int, int]) -> Observation:
+        return {"pixels": self._frame(size), "proprio": self._own_state()}
+
+    def _own_state(self) -> NDArray[np.float32]:
         proprio = np.zeros(0) if self._proprio is None else self._proprio(self._observation)
-        return {"pixels": self._frame(size), "proprio": np.asarray(proprio, np.float32)}
+        return np.asarray(proprio, np.float32)
 
     def _task_state(self) -> Array:
         """The few true numbers that the task is about, (D,)."""
