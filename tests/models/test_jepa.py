@@ -232,7 +232,7 @@ def test_options_that_do_not_exist_are_named(make_jepa):
         ),
         (
             JEPAConfig(latent_dim=6, predictor="rnn"),
-            "there is no predictor 'rnn'; it is one of hidden_state, mlp, transformer",
+            "there is no predictor 'rnn'; it is one of hidden_state, mlp, recurrent, transformer",
         ),
         (JEPAConfig(latent_dim=6, predictor_options={"width": 0}), "mlp predictor: width must be at least 1, got 0"),
         (

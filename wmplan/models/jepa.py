@@ -35,7 +35,8 @@ class JEPAConfig:
         latent_dim: numbers in the visual latent of one camera's scene.
         robot_dim: numbers that an encoder of the robot alone adds to it, see TwoStreams; 0 for no such encoder.
         second_look: residual blocks that a second encoder has more than the first, see SecondLook; None for no second.
-        predictor: "mlp", "transformer" or "hidden_state"; predictor_options are the keyword arguments of its class.
+        predictor: "mlp", "transformer", "hidden_state" or "recurrent"; predictor_options are the keyword arguments of
+            its class.
         proprio_width: hidden width of the head that reads the robot's state off the visual latent, 0 for a linear one.
         critic: whether there is a TemporalCritic; critic_options are its keyword arguments.
         decoder: whether there is a decoder; decoder_options are its kind, "broadcast" or "sprites", and its keyword
@@ -321,9 +322,13 @@ class JEPA(WorldModel):
     def window(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
         """A whole window for the predictor: h latents and the h - 1 normalised actions between them.
 
-        A context (B, T, L) shorter than h stands for a robot that stood still before.
+        A context (B, T, L) shorter than h stands for a robot that stood still before; a predictor that takes a context
+        of any length is given it as it is.
         """
         batch, time = context.shape[:2]
+        if self.predictor.takes_any_context:
+            given = context.new_zeros(batch, 0, self.spec.block_dim) if past_actions is None else past_actions
+            return context, self.normalise_actions(given)
         missing = self.spec.history - time
         past = self.still_action.to(context).expand(batch, self.spec.history - 1, -1)
         if past_actions is not None and time > 1:

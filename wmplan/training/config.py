@@ -118,7 +118,7 @@ class TrainConfig:
         encoder, encoder_options: the network from frames to latents, by name.
         latent_dim: numbers in the latent of one camera's scene.
         robot_dim: numbers that a small encoder of the robot alone adds to it; 0 for none.
-        predictor: hidden_state, mlp, transformer, or a plug-in's.
+        predictor: hidden_state, mlp, recurrent, transformer, or a plug-in's.
         predictor_options: of the predictor; see wmplan.models.predictors.
         joint_predictor: what the joint stage trains the encoder with; None for the model's own predictor, as where no
             dynamics stage would train that.

@@ -7,11 +7,20 @@ from typing import Any
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.predictors.hidden_state import HiddenStatePredictor
 from wmplan.models.predictors.mlp import MLPPredictor
+from wmplan.models.predictors.recurrent import RecurrentPredictor
 from wmplan.models.predictors.transformer import TransformerPredictor
 from wmplan.models.registry import build
 from wmplan.registry import PREDICTORS
 
-__all__ = ["PREDICTORS", "HiddenStatePredictor", "MLPPredictor", "Predictor", "TransformerPredictor", "make_predictor"]
+__all__ = [
+    "PREDICTORS",
+    "HiddenStatePredictor",
+    "MLPPredictor",
+    "Predictor",
+    "RecurrentPredictor",
+    "TransformerPredictor",
+    "make_predictor",
+]
 
 
 def make_predictor(

@@ -14,9 +14,11 @@ class Predictor(nn.Module, ABC):
 
     Attributes:
         history: h, frames in a window.
+        takes_any_context: whether rollout() takes fewer than h latents too; else frames before the first are made up.
     """
 
     history: int
+    takes_any_context = False
 
     @abstractmethod
     def step(self, latents: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,153 @@
+"""A predictor with a memory: what was seen and done long ago still counts, also of what is out of sight now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wmplan.models.predictors.base import Predictor
+from wmplan.models.predictors.mlp import ResidualPerceptron
+from wmplan.models.registry import require_positive
+from wmplan.registry import register_predictor
+
+CONTEXTS = 16
+"""Contexts whose memories are kept: of so many robots that are planned for in turn."""
+KEEPS = 2.0
+"""Bias of the gate that keeps the memory: an untrained network forgets over ten steps or so, not at once (Jozefowicz,
+Zaremba & Sutskever 2015)."""
+
+
+class MemoryCell(nn.Module):
+    """A gated recurrent unit (Cho et al. 2014) whose arguments may lack candidates, which then share them."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.enter, self.keep = nn.Linear(inputs, 3 * width), nn.Linear(width, 3 * width)
+        nn.init.constant_(self.keep.bias[width : 2 * width], KEEPS)
+
+    def forward(self, seen: Tensor, memory: Tensor) -> Tensor:
+        """The memory (B, S, width) after what is seen (B, S or 1, inputs), from one of shape (B, S or 1, width)."""
+        reset, keep, new = self.enter(seen).chunk(3, -1)
+        reset_before, keep_before, new_before = self.keep(memory).chunk(3, -1)
+        kept = torch.sigmoid(keep + keep_before)
+        candidate = torch.tanh(new + torch.sigmoid(reset + reset_before) * new_before)
+        return torch.lerp(candidate, memory, kept)
+
+
+class Remembered(NamedTuple):
+    """A context that was read, and the memory after it.
+
+    Attributes:
+        latents, actions: (B, k, L) and (B, k, A), each action beside the frame that it followed.
+        memory: (B, 1, width).
+        weights: what the network's weights were then.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    memory: Tensor
+    weights: tuple[tuple[int, int], ...]
+
+
+@register_predictor("recurrent")
+class RecurrentPredictor(Predictor):
+    """The next latent is the newest one plus what the memory of all before it, and of the actions, says.
+
+    A context of any length up to the history is read frame by frame into a memory of fixed size, from which a rollout
+    goes on. The memory of a context that was read before is kept, so that planning reads a frame once: not at each
+    iteration of a search, nor again when the next frame has come. Where a context has grown to the whole history its
+    oldest frame is dropped and the rest is read anew, so that what is predicted depends on the context alone. Nothing
+    is kept in training.
+
+    Args:
+        latent_dim: L.
+        action_dim: A.
+        history: h, frames that are remembered at most: 16 to 32 where something has to be remembered.
+        action_block: of no concern here: a block goes in whole.
+        width: numbers in the memory, and of the hidden layers.
+        depth: residual layers that read it.
+    """
+
+    takes_any_context = True
+
+    def __init__(
+        self,
+        latent_dim: int,
+        action_dim: int,
+        history: int,
+        action_block: int = 1,
+        *,
+        width: int = 256,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        require_positive("recurrent predictor", width=width, depth=depth)
+        self.history, self.width = history, width
+        self.latent_in = nn.Linear(latent_dim, width)
+        self.action_in = nn.Linear(action_dim, width, bias=False)
+        self.cell = MemoryCell(width, width)
+        self.blocks = nn.Sequential(*(ResidualPerceptron(width) for _ in range(depth)))
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, latent_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.known: list[Remembered] = []
+
+    def step(self, latents: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
+        memory = latents[0].new_zeros(len(latents[0]), 1, self.width)
+        for latent, action in zip(latents, actions, strict=True):
+            memory = self.moved(memory, latent, action)
+        return self.read(memory, latents[-1])
+
+    def rollout(self, context: Tensor, past_actions: Tensor, actions: Tensor, last_only: bool = False) -> Tensor:
+        """As Predictor.rollout(), from a context (B, T, L) of any length and T - 1 actions."""
+        memory, latent = self.remember(context[:, :-1], past_actions), context[:, -1:]
+        predicted = []
+        for action in actions.unbind(2):  # (B, S, A)
+            memory = self.moved(memory, latent, action)
+            latent = self.read(memory, latent)
+            predicted.append(latent)
+        return latent.unsqueeze(2) if last_only else torch.stack(predicted, 2)
+
+    def moved(self, memory: Tensor, latent: Tensor, action: Tensor) -> Tensor:
+        """The memory after a frame's latent and the action that followed, (B, S or 1, ...) each."""
+        moved: Tensor = self.cell(F.silu(self.latent_in(latent) + self.action_in(action)), memory)
+        return moved
+
+    def read(self, memory: Tensor, latent: Tensor) -> Tensor:
+        """The next latent (B, S, L) from the memory and the newest latent."""
+        return latent + self.out(self.norm(self.blocks(memory)))  # type: ignore[no-any-return]
+
+    def remember(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """The memory (B, 1, width) of latents (B, k, L) and the actions (B, k, A) beside them; k may be 0."""
+        keeps = not (self.training or torch.is_grad_enabled() or self.out.weight.is_inference())
+        weights = tuple((one.data_ptr(), one._version) for one in self.parameters()) if keeps else ()
+        before = self.longest_known(latents, actions, weights) if keeps else None
+        read, memory = 0, latents.new_zeros(len(latents), 1, self.width)
+        if before is not None:
+            read, memory = before.latents.shape[1], before.memory
+        for step in range(read, latents.shape[1]):
+            memory = self.moved(memory, latents[:, step : step + 1], actions[:, step : step + 1])
+        if keeps and latents.shape[1]:
+            known = [one for one in self.known if one is not before and one.weights == weights]
+            copies = latents.clone(), actions.clone()
+            self.known = [*known[1 - CONTEXTS :], Remembered(*copies, memory, weights)]
+        return memory
+
+    def longest_known(
+        self, latents: Tensor, actions: Tensor, weights: tuple[tuple[int, int], ...]
+    ) -> Remembered | None:
+        """Of the contexts that were read, the longest that these begin with."""
+        found = None
+        for one in self.known:
+            count = one.latents.shape[1]
+            if found is not None and count <= found.latents.shape[1]:
+                continue
+            same = one.weights == weights and one.latents.dtype == latents.dtype
+            same = same and one.latents.device == latents.device and count <= latents.shape[1]
+            if same and torch.equal(one.latents, latents[:, :count]) and torch.equal(one.actions, actions[:, :count]):
+                found = one
+        return found
