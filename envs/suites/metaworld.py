@@ -28,7 +28,7 @@ JEPA_WMS = 0.3
 COMMON: dict[str, Any] = {"suite": METAWORLD, "max_episode_steps": 500}
 REACH: dict[str, Any] = {
     **COMMON,
-    "training": small_training(),
+    "training": small_training(joint={"steps": 300, "batch_size": 40}, dynamics={"steps": 700, "batch_size": 128}),
     # Where the hand is to be; the gripper may be as it likes.
     "planning": planning(
         {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0]}}, {"replan_every": 10}

@@ -51,7 +51,7 @@ def test_the_table_says_what_the_result_folders_say(suite: Path) -> None:
         assert one["plan_ms"] == result["rows"]["planner"]["plan_ms"] and one["instances"] == 2
         assert one["replay"]["success"] == 1 and one["noop_without_solved"]["success"] == 0
     text = (suite / "table.md").read_text()
-    assert "| pusht | lewm | none | pusht |" in text and len(text.splitlines()) == 9
+    assert "| pusht | lewm | none | pusht | 2 x 1 |" in text and len(text.splitlines()) == 9
 
 
 def test_another_model_plays_the_same_instances(suite: Path) -> None:

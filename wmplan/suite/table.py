@@ -9,7 +9,10 @@ from typing import Any
 from wmplan.atomic_io import write_durably, write_json
 from wmplan.suite.entries import Entry
 
-HEAD = ("task", "protocol", "published", "model", "success %", "without solved %", "noop %", "replay %", "plan ms")
+HEAD = (
+    *("task", "protocol", "published", "model", "instances"),
+    *("success %", "without solved %", "noop %", "replay %", "plan ms"),
+)
 
 
 def write_tables(folder: Path, entries: Sequence[Entry]) -> None:
@@ -82,8 +85,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 NOTE = (
-    "Held-out instances; success is read as the protocol reads it, with Wilson's 95 % interval. Published figures are "
-    "their authors', on instances of theirs. Without solved: without instances that doing nothing solves. Plan: p50."
+    "Held-out instances x planner seeds; success is read as the protocol reads it, with Wilson's 95 % interval. "
+    "Published figures are their authors', on instances of theirs. Without solved: without instances that doing "
+    "nothing solves. Plan: p50."
 )
 
 
@@ -92,10 +96,11 @@ def cells(one: Mapping[str, Any]) -> list[str]:
     published = "; ".join(f"{figure['success']:g} ({figure['by']})" for figure in one["published"]) or "none"
     names = [one["task"], one["protocol"], published, one["model"] or "none"]
     if "instances" not in one:
-        return [*names, "not run", *["–"] * (len(HEAD) - len(names) - 1)]
+        return [*names, "–", "not run", *["–"] * (len(HEAD) - len(names) - 2)]
     median = (one["plan_ms"] or {}).get("p50")
     return [
         *names,
+        f"{one['instances']} x {one['planner_seeds']}",
         shown(one["planner"]),
         shown(one["planner_without_solved"]),
         share(one["noop"]),
