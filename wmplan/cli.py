@@ -197,7 +197,7 @@ def merge(settings: Settings) -> None:
     ),
     resumes=True,
 )
-def train(settings: Settings) -> None:
+def train(settings: Settings) -> int:
     """Train a world model on a data set: encoder and predictor end to end, then the predictor alone on cached latents.
 
     Run again after an interruption, it goes on. The model is written to out/model: wmplan eval model=OUT/model.
@@ -225,13 +225,19 @@ def train(settings: Settings) -> None:
     if task["id"] is None and settings["name"] == task["name"]:
         chosen["name"] = TrainConfig.name  # a model of no task is not called "none"
     config = build(TrainConfig, {**settings, **chosen})
+    if config.devices > 1:
+        from wmplan.training.processes import launched, supervise
+
+        if not launched():
+            return supervise(sys.argv[1:], config.device, config.devices)
     run(config)
     use = f"wmplan eval model={config.out}/model task={task['name']} out=DIR" if task["id"] else "wmplan.load"
     print(f"{config.out}/model: {'evaluate' if task['id'] else 'load'} it with {use}")
+    return 0
 
 
 @command("pretrain", target="wmplan.training.pretraining.config:PretrainConfig", resumes=True)
-def pretrain(settings: Settings) -> None:
+def pretrain(settings: Settings) -> int:
     """Pretrain an encoder without actions, on frames of a data set, a folder of images or a folder of videos.
 
     Hidden parts of images (ijepa, lejepa) or of clips (vjepa) are predicted in latent space. Shows what the features
@@ -248,8 +254,14 @@ def pretrain(settings: Settings) -> None:
     from wmplan.training.pretraining.pretrain import pretrain as run
 
     config = build(PretrainConfig, settings)
+    if config.devices > 1:
+        from wmplan.training.processes import launched, supervise
+
+        if not launched():
+            return supervise(sys.argv[1:], config.device, config.devices)
     run(config)
     print(f"{config.out}/model: make a world model of it with wmplan train pretrained={config.out} data=DIR out=DIR")
+    return 0
 
 
 @command("data describe", target="wmplan.data.description:describe_data", positional=("data",))

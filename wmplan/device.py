@@ -9,17 +9,17 @@ from wmplan.machine import free_memory
 
 
 def find_device(name: torch.device | str | None = None) -> torch.device:
-    """The device of that name, tried; None is CUDA where there is any, else the processor.
+    """The device of that name, tried; auto, or None, is CUDA where there is any, else the processor.
 
     Raises:
         UserError: if there is no such device, or this machine and this torch cannot compute on it.
     """
-    if name is None:
+    if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise UserError(f"device must be cpu, cuda, cuda:1, ..., or null, got {name!r}") from None
+        raise UserError(f"device must be auto, cpu, cuda, cuda:1, ... or mps, got {name!r}") from None
     try:
         float(torch.ones(1, device=device).sum())
     except Exception as error:  # each backend has its own way to say that it is not there

@@ -69,6 +69,9 @@ class WindowSampler:
         episodes: those to draw from; all where left out.
         columns: what a batch holds.
         extra: more columns in memory, name -> (store.num_rows, ...), aligned with the rows of the store: latents.
+        rows: first and last but one of the rows of each batch that are given; all where left out. The order, and where
+            the stream stands, do not depend on it.
+        whole: columns that are given of all rows in any case.
         memory: hold the columns in memory; None for yes, if they take less than 8 GiB.
         group: episodes that are shuffled together when reading from the disk; fewer where they are larger than
             GROUP_BYTES.
@@ -88,6 +91,8 @@ class WindowSampler:
         episodes: Iterable[int] | None = None,
         columns: Sequence[str] = ("pixels", "action", "proprio"),
         extra: Mapping[str, NDArray[Any]] | None = None,
+        rows: tuple[int, int] | None = None,
+        whole: Sequence[str] = (),
         memory: bool | None = None,
         group: int = 128,
     ) -> None:
@@ -96,6 +101,7 @@ class WindowSampler:
                 raise DataError(f"{name} must be at least 1, got {value}")
         self.store, self.frames, self.stride, self.batch_size, self.seed = store, frames, stride, batch_size, seed
         self.extra = dict(extra or {})
+        self.rows, self.whole = rows or (0, batch_size), frozenset(whole)
         self.columns = tuple(name for name in columns if name not in self.extra)
         for name in self.columns:
             store.require_column(name)
@@ -191,18 +197,21 @@ class WindowSampler:
         number = int(np.searchsorted(np.cumsum(sizes), skip, side="right"))  # the group of the first window
         skip, left = skip - int(sizes[:number].sum()), stop - skip
         pieces: list[dict[str, Tensor]] = []
-        wanted = min(self.batch_size, left)
+        wanted = size = min(self.batch_size, left)
         ahead = self._read(groups, number)
         while left > 0:
             rows, ahead = ahead.result(), self._read(groups, number + 1)
             windows = self._windows(epoch, number, groups[number])[skip:]
             while len(windows) and left > 0:
-                pieces.append(self._gather(rows, windows[:wanted]))
+                place = size - wanted
+                first, last = (min(max(row - place, 0), wanted) for row in self.rows)
+                pieces.append(self._gather(rows, windows[:wanted], slice(first, last)))
                 taken = min(wanted, len(windows))
                 windows, wanted, left = windows[taken:], wanted - taken, left - taken
                 if wanted == 0:
                     yield {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
                     pieces, wanted = [], min(self.batch_size, left)
+                    size = wanted
             skip, number = 0, number + 1
 
     # ------------------------------------------------------------------ the rows
@@ -247,10 +256,11 @@ class WindowSampler:
             "group": self.group,
         }
 
-    def _gather(self, rows: dict[str, NDArray[Any]], windows: NDArray[np.int64]) -> dict[str, Tensor]:
-        batch = {}
+    def _gather(self, rows: dict[str, NDArray[Any]], windows: NDArray[np.int64], own: slice) -> dict[str, Tensor]:
+        batch, every = {}, windows
         steps = np.arange(self.frames) * self.stride
         for name, values in rows.items():
+            windows = every if name in self.whole else every[own]
             if name == "action":
                 robot_steps = windows[:, None] + np.arange((self.frames - 1) * self.stride)
                 blocks = values[robot_steps]  # (N, (T - 1) * stride, a)

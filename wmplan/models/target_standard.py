@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,8 @@ class TargetStandard(nn.Module):
         mean: of each place and channel, of shape (tokens, width).
         variance: of each channel about it, of shape (width,).
         batches: that each place was measured on, of shape (tokens,).
+        batch_mean: the mean over the rows (N, ...) of a batch where several processes have parts of it; None where the
+            rows are all.
     """
 
     mean: Tensor
@@ -37,6 +41,7 @@ class TargetStandard(nn.Module):
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
+        self.batch_mean: Callable[[Tensor], Tensor] | None = None
         self.register_buffer("mean", torch.zeros(tokens, width))
         self.register_buffer("variance", torch.ones(width))
         self.register_buffer("batches", torch.zeros(tokens))
@@ -46,8 +51,12 @@ class TargetStandard(nn.Module):
         count = tokens.shape[1]
         mean, variance = self.mean[:count], self.variance
         if self.training:
-            mean = tokens.mean(0)
-            variance = (tokens - mean).square().mean((0, 1))
+            if self.batch_mean is None:
+                mean = tokens.mean(0)
+                variance = (tokens - mean).square().mean((0, 1))
+            else:
+                mean = self.batch_mean(tokens)
+                variance = self.batch_mean((tokens - mean).square().mean(1))
             self.note(mean.detach(), variance.detach())
         return (tokens - mean) / variance.clamp_min(LEAST_VARIANCE).sqrt()
 

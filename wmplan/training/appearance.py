@@ -23,6 +23,7 @@ from wmplan.models.base import Frames
 from wmplan.models.camera_encoders import side_by_side
 from wmplan.models.encoders import SecondLook
 from wmplan.training.precision import bfloat16_products
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 NOMINAL_SHARE = 0.2
@@ -37,7 +38,7 @@ def columns(cameras: Sequence[str]) -> tuple[str, ...]:
 
 
 def appearance_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, bfloat16: bool = False
+    model: JEPA, batch: Batch, generator: torch.Generator, bfloat16: bool = False, share: Share = WHOLE
 ) -> tuple[Tensor, dict[str, float]]:
     """Huber loss of the visual latents against those of the nominal frames, in whitened units.
 
@@ -48,14 +49,16 @@ def appearance_loss(
         batch: of every camera `pixels` and `pixels_varied`, say, uint8 (N, 1, H, W, 3); `latent` (N, 1, L) of the
             former by the encoders as they were.
         bfloat16: multiply in bfloat16.
+        share: of the batch that this is.
     """
-    nominal = round(NOMINAL_SHARE * len(batch["latent"]))
+    rows = len(batch["latent"])
+    nominal = share.of_first(round(NOMINAL_SHARE * (rows if share.alone else share.total)), rows)
     cameras = model.spec.cameras
     frames = {one: torch.cat([batch[one][:nominal], batch[varied(one)][nominal:]]) for one in cameras}
-    with bfloat16_products(bfloat16):
+    with bfloat16_products(bfloat16, batch["latent"].device):
         latents = second_latents(model, frames)
     error = whitened_error(model, latents.float(), batch["latent"])
-    return F.huber_loss(error, torch.zeros_like(error)), {}
+    return share.weight * F.huber_loss(error, torch.zeros_like(error)), {}
 
 
 @torch.no_grad()
@@ -65,6 +68,7 @@ def appearance_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
     Args:
         batch: as of appearance_loss().
     """
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     target = batch["latent"]
     spread = whitened_error(model, target[..., : model.visual_dim], target.mean((0, 1)).expand_as(target))
     typical = spread.norm(dim=-1).median()
@@ -101,9 +105,9 @@ def set_tolerance(model: JEPA, frames: Frames, changes: Tensor) -> None:
         frames: held-out, of the nominal world, uint8 (N, 1, H, W, 3) of every camera.
         changes: of raw visual latents (M, D) over a robot step.
     """
-    views = [view[:, 0] for view in model.views(frames)]
+    views = [view[:, 0].to(model.device) for view in model.views(frames)]
     encoders = looks(model)
-    deviations = list((changes.std(0) + 1e-6).chunk(len(views)))
+    deviations = list((changes.std(0) + 1e-6).to(model.device).chunk(len(views)))
     if len(encoders) < len(views):  # one that all cameras go through
         views, deviations = [torch.cat(views)], [torch.stack(deviations).square().mean(0).sqrt()]
     for encoder, view, deviation in zip(encoders, views, deviations, strict=True):

@@ -13,6 +13,8 @@ from wmplan.machine import MOST_THREADS
 from wmplan.planning.action_kinds import KINDS
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.training.loggers import LoggerName
+from wmplan.training.precision import Precision, from_old_setting
 from wmplan.training.regions import Region
 
 
@@ -158,8 +160,15 @@ class TrainConfig:
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
         imagined: share of the critic's pairs that begin at what the predictor imagines instead of what was recorded.
         validation: share of the episodes that nothing is trained on.
+        device: to train on: cpu, cuda, cuda:1 or mps; auto for CUDA where there is any, else the processor.
+        devices: how many of them, each with a process of its own and its part of every batch; results are the same but
+            for rounding. With more than one device is auto, cpu or cuda. Needs pip install 'wmplan[scale]'.
+        precision: bf16 multiplies in bfloat16, in convolutions and linear layers; 32 does not; auto does where the
+            device has it in hardware.
+        logger: where figures go beside our own curves: none, tensorboard (OUT/tensorboard) or wandb
+            (WANDB_MODE=offline keeps them in OUT/wandb_runs).
         threads: of torch; 0 for all cores.
-        bfloat16: convolutions and products in bfloat16 while training; None where the processor has them in hardware.
+        bfloat16: old name of precision.
         half: store the exported weights in half precision.
     """
 
@@ -216,13 +225,19 @@ class TrainConfig:
     imagined: float = 0.5
     validation: float = 0.03
     threads: int = 0
+    device: str | None = "auto"
+    devices: int = 1
+    precision: Precision = "auto"
+    logger: LoggerName = "none"
     bfloat16: bool | None = None
     half: bool = True
     more_data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        for name in ("history", "rollout", "action_block", "latent_dim"):
+        object.__setattr__(self, "precision", from_old_setting(self.bfloat16, self.precision))
+        object.__setattr__(self, "bfloat16", None)
+        for name in ("history", "rollout", "action_block", "latent_dim", "devices"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         names = self.camera_names
         require(len(set(names)) == len(names) > 0, f"cameras must be at least one name, and no name twice, got {names}")

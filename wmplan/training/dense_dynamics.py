@@ -10,6 +10,7 @@ from wmplan.models import JEPA
 from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.training.latent_stages import noisy_context
 from wmplan.training.precision import bfloat16_products
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 from wmplan.training.windows import DYNAMICS_STEPS
 
@@ -22,7 +23,12 @@ def window_rows(model: JEPA) -> int:
 
 
 def dense_dynamics_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, noise: float = 0.0, bfloat16: bool = False
+    model: JEPA,
+    batch: Batch,
+    generator: torch.Generator,
+    noise: float = 0.0,
+    bfloat16: bool = False,
+    share: Share = WHOLE,
 ) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error at TARGETS robot steps of a rollout, in whitened units (see dynamics_loss).
 
@@ -31,6 +37,7 @@ def dense_dynamics_loss(
         generator: draws the context's length, the robot steps that are read, and the noise.
         noise: of the context; see dynamics_loss.
         bfloat16: multiply in bfloat16.
+        share: of the batch that this is.
     """
     predictor, spec = model.predictor, model.spec
     assert isinstance(predictor, HiddenStatePredictor)
@@ -38,12 +45,13 @@ def dense_dynamics_loss(
     newest, block = (spec.history - 1) * spec.action_block, spec.action_block
     short = torch.rand((), generator=generator) < 0.2
     first = newest if short else 0
-    context = noisy_context(model, latents[:, first : newest + 1 : block], generator, noise)
+    context = noisy_context(model, latents[:, first : newest + 1 : block], generator, noise, share)
     past = actions[:, first:newest].unflatten(1, (-1, block)).flatten(2) if newest > first else None  # (N, h - 1, A)
     future = actions[:, None, newest:]  # (N, 1, robot steps, a)
     steps = sorted(torch.randperm(future.shape[2], generator=generator)[:TARGETS].add(1).tolist())
     normalised = (future - model.action_mean[: spec.action_dim]) / model.action_std[: spec.action_dim]
-    with bfloat16_products(bfloat16):
+    with bfloat16_products(bfloat16, latents.device):
         predicted = predictor.predict_at(*model.window(context, past), normalised, steps).squeeze(1)
     error = (predicted.float() - latents[:, [newest + step for step in steps]]) @ model.whitening.T
-    return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
+    loss = share.weight * F.smooth_l1_loss(error, torch.zeros_like(error))
+    return loss, {"squared": share.weight * error.square().mean().item()}

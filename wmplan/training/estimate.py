@@ -55,7 +55,7 @@ class SameBatch:
 
 def seconds_per_step(stage: Stage) -> float:
     """Seconds of a step of a stage, which is not used afterwards."""
-    batch = next(iter(stage.batches))
+    batch = stage.ranks.put(next(iter(stage.batches)))
     stage.module.train()
     stage.one_step(batch)
     begun, done, seconds = time.perf_counter(), 0, 0.0

@@ -60,8 +60,8 @@ def standardise_latents(model: JEPA, latents: NDArray[np.float32], rows: Tensor)
     part = latents[:, : model.visual_dim]
     part -= mean.float().numpy()
     part /= std.float().numpy()
-    model.visual_mean += (mean * model.visual_std).float()
-    model.visual_std *= std.float()
+    model.visual_mean += (mean * model.visual_std.cpu()).float().to(model.device)
+    model.visual_std *= std.float().to(model.device)
 
 
 def fit_proprio_head(model: JEPA, episodes: list[Tensor], path: Path, made_from: Mapping[str, Any], seed: int) -> None:
@@ -86,7 +86,8 @@ def fit_proprio_head(model: JEPA, episodes: list[Tensor], path: Path, made_from:
         return
     kept = episodes[::10]
     fitted = torch.cat([one for index, one in enumerate(episodes) if index % 10] or kept)
-    fit(head, *sides(model, fitted), *sides(model, torch.cat(kept)), seed)
+    fit(head.cpu(), *sides(model, fitted), *sides(model, torch.cat(kept)), seed)
+    head.to(model.device)
     content = io.BytesIO()
     torch.save(head.state_dict(), content)
     write_checked(path, lambda file: file.write(content.getbuffer()), made_from)
@@ -94,7 +95,7 @@ def fit_proprio_head(model: JEPA, episodes: list[Tensor], path: Path, made_from:
 
 def sides(model: JEPA, latents: Tensor) -> tuple[Tensor, Tensor]:
     """What the head reads, and what it should: (N, r) and (N, P) of latents (N, L)."""
-    return latents[:, : model.visual_dim][:, model.robot], latents[:, model.visual_dim :]
+    return latents[:, : model.visual_dim][:, model.robot.cpu()], latents[:, model.visual_dim :]
 
 
 def fit(head: nn.Module, inputs: Tensor, wanted: Tensor, kept: Tensor, kept_wanted: Tensor, seed: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wmplan.data import WindowSampler
 from wmplan.data.reader import Reader
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 
@@ -29,10 +30,14 @@ class GoalPairs:
         latents: of every row of the data set, (rows, L).
         store: that data set.
         newest: index of the newest context frame in a window.
+        share: of each batch that is wanted: `goal` is of the whole batch in any case. The sampler gives that share, and
+            `row` of the whole.
     """
 
-    def __init__(self, sampler: WindowSampler, latents: NDArray[np.float32], store: Reader, newest: int) -> None:
-        self.sampler, self.latents, self.newest = sampler, latents, newest
+    def __init__(
+        self, sampler: WindowSampler, latents: NDArray[np.float32], store: Reader, newest: int, share: Share = WHOLE
+    ) -> None:
+        self.sampler, self.latents, self.newest, self.share = sampler, latents, newest, share
         self.ends = np.cumsum(store.lengths)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -42,7 +47,8 @@ class GoalPairs:
             ends = self.ends[np.searchsorted(self.ends, rows, side="right")]
             goals = np.random.default_rng([self.sampler.seed, 0x60A1, *place]).integers(rows, ends)
             batch["goal"] = torch.from_numpy(self.latents[goals])
-            batch["steps"] = torch.from_numpy((goals - rows).astype(np.float32)) / self.sampler.stride
+            steps = torch.from_numpy((goals - rows).astype(np.float32)) / self.sampler.stride
+            batch["steps"] = self.share.own(steps)
             place = self.place()
             yield batch
 

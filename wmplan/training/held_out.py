@@ -110,7 +110,7 @@ class HeldOut:
                     camera: torch.from_numpy(columns[camera][None, ::PROBE_STRIDE]) for camera in model.spec.cameras
                 }
                 with torch.no_grad():
-                    visual = model.encode_visual(seen)[0]
+                    visual = model.encode_visual(seen)[0].cpu()
                 frames.append(visual)
                 states.append(columns["state"][::PROBE_STRIDE].reshape(len(visual), -1))
             sides.append((torch.cat(frames), np.concatenate(states)))

@@ -17,7 +17,10 @@ from wmplan.training.config import TrainConfig
 from wmplan.training.pretraining.config import PretrainConfig
 
 RunConfig = TrainConfig | PretrainConfig
-FREE = ("data", "more_data", "out", "pretrained", "threads", "device", "name", "planning", "half", "regions")
+FREE = (
+    "data", "more_data", "out", "pretrained", "threads", "device", "devices", "logger", "name", "planning", "half",
+    "regions",
+)  # fmt: skip
 """Settings that may change in the middle of a run: paths, and what no weight depends on."""
 LATER: dict[str, Any] = {
     "train_encoder": False,
@@ -26,6 +29,7 @@ LATER: dict[str, Any] = {
     "data_rate": None,
     "action_kind": [],
     "action_bounds": None,
+    "precision": "auto",
 }
 """Settings that came later, with what runs did before: these are told where they differ, so that old runs go on."""
 RECORD = "train.json"
@@ -52,17 +56,22 @@ def read_record(config: RunConfig) -> dict[str, Any] | None:
     if not path.exists() or not holds_work(folder):
         return None
     document = read_json_checked(path)
+    if (rounded := document["settings"].get("bfloat16")) is not None:  # the old name of precision
+        document["settings"] |= {"bfloat16": None, "precision": "bf16" if rounded else 32}
     require_same(folder, document["settings"], compared(config), "a training run")
     return document
 
 
-def claim(config: RunConfig, record: Mapping[str, Any] | None, data: Files, pretrained: str | None) -> dict[str, Any]:
+def claim(
+    config: RunConfig, record: Mapping[str, Any] | None, data: Files, pretrained: str | None, write: bool = True
+) -> dict[str, Any]:
     """Write into the folder what the run is, or check that it is the same; what every file of it is made from.
 
     Args:
         record: as read_record() gave it.
         data: the data's fingerprint.
         pretrained: hash of the encoder that is taken over.
+        write: only check, where another process of the run writes.
 
     Raises:
         UserError: if the run in the folder has other data or another encoder, or the folder cannot be written.
@@ -80,12 +89,13 @@ def claim(config: RunConfig, record: Mapping[str, Any] | None, data: Files, pret
             raise UserError(
                 f"{folder} holds a run on another encoder: that of pretrained={named} has other weights; {anew}"
             )
-        remove_leftovers(folder)
-    if not holds_work(folder):
+        if write:
+            remove_leftovers(folder)
+    if write and not holds_work(folder):
         for log in folder.glob("*.jsonl"):  # of a try that was given up before its first save
             log.unlink()
     document = {"settings": compared(config), "data": data, "pretrained": pretrained}
-    if document != record:
+    if write and document != record:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json_checked(folder / RECORD, document)

@@ -15,12 +15,12 @@ from wmplan.models.sizing import build_to_train
 from wmplan.training.config import LossConfig
 from wmplan.training.losses import (
     contrastive_prediction,
-    effective_rank,
     sigreg,
     update_average,
     variance_covariance,
 )
 from wmplan.training.precision import bfloat16_products
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 
@@ -50,11 +50,12 @@ class Joint(nn.Module):
         model: what is trained, but for its critic, its decoder, its reader and its placement.
         config: the weights of the terms.
         bfloat16: multiply in bfloat16 in the encoder and the predictor; the losses stay in float32.
+        share: of each batch that this process has.
     """
 
-    def __init__(self, model: JEPA, config: LossConfig, bfloat16: bool = False) -> None:
+    def __init__(self, model: JEPA, config: LossConfig, bfloat16: bool = False, share: Share = WHOLE) -> None:
         super().__init__()
-        self.model, self.config, self.multiply_bfloat16 = model, config, bfloat16
+        self.model, self.config, self.multiply_bfloat16, self.share = model, config, bfloat16, share
         spec, robot = model.spec, len(model.robot)
         self.inverse = nn.Sequential(nn.Linear(2 * robot, 256), nn.GELU(), nn.Linear(256, spec.block_dim))
         self.target: nn.Module | None = None
@@ -77,8 +78,9 @@ class Joint(nn.Module):
                 has it.
             generator: draws the context length and the directions of SIGReg.
         """
-        model, weights = self.model, self.config
-        with bfloat16_products(self.multiply_bfloat16):
+        model, weights, share = self.model, self.config, self.share
+        device = model.visual_mean.device
+        with bfloat16_products(self.multiply_bfloat16, device):
             visual = model.encode_visual(batch)  # (N, T, D), float32 again
         state = visual[..., :0]  # (N, T, P or 0)
         if model.spec.proprio_dim:
@@ -88,44 +90,39 @@ class Joint(nn.Module):
         if self.target is not None:
             with torch.no_grad():
                 views = model.views(batch)
-                with bfloat16_products(self.multiply_bfloat16):
+                with bfloat16_products(self.multiply_bfloat16, device):
                     aimed = self.target([view.flatten(0, 1) for view in views]).unflatten(0, visual.shape[:2])
                 targets = torch.cat([(aimed - model.visual_mean) / model.visual_std, state], -1)
         actions = batch["action"]
         short = torch.rand((), generator=generator) < 0.2  # a robot that has just been switched on has one frame
         context = 1 if short else model.spec.history
-        with bfloat16_products(self.multiply_bfloat16):
+        with bfloat16_products(self.multiply_bfloat16, device):
             predicted = model.predict_windows(latents, actions, context).float()  # (N, T - context, L)
-        prediction = (predicted - targets[:, context:]).square().mean()
+        prediction = share.weight * (predicted - targets[:, context:]).square().mean()
         total = weights.prediction * prediction
         figures = {"prediction": prediction.item()}
         if weights.contrastive:
-            scenes = (one[..., model.scene].flatten(0, 1) for one in (predicted, targets[:, context:]))
-            contrastive = contrastive_prediction(*scenes)
+            guessed_scenes, scenes = (one[..., model.scene].flatten(0, 1) for one in (predicted, targets[:, context:]))
+            contrastive = share.weight * contrastive_prediction(guessed_scenes, scenes, share)
             total = total + weights.contrastive * contrastive
             figures["contrastive"] = contrastive.item()
         flat = visual.flatten(0, 1)  # (N T, D)
         if weights.sigreg:
-            gaussian = sigreg(flat, generator)
+            gaussian = sigreg(flat, generator, share=share)
             total = total + weights.sigreg * gaussian
             figures["sigreg"] = gaussian.item()
         if weights.variance or weights.covariance:
-            variance, covariance = variance_covariance(flat)
+            variance, covariance = variance_covariance(flat, share)
             total = total + weights.variance * variance + weights.covariance * covariance
             figures |= {"variance": variance.item(), "covariance": covariance.item()}
         if weights.inverse:
             robot = visual[..., model.robot]
             guessed = self.inverse(torch.cat([robot[:, :-1], robot[:, 1:]], -1))
-            inverse = (guessed - model.normalise_actions(actions)).square().mean()
+            inverse = share.weight * (guessed - model.normalise_actions(actions)).square().mean()
             total = total + weights.inverse * inverse
             figures["inverse"] = inverse.item()
         if weights.proprio and model.proprio_head is not None:
-            proprio = (model.proprio_head(visual[..., model.robot]) - state).square().mean()
+            proprio = share.weight * (model.proprio_head(visual[..., model.robot]) - state).square().mean()
             total = total + weights.proprio * proprio
             figures["proprio"] = proprio.item()
         return total, figures
-
-    @torch.no_grad()
-    def rank(self, frames: Tensor) -> float:
-        """Effective rank of the visual latents of frames (N, T, H, W, 3)."""
-        return effective_rank(self.model.encode_visual(frames).flatten(0, 1))

@@ -26,6 +26,7 @@ def cached_latents(
     store: Reader,
     latent_shape: tuple[int, ...],
     encode: Callable[[int], Latents],
+    clean: bool = True,
 ) -> Latents:
     """Latents of every row of a data set, of shape (rows, *latent): from the file where it is there, else encoded.
 
@@ -33,6 +34,7 @@ def cached_latents(
         path: of the .npy file; parts that are done lie beside it until all are.
         made_from: what the latents depend on, as JSON has it.
         encode: the latents (episode rows, *latent) of one episode.
+        clean: remove the parts where the whole is there; another process of the run does it otherwise.
 
     Raises:
         UserError: where the file or a part is damaged or was made from something else, or the disk is full.
@@ -45,7 +47,7 @@ def cached_latents(
     else:
         latents = encode_all(path, parts, made_from, store, latent_shape, encode)
         write_checked(path, lambda file: np.save(file, latents), made_from)
-    for part in path.parent.glob(f"{path.stem}.part-*.npy"):
+    for part in path.parent.glob(f"{path.stem}.part-*.npy") if clean else ():
         part.unlink()
     return latents
 

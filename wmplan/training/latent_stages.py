@@ -13,6 +13,7 @@ from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.models import JEPA
 from wmplan.training.precision import bfloat16_products
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 FAR = 10.0  # model steps that pairs of different episodes are taken to be apart at least
@@ -36,7 +37,7 @@ def encode_episode(
     for start in range(0, rows, batch_size):
         part = slice(start, start + batch_size)
         seen = {camera: whole[None, part] for camera, whole in frames.items()}
-        latents[part] = model.encode(seen, None if proprio is None else proprio[None, part])[0]
+        latents[part] = model.encode(seen, None if proprio is None else proprio[None, part])[0].cpu()
     return latents
 
 
@@ -95,16 +96,23 @@ def latent_whitening(model: JEPA, latents: NDArray[np.float32], offsets: NDArray
     return torch.block_diag(*(one_step_whitening(part, offsets, stride) for part in parts))
 
 
-def noisy_context(model: JEPA, context: Tensor, generator: torch.Generator, noise: float) -> Tensor:
+def noisy_context(
+    model: JEPA, context: Tensor, generator: torch.Generator, noise: float, share: Share = WHOLE
+) -> Tensor:
     """Latents (N, T, L) with Gaussian noise of a standard deviation in whitened units."""
     if not noise:
         return context
-    drawn = noise * torch.randn(context.shape, generator=generator)
+    drawn = noise * share.randn(context.shape, generator).to(context.device)
     return context + torch.linalg.solve_triangular(model.whitening, drawn.mT, upper=False).mT
 
 
 def dynamics_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, noise: float = 0.0, bfloat16: bool = False
+    model: JEPA,
+    batch: Batch,
+    generator: torch.Generator,
+    noise: float = 0.0,
+    bfloat16: bool = False,
+    share: Share = WHOLE,
 ) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
 
@@ -115,19 +123,26 @@ def dynamics_loss(
         noise: standard deviation of what is added to the context, in whitened units (as in Sanchez-Gonzalez et al.
             2020, Learning to Simulate): without it a predictor knows a training window by the encoder's noise.
         bfloat16: multiply in bfloat16.
+        share: of the batch that this is.
     """
     latents, actions = batch["latent"], batch["action"]
     short = torch.rand((), generator=generator) < 0.2
     context = 1 if short else model.spec.history
-    seen = torch.cat([noisy_context(model, latents[:, :context], generator, noise), latents[:, context:]], dim=1)
-    with bfloat16_products(bfloat16):
+    seen = torch.cat([noisy_context(model, latents[:, :context], generator, noise, share), latents[:, context:]], dim=1)
+    with bfloat16_products(bfloat16, latents.device):
         predicted = model.predict_windows(seen, actions, context)
     error = (predicted - latents[:, context:]) @ model.whitening.T
-    return F.smooth_l1_loss(error, torch.zeros_like(error)), {"squared": error.square().mean().item()}
+    loss = share.weight * F.smooth_l1_loss(error, torch.zeros_like(error))
+    return loss, {"squared": share.weight * error.square().mean().item()}
 
 
 def critic_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, expectile: float, imagined: float = 0.5
+    model: JEPA,
+    batch: Batch,
+    generator: torch.Generator,
+    expectile: float,
+    imagined: float = 0.5,
+    share: Share = WHOLE,
 ) -> tuple[Tensor, dict[str, float]]:
     """Expectile regression of the steps from a latent to a goal of its trajectory, and a floor between trajectories.
 
@@ -138,41 +153,49 @@ def critic_loss(
 
     Args:
         batch: `latent` (N, T, L) and `action` (N, T - 1, A), windows with the predictor's context at their beginning,
-            with `goal` (N, L) and `steps` (N,), the model steps from the newest context frame to it.
+            with `goal` (N, L) and `steps` (N,), the model steps from the newest context frame to it. Of a share of a
+            batch, `goal` is of the whole batch: those of others are compared with as well.
         generator: draws the pairs.
         expectile: in (0, 1).
         imagined: share of the pairs whose first latent is predicted, in [0, 1].
+        share: of the batch that this is.
     """
     assert model.critic is not None
-    latents, goals = batch["latent"], batch["goal"]
+    latents, all_goals = batch["latent"], batch["goal"]
+    goals, device, whole = share.own(all_goals), latents.device, len(all_goals)
     count, time = latents.shape[:2]
     newest = model.spec.history - 1
     most = batch["steps"].floor().clamp(max=time - 1 - newest)  # (N,), so that the goal does not lie behind
-    ahead = ((most + 1) * torch.rand(count, generator=generator)).long().clamp(max=time - 1 - newest)
-    starts = latents[torch.arange(count), newest + ahead].clone()  # (N, L)
-    made = ((ahead > 0) & (torch.rand(count, generator=generator) < imagined)).nonzero().squeeze(1)
+    drawn = share.own(torch.rand(whole, generator=generator)).to(device)
+    ahead = ((most + 1) * drawn).long().clamp(max=time - 1 - newest)
+    starts = latents[torch.arange(count, device=device), newest + ahead].clone()  # (N, L)
+    chosen = share.own(torch.rand(whole, generator=generator)).to(device) < imagined
+    made = ((ahead > 0) & chosen).nonzero().squeeze(1)
     if len(made):
         with torch.no_grad():
             predicted = model.predict_windows(latents[made], batch["action"][made])  # (n, T - history, L)
-        starts[made] = predicted[torch.arange(len(made)), ahead[made] - 1]
+        starts[made] = predicted[torch.arange(len(made), device=device), ahead[made] - 1]
     steps = batch["steps"] - ahead
     difference = steps - model.critic(starts, goals)
     weight = torch.where(difference < 0, 1.0 - expectile, expectile)
-    regression = (weight * difference.square()).mean()
-    others = torch.randperm(count, generator=generator)
-    is_other = others != torch.arange(count)  # in a small batch maybe none
-    short = (FAR - model.critic(starts, goals[others])).clamp(min=0)
-    floor = short[is_other].square().sum() / is_other.sum().clamp(min=1)
+    regression = share.weight * (weight * difference.square()).mean()
+    others = torch.randperm(whole, generator=generator)
+    is_other = others != torch.arange(whole)  # in a small batch maybe none
+    pairs = max(int(is_other.sum()), 1)
+    short = (FAR - model.critic(starts, all_goals[share.own(others).to(device)])).clamp(min=0)
+    floor = share.ranks.world * short[share.own(is_other).to(device)].square().sum() / pairs
     return regression + 0.1 * floor, {"regression": regression.item(), "floor": floor.item()}
 
 
-def decoder_loss(model: JEPA, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def decoder_loss(
+    model: JEPA, batch: Batch, generator: torch.Generator, share: Share = WHOLE
+) -> tuple[Tensor, dict[str, float]]:
     """Squared error of the pictures decoded from `latent` (N, 1, L), against the first camera's, uint8 (N, 1, H, W, 3).
 
     Pixels that stand out from the batch's mean picture count more: the things in a scene are a small part of it.
     """
     assert model.decoder is not None
     frames = batch[model.spec.cameras[0]][:, 0].float() / 255  # (N, H, W, 3)
-    weight = 1.0 + 20.0 * (frames - frames.mean(0)).square().sum(-1, keepdim=True).clamp(max=0.5)
+    weight = 1.0 + 20.0 * (frames - share.mean(frames)).square().sum(-1, keepdim=True).clamp(max=0.5)
     error = (model.decoder(batch["latent"][:, 0]) - frames).square()
-    return (weight * error).mean(), {"pixels": error.mean().item()}
+    return share.weight * (weight * error).mean(), {"pixels": share.weight * error.mean().item()}

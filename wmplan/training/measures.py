@@ -26,6 +26,7 @@ def open_loop_error(model: JEPA, latents: Tensor, actions: Tensor) -> list[float
         T - history numbers; 1 is as bad as predicting the newest latent for ever.
     """
     history = model.spec.history
+    latents, actions = latents.to(model.device), actions.to(model.device)
     predicted = model.predict_windows(latents, actions)
     still = latents[:, history - 1 : history]
     error = ((predicted - latents[:, history:]) @ model.whitening.T).square().mean((0, 2))
@@ -40,6 +41,7 @@ def one_step_error(model: JEPA, latents: Tensor, actions: Tensor) -> Tensor:
     Of a single window it is the size of the error.
     """
     history = model.spec.history
+    latents, actions = latents.to(model.device), actions.to(model.device)
     predicted = model.predict_windows(latents[:, : history + 1], actions[:, :history])
     error = predicted[:, 0] - latents[:, history]
     return (error.std(0) if len(error) > 1 else error[0].abs()).clamp_min(1e-6)
@@ -56,6 +58,7 @@ def proprio_read(model: JEPA, held: Tensor, names: Sequence[str]) -> dict[str, d
     Returns:
         `r2`, the share of its variance that is read (1 is all, 0 or less is nothing), and `median_error` in its unit.
     """
+    held = held.to(model.device)
     wanted = held[:, model.visual_dim :]
     error = model.read_proprio(held) - wanted
     spread = (wanted - wanted.mean(0)).square().mean(0).clamp_min(1e-9)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmplan.models import JEPA
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 NOISE = 8
@@ -53,7 +54,7 @@ def placed(model: JEPA, batch: Batch, share: float) -> tuple[Tensor, Tensor, Ten
 
 
 def placement_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, share: float
+    model: JEPA, batch: Batch, generator: torch.Generator, share: float, part: Share = WHOLE
 ) -> tuple[Tensor, dict[str, float]]:
     """Smooth L1 between latents with the robot put elsewhere and those of frames that show it there.
 
@@ -62,12 +63,15 @@ def placement_loss(
     Args:
         batch: as of placed().
         share: of pixels by which frames may differ that show the robot moved alone.
+        part: of the batch that this is.
     """
     _, moved, there = placed(model, batch, share)
+    everywhere = part.all_of(len(moved))
     if not len(moved):  # a loss on which the parameters depend
         return moved.sum(), {}
     error = (moved - there) @ model.whitening.T
-    return F.smooth_l1_loss(error, torch.zeros_like(error)), {}
+    weight = part.ranks.world * len(moved) / everywhere
+    return weight * F.smooth_l1_loss(error, torch.zeros_like(error)), {}
 
 
 @torch.no_grad()
@@ -80,6 +84,7 @@ def placement_figures(model: JEPA, batch: Batch, share: float) -> dict[str, Any]
     Args:
         batch: as of placed().
     """
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     here, moved, there = placed(model, batch, share)
     count, time = batch["latent"].shape[:2]
     figures: dict[str, Any] = {"robot_moved_alone": round(len(here) / (count * time * (time - 1)), 3)}

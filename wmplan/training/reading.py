@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
 from wmplan.training.precision import bfloat16_products
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 VARIED_SHARE = 0.3
@@ -18,21 +19,23 @@ VARIED_SHARE = 0.3
 
 
 def reader_loss(
-    model: JEPA, batch: Batch, generator: torch.Generator, bfloat16: bool = False
+    model: JEPA, batch: Batch, generator: torch.Generator, bfloat16: bool = False, share: Share = WHOLE
 ) -> tuple[Tensor, dict[str, float]]:
     """Huber loss of the standardised states that are read.
 
     Args:
         batch: the cameras' frames, uint8 (N, 1, H, W, 3), `proprio` (N, 1, P), and maybe `pixels_varied`, say, of all.
         bfloat16: multiply in bfloat16.
+        share: of the batch that this is.
     """
     frames = [view[:, 0] for view in model.views(batch)]
     if others := varied_views(model, batch):
-        count = round(VARIED_SHARE * len(frames[0]))
+        rows = len(frames[0])
+        count = share.of_first(round(VARIED_SHARE * (rows if share.alone else share.total)), rows)
         frames = [torch.cat([other[:count], one[count:]]) for other, one in zip(others, frames, strict=True)]
-    with bfloat16_products(bfloat16):
+    with bfloat16_products(bfloat16, frames[0].device):
         states = read(model, frames)
-    return F.huber_loss(states.float(), model.normalise_proprio(batch["proprio"][:, 0])), {}
+    return share.weight * F.huber_loss(states.float(), model.normalise_proprio(batch["proprio"][:, 0])), {}
 
 
 def varied_views(model: JEPA, batch: Batch) -> list[Tensor]:
@@ -56,6 +59,7 @@ def reader_figures(model: JEPA, batch: Batch) -> dict[str, Any]:
     Args:
         batch: as of reader_loss().
     """
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     looks = {"": [view[:, 0] for view in model.views(batch)]}
     if others := varied_views(model, batch):
         looks["_varied"] = others

@@ -20,9 +20,10 @@ from wmplan.checked import check, write_checked
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
 from wmplan.training.identity import require_made_from
+from wmplan.training.loggers import Logger, NoLogger
 from wmplan.training.muon import Muon
+from wmplan.training.ranks import Batch, Ranks
 
-Batch = dict[str, Tensor]
 SAVE_SECONDS = 30.0
 """Longest time that a kill may lose, but for one step and one evaluation."""
 FIRST_FIGURES_SECONDS = 5.0
@@ -56,6 +57,8 @@ class Stage:
         schedules: by name of an optimiser's setting ("lr", "weight_decay") its value at a step; the learning rate
             follows schedule() where it has none.
         decay_matrices_only: let no weight decay act on biases and on the weights of norms, under AdamW.
+        ranks: the processes that train together; the first one evaluates, saves and speaks.
+        logger: where the figures of each report go, beside the log.
     """
 
     def __init__(
@@ -80,11 +83,14 @@ class Stage:
         bfloat16: bool = False,
         schedules: Mapping[str, Callable[[int], float]] | None = None,
         decay_matrices_only: bool = False,
+        ranks: Ranks | None = None,
+        logger: Logger | None = None,
     ) -> None:
         self.name, self.module, self.loss, self.batches = name, module, loss, batches
         self.steps, self.learning_rate, self.folder = steps, learning_rate, folder
         self.after_step, self.evaluate, self.save_every = after_step, evaluate, save_every
         self.frames_per_step, self.made_from = frames_per_step, dict(made_from or {})
+        self.ranks, self.logger = ranks or Ranks(), logger or NoLogger()
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if optimizer == "muon":
@@ -132,6 +138,7 @@ class Stage:
         if self.step >= self.steps:
             return
         self.module.train()
+        self.ranks.align(self.module)
         saved = shown = time.monotonic()
         started = saved - self.seconds
         unseen = not self.rows  # no figures were shown yet
@@ -140,6 +147,8 @@ class Stage:
             for batch in self.batches:
                 figures: dict[str, Any] = self.one_step(batch)
                 now, asked = time.monotonic(), interruption.signal
+                if self.ranks.world > 1:  # all stop after the same step
+                    asked = round(max(0.0, self.ranks.largest(asked or 0))) or None
                 self.seconds = now - started
                 bar.update()
                 if self.step % self.save_every == 0 or self.step == self.steps:
@@ -162,6 +171,7 @@ class Stage:
     def resume(self) -> None:
         """Stand where the last save was taken, at the beginning where there is none."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.ranks.wait()  # or else one might see a save that another has not
         if self.checkpoint.exists():
             self.restore()
         self.saved_step = self.step
@@ -186,17 +196,19 @@ class Stage:
             for name, value in self.schedules.items():
                 if group[name]:  # a weight decay of 0 stays 0
                     group[name] = value(self.step)
-        loss, figures = self.loss(batch, self.generator)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of stage {self.name} is {loss.item()} at step {self.step}: {figures}")
+        loss, figures = self.loss(self.ranks.put(batch), self.generator)
+        figures = self.ranks.mean({"loss": loss.item(), **figures})
+        if not math.isfinite(figures["loss"]):
+            raise FloatingPointError(f"the loss of stage {self.name} is not finite at step {self.step}: {figures}")
         self.optimizer.zero_grad()
         loss.backward()
+        self.ranks.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimizer.step()
         if self.after_step:
             self.after_step()
         self.step += 1
-        return {"loss": loss.item(), **figures}
+        return figures
 
     def schedule(self) -> float:
         """Share of the learning rate at the present step: 100 steps of warm-up, then a cosine down to 1 %."""
@@ -206,7 +218,7 @@ class Stage:
     def report(self, figures: dict[str, Any]) -> dict[str, Any]:
         """Evaluate, save, and write the log from what was saved."""
         extra: dict[str, Any] = {}
-        if self.evaluate:
+        if self.evaluate and self.ranks.first:
             self.module.eval()
             extra = self.evaluate(self.step)
             self.module.train()
@@ -216,6 +228,8 @@ class Stage:
         self.rows.append(line)
         self.save()
         self.write_log()
+        if self.ranks.first:
+            self.logger.log(self.name, line)
         self.show(line)
         return extra
 
@@ -239,6 +253,9 @@ class Stage:
         Raises:
             UserError: where the disk does not take it; the save before is intact.
         """
+        if not self.ranks.first:
+            self.saved_step = self.step
+            return
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -264,7 +281,7 @@ class Stage:
             check(self.checkpoint, "delete it, and this stage is trained again"),
             self.made_from,
         )
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         try:
             self.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -277,5 +294,7 @@ class Stage:
 
     def write_log(self) -> None:
         """Write the log anew."""
+        if not self.ranks.first:
+            return
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_durably(self.log, lambda file: file.write(text.encode()))

@@ -109,7 +109,8 @@ def measure_symmetries(
     held = held_out.batch(3, WINDOWS, columns, latents)
 
     def prepared(latents: Tensor, actions: Tensor) -> Batch:
-        return {"latent": latents @ model.whitening.T, "action": model.normalise_actions(actions)}
+        latents = latents.to(model.device) @ model.whitening.T
+        return {"latent": latents.cpu(), "action": model.normalise_actions(actions).cpu()}
 
     with seeded_initialisation(config.seed + 2):
         test = SymmetryTest(

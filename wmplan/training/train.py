@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from wmplan.data.reader import Reader, open_data
 from wmplan.data.resampled import at_rate
 from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
-from wmplan.models.linear import has_bfloat16
 from wmplan.models.predictors import HiddenStatePredictor
 from wmplan.models.sprite_decoder import SpriteDecoder
 from wmplan.training import appearance
@@ -42,7 +42,7 @@ from wmplan.training.fingerprint import tensors_hash
 from wmplan.training.frozen_encoder import fit_proprio_head, some_episodes, standardise_latents, told
 from wmplan.training.goal_pairs import GoalPairs
 from wmplan.training.held_out import HeldOut
-from wmplan.training.identity import claim, read_record, require_encoder, require_made_from
+from wmplan.training.identity import claim, compared, read_record, require_encoder, require_made_from
 from wmplan.training.initial_model import STAGE_OF, seeded_initialisation
 from wmplan.training.joint import Joint, with_predictor
 from wmplan.training.latent_cache import cached_latents
@@ -54,11 +54,14 @@ from wmplan.training.latent_stages import (
     latent_whitening,
     one_step_changes,
 )
+from wmplan.training.loggers import Logger, NoLogger, make_logger
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.placement import placement_figures, placement_loss
+from wmplan.training.precision import multiplies_bfloat16
 from wmplan.training.preflight import preflight, report, split
 from wmplan.training.pretrained_encoder import encoder_alone, fit_head
+from wmplan.training.ranks import Ranks, Share
 from wmplan.training.reading import reader_figures, reader_loss
 from wmplan.training.runs import carry_out
 from wmplan.training.stage import Batch, Batches, Stage
@@ -76,7 +79,9 @@ def train(config: TrainConfig) -> JEPA:
     Raises:
         UserError: where the data, the folder or the configuration do not fit together.
     """
-    model: JEPA = carry_out(lambda: Run(config), config.threads)
+    model: JEPA = carry_out(
+        lambda ranks: Run(config, ranks), threads=config.threads, device=config.device, devices=config.devices
+    )
     return model
 
 
@@ -91,8 +96,8 @@ def open_all(config: TrainConfig) -> Reader:
 class Run:
     """The stages of one training run over one folder."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.folder = config, Path(config.out)
+    def __init__(self, config: TrainConfig, ranks: Ranks | None = None) -> None:
+        self.config, self.folder, self.ranks = config, Path(config.out), ranks or Ranks()
         self.store = open_all(config)
         with contextlib.suppress(DataError):  # which the checks tell, with all else that is wrong
             self.store = at_rate(self.store, config.control_rate, config.action_kind, config.data_rate)
@@ -104,13 +109,18 @@ class Run:
         self.model = model
         data = fingerprint(self.store, record and record["data"])
         pretrained = None if config.pretrained is None else tensors_hash(self.encoder_weights())
-        self.made_from = claim(config, record, data, pretrained)
+        self.made_from = claim(config, record, data, pretrained, write=self.ranks.first)
         self.windows = {one.stage: one for one in stage_windows(config)}
         self.held_out = HeldOut(config, self.store, self.training, held)
         self.latents: NDArray[np.float32] = np.empty(0, np.float32)
         self.copies: dict[str, NDArray[np.float32]] = {}
         self.symmetry_figures: dict[str, dict[str, Any]] = {}
-        self.bfloat16 = has_bfloat16() if config.bfloat16 is None else config.bfloat16
+        for one in self.windows.values():
+            self.ranks.share(one.batch_size)  # or else there are too few rows
+        self.bfloat16 = multiplies_bfloat16(config.precision, self.ranks.device)
+        self.logger: Logger = NoLogger()
+        if self.ranks.first:
+            self.logger = make_logger(config.logger, self.folder, config.name, compared(config))
         self.stage: Stage | None = None
         self.estimate: Estimate | None = None
 
@@ -130,9 +140,12 @@ class Run:
         model = self.model
         known = {name: getattr(model, name).clone() for name in ("whitening", "error_scale")}
         if self.config.pretrained is not None and encoder_alone(self.config.pretrained) is not None:
-            fit_head(model, self.store, self.training, self.folder / "head.pt", self.made_from)
+            path = self.folder / "head.pt"
+            self.ranks.first_then_all(lambda: fit_head(model, self.store, self.training, path, self.made_from))
+        model.to(self.ranks.device)
         self.train_stage("joint")
         self.see_through_looks()
+        self.ranks.align(model)
         model.encoder.requires_grad_(False)
         self.made_from |= {"encoder": tensors_hash(self.encoder_weights())}
         require_encoder(self.folder, self.made_from)
@@ -150,8 +163,15 @@ class Run:
         self.train_stage("decoder")
         self.train_stage("reader")
         self.train_stage("placement")
-        export(self.config, self.store, model, self.figures)
+        model.cpu()
+        self.ranks.first_then_all(self.write)
+        self.logger.close()
         return model
+
+    def write(self) -> None:
+        """The model with its card, by the first process."""
+        if self.ranks.first:
+            export(self.config, self.store, self.model, self.figures)
 
     def see_through_looks(self) -> None:
         """The stage `appearance`: a second encoder learns what the first said of the nominal frames."""
@@ -161,32 +181,37 @@ class Run:
         self.whiten()
         with seeded_initialisation(self.config.seed + 3):
             self.model.add_second_look(self.config.appearance_blocks)
+        self.model.to(self.ranks.device)
         self.train_stage("appearance")
         taught = self.held_out.batch(1, 4096, self.config.camera_names)
         changes = torch.from_numpy(one_step_changes(self.latents, self.store.offsets, 1))[:, : self.model.visual_dim]
-        appearance.set_tolerance(self.model, taught, changes * self.model.visual_std)
+        appearance.set_tolerance(self.model, taught, changes * self.model.visual_std.cpu())
 
     def train_stage(self, name: str) -> None:
         """Train one stage, or go on with it, unless the run has none of that name."""
         if name not in self.windows:
             return
-        self.stage = stage = self.make_stage(name, self.batches(name))
+        self.stage = stage = self.make_stage(name, self.batches(name), self.ranks)
         stage.resume()
         if stage.step < stage.steps:
-            if self.estimate is None:
+            if self.estimate is None and self.ranks.first:
                 self.estimate = self.estimate_from(name, stage.step)
                 self.estimate.say()
-            stage.later_seconds = self.estimate.after(name)
+            stage.later_seconds = self.estimate.after(name) if self.estimate is not None else 0.0
         if name == "decoder" and stage.step == 0 and isinstance(self.model.decoder, SpriteDecoder):
-            self.model.decoder.start_from(next(iter(stage.batches))[self.config.camera_names[0]][:, 0])
+            whole = self.batches(name, Ranks())
+            frames = next(iter(whole))[self.config.camera_names[0]][:, 0]
+            self.model.decoder.start_from(frames.to(self.ranks.device))
+            stage.batches.load_state_dict(whole.state_dict())
         stage.run()
         stage.module.eval()
 
-    def make_stage(self, name: str, batches: Batches) -> Stage:
-        """A stage on given batches, at its beginning."""
+    def make_stage(self, name: str, batches: Batches, ranks: Ranks) -> Stage:
+        """A stage on given batches, at its beginning, for the processes that train it together."""
         if name == "joint":
-            return self.joint_stage(batches)
-        config, model, module, loss = self.config, self.model, *self.trained_part(name)
+            return self.joint_stage(batches, ranks)
+        share = ranks.share(self.batch_size(name))
+        config, model, module, loss = self.config, self.model, *self.trained_part(name, share)
         settings: StageConfig = getattr(config, name)
         frames = self.windows[name].rows if self.is_dense(name) else self.windows[name].frames
         return Stage(
@@ -210,16 +235,19 @@ class Run:
             frames_per_step=settings.batch_size * frames,
             made_from=self.made_from,
             bfloat16=self.bfloat16,
+            ranks=ranks,
+            logger=self.logger,
         )
 
-    def joint_stage(self, batches: Batches) -> Stage:
+    def joint_stage(self, batches: Batches, ranks: Ranks) -> Stage:
         """Encoder and predictor, end to end."""
         config, settings, frames = self.config, self.config.joint, self.windows["joint"].frames
         with seeded_initialisation(config.seed + 2):
             model = self.model
             if config.joint_predictor is not None and config.dynamics.steps:
                 model = with_predictor(model, config.joint_predictor, config.joint_predictor_options)
-            joint = Joint(model, config.loss, self.bfloat16)
+            joint = Joint(model, config.loss, self.bfloat16, ranks.share(settings.batch_size))
+        joint.to(ranks.device)
         held = cache(partial(self.held_out.batch, frames, 256, self.columns("joint")))  # read when it is needed
 
         def figures(step: int) -> dict[str, Any]:
@@ -251,27 +279,31 @@ class Run:
             frames_per_step=settings.batch_size * frames,
             made_from=self.made_from,
             bfloat16=self.bfloat16,
+            ranks=ranks,
+            logger=self.logger,
         )
 
-    def trained_part(self, name: str) -> tuple[nn.Module, Loss]:
+    def trained_part(self, name: str, share: Share) -> tuple[nn.Module, Loss]:
         """What a stage on cached latents trains, and by what."""
         model, config = self.model, self.config
         if name == "appearance":
-            return appearance.seconds(model), partial(appearance_loss, bfloat16=self.bfloat16)
+            return appearance.seconds(model), partial(appearance_loss, bfloat16=self.bfloat16, share=share)
         if name == "critic":
             assert model.critic is not None
-            return model.critic, partial(critic_loss, expectile=config.expectile, imagined=config.imagined)
+            imagined = config.imagined
+            return model.critic, partial(critic_loss, expectile=config.expectile, imagined=imagined, share=share)
         if name == "decoder":
             assert model.decoder is not None
-            return model.decoder, decoder_loss
+            return model.decoder, partial(decoder_loss, share=share)
         if name == "reader":
             assert model.reader is not None
             return model.reader, partial(reader_loss, bfloat16=self.bfloat16)
         if name == "placement":
             assert model.placement is not None
-            return model.placement, partial(placement_loss, share=config.placement_pixels)
+            return model.placement, partial(placement_loss, share=config.placement_pixels, part=share)
+            return model.reader, partial(reader_loss, bfloat16=self.bfloat16, share=share)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
-        return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16)
+        return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16, share=share)
 
     def is_dense(self, name: str) -> bool:
         """Whether a stage takes windows of all rows, instead of one a model step."""
@@ -291,36 +323,61 @@ class Run:
             "reader": (*cameras, *looks, "proprio"),
         }.get(name, ("action",))
 
-    def batches(self, name: str) -> Batches:
-        """What a stage trains on; the predictor on the symmetric copies too, which make equal parts of a batch.
+    def batch_size(self, name: str) -> int:
+        """Rows in the batches of a stage, over all processes: equal parts of recorded data and of copies."""
+        parts = 1 + len(self.copies if name == "dynamics" else ())
+        return max(self.windows[name].batch_size // parts, 1) * parts
 
-        The critic has a goal from the rest of the episode beside each window.
+    def batches(self, name: str, ranks: Ranks | None = None) -> Batches:
+        """What this process has of each batch that a stage trains on.
+
+        The predictor trains on the symmetric copies too, which make equal parts of a batch. The critic has a goal from
+        the rest of the episode beside each window.
         """
         windows, seed, columns = self.windows[name], self.config.seed, self.columns(name)
+        share = (ranks or self.ranks).share(self.batch_size(name))
         frames, stride = (windows.rows, 1) if self.is_dense(name) else (windows.frames, windows.action_block)
         if name == "joint":
             return WindowSampler(
-                self.store, frames, stride, windows.batch_size, seed, episodes=self.training, columns=columns
+                self.store,
+                frames,
+                stride,
+                windows.batch_size,
+                seed,
+                episodes=self.training,
+                columns=columns,
+                rows=(share.start, share.stop),
             )
         copies = self.copies if name == "dynamics" else {}
-        size = max(windows.batch_size // (1 + len(copies)), 1)
+        size = self.batch_size(name) // (1 + len(copies))
 
-        def sampler(latents: NDArray[np.float32], number: int) -> WindowSampler:
+        def sampler(latents: NDArray[np.float32], number: int, part: int = 0) -> WindowSampler:
+            """Of the part of a batch that begins at row part * size."""
+            first, last = (min(max(row - part * size, 0), size) for row in (share.start, share.stop))
             own = seed + 1 + 1000 * number  # each copy has an order of its own
             extra: dict[str, NDArray[Any]] = {"latent": latents}
             if name == "critic":
                 extra["row"] = np.arange(len(latents))
             return WindowSampler(
-                self.store, frames, stride, size, own, episodes=self.training, columns=columns, extra=extra
+                self.store,
+                frames,
+                stride,
+                size,
+                own,
+                episodes=self.training,
+                columns=columns,
+                extra=extra,
+                rows=(first, last),
+                whole=("row",),
             )
 
         recorded = sampler(self.latents, 0)
         if name == "critic":
-            return GoalPairs(recorded, self.latents, self.store, newest=self.config.history - 1)
+            return GoalPairs(recorded, self.latents, self.store, newest=self.config.history - 1, share=share)
         if not copies:
             return recorded
         numbers = {symmetry: number for number, symmetry in enumerate(self.config.symmetries, start=1)}
-        copied = [sampler(latents, numbers[copy]) for copy, latents in copies.items()]
+        copied = [sampler(latents, numbers[copy], part) for part, (copy, latents) in enumerate(copies.items(), 1)]
         return SymmetricWindows([recorded, *copied], [self.config.symmetries[copy] for copy in copies])
 
     def estimate_from(self, first: str, step: int) -> Estimate:
@@ -334,8 +391,9 @@ class Run:
                     parts[name] = 3 * encoding_seconds(self.model, frames)  # forwards, and backwards twice as long
                     continue
                 columns = (*self.columns(name), *ADDED_COLUMNS.get(name, ("latent",)))
-                batch = made_up_batch(self.windows[name], self.model, columns, self.is_dense(name))
-                stage = self.make_stage(name, SameBatch(batch))
+                own = replace(self.windows[name], batch_size=max(1, self.batch_size(name) // self.ranks.world))
+                batch = made_up_batch(own, self.model, columns, self.is_dense(name))
+                stage = self.make_stage(name, SameBatch(batch), Ranks(self.ranks.device))
                 parts[name] = seconds_per_step(stage) * (stage.steps - (step if name == first else 0))
                 if name == "joint":
                     sides = 1 + len(self.config.symmetries if self.config.dynamics.steps else ())
@@ -351,8 +409,9 @@ class Run:
         encode = partial(encode_episode, self.model, self.store)
         if "joint" not in self.windows and not path.exists():
             Estimate({name: encoding_seconds(self.model, self.store.num_rows)}).say()
-        self.latents = cached_latents(
-            path, made_from or self.made_from, self.store, self.model.spec.latent_shape, encode
+        shape = self.model.spec.latent_shape
+        self.latents = self.ranks.first_then_all(
+            lambda: cached_latents(path, made_from or self.made_from, self.store, shape, encode, self.ranks.first)
         )
 
     def standardise_latents(self) -> None:
@@ -374,7 +433,9 @@ class Run:
         if "joint" in self.windows or config.fine_tune or not config.dynamics.steps or model.proprio_head is None:
             return
         path = self.folder / "proprio_head.pt"
-        fit_proprio_head(model, self.training_latents(), path, self.made_from, config.seed)
+        self.ranks.first_then_all(
+            lambda: fit_proprio_head(model, self.training_latents(), path, self.made_from, config.seed)
+        )
         print(told(self.held_out.proprio_read(model, self.latents)), file=sys.stderr)
 
     def training_latents(self) -> list[Tensor]:
@@ -392,6 +453,9 @@ class Run:
         """Measure the declared symmetries, once a run, and encode the copies under those that hold."""
         if not self.config.symmetries or not self.config.dynamics.steps:
             return
+        self.ranks.first_then_all(self._copy_latents)
+
+    def _copy_latents(self) -> None:
         path = self.folder / "symmetries.json"
         if not path.exists():
             figures = measure_symmetries(self.config, self.model, self.held_out, self.latents)
@@ -408,6 +472,7 @@ class Run:
                     self.store,
                     self.model.spec.latent_shape,
                     encode,
+                    self.ranks.first,
                 )
 
     @cached_property

@@ -10,6 +10,8 @@ from wmplan.models.video_jepa import ViTConfig
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.training.config import require
+from wmplan.training.loggers import LoggerName
+from wmplan.training.precision import Precision, from_old_setting
 from wmplan.training.pretraining.masks import MaskConfig
 
 Objective = Literal["ijepa", "vjepa", "lejepa"]
@@ -83,9 +85,14 @@ class PretrainConfig:
         save_every: steps between reports, each with measures of health and a save.
         seed: of the weights, the order of the data and the masks.
         validation: share of the episodes, images or videos that are held out.
-        device: to train on; null for CUDA where there is any.
+        device: to train on: cpu, cuda, cuda:1 or mps; auto for CUDA where there is any, else the processor.
+        devices: how many of them, each with a process of its own and its part of every batch; results are the same but
+            for rounding. With more than one device is auto, cpu or cuda. Needs pip install 'wmplan[scale]'.
+        precision: bf16 multiplies in bfloat16; 32 does not; auto does where the device has it in hardware.
+        logger: where figures go beside our own curves: none, tensorboard (OUT/tensorboard) or wandb
+            (WANDB_MODE=offline keeps them in OUT/wandb_runs).
         threads: of torch; 0 for all cores.
-        bfloat16: products in bfloat16; null where the machine has them in hardware.
+        bfloat16: old name of precision.
         half: store the weights in half precision.
     """
 
@@ -113,7 +120,10 @@ class PretrainConfig:
     save_every: int = 500
     seed: int = 0
     validation: float = 0.05
-    device: str | None = None
+    device: str | None = "auto"
+    devices: int = 1
+    precision: Precision = "auto"
+    logger: LoggerName = "none"
     threads: int = 0
     bfloat16: bool | None = None
     half: bool = True
@@ -121,7 +131,9 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         convert_fields(self)
         require(self.steps >= 0, f"steps must be at least 0, got {self.steps}")
-        for name in ("stride", "projection", "batch_size", "save_every"):
+        object.__setattr__(self, "precision", from_old_setting(self.bfloat16, self.precision))
+        object.__setattr__(self, "bfloat16", None)
+        for name in ("stride", "projection", "batch_size", "save_every", "devices"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.frames is None or self.frames >= 1, f"frames must be at least 1, got {self.frames}")
         require(

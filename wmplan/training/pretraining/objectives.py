@@ -15,6 +15,7 @@ from wmplan.models.video_jepa import VideoJEPA
 from wmplan.training.losses import sigreg, update_average
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.pretraining.masks import MaskConfig, draw_masks
+from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -34,6 +35,7 @@ class MaskedPrediction(nn.Module):
             clips, standardised over the batch: what keeps features from using few dimensions, as the variance and
             covariance terms do in C-JEPA (Mo & Tong 2024). Of masked clips they could differ by the masks alone.
         bfloat16: multiply in bfloat16; the losses stay in float32.
+        share: of each batch that this process has.
     """
 
     def __init__(
@@ -44,10 +46,13 @@ class MaskedPrediction(nn.Module):
         *,
         sigreg_share: float = 0.1,
         bfloat16: bool = False,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__()
         self.model, self.masks, self.distance = model, tuple(masks), DISTANCES[objective]
-        self.sigreg_share, self.multiply_bfloat16 = sigreg_share, bfloat16
+        self.sigreg_share, self.multiply_bfloat16, self.share = sigreg_share, bfloat16, share
+        if model.standard is not None and not share.alone:
+            model.standard.batch_mean = share.mean
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean prediction error over the masks, and SIGReg.
@@ -56,21 +61,21 @@ class MaskedPrediction(nn.Module):
             batch: `pixels`, clips, uint8 (N, T, H, W, 3).
             generator: draws the masks, and the directions of SIGReg.
         """
-        model = self.model
+        model, share = self.model, self.share
         clips = batch["pixels"].to(model.encoder.embed.weight.device)
         whole = self.targets(clips) if any(one.future is None for one in self.masks) else None  # (N, tokens, D)
         errors, hidden_tokens = [], 0
         for config in self.masks:
-            seen, hidden = (
-                part.to(clips.device) for part in draw_masks(model.encoder.grid, len(clips), config, generator)
-            )
+            rows = len(clips) if share.alone else share.total
+            masks = draw_masks(model.encoder.grid, rows, config, generator)
+            seen, hidden = (share.own(part).to(clips.device) for part in masks)
             targets = self.targets(self.until(clips, hidden)) if config.future is not None else whole
             assert targets is not None
             with bfloat16_products(self.multiply_bfloat16, clips.device):
                 predicted = model.predictor(model.encoder(clips, seen), seen, hidden).float()
             errors.append(self.distance(predicted, take(targets, hidden)))
             hidden_tokens += hidden.shape[1]
-        prediction = torch.stack(errors).mean()
+        prediction = share.weight * torch.stack(errors).mean()
         figures = {
             "prediction": prediction.item(),
             "hidden": round(hidden_tokens / (len(self.masks) * math.prod(model.encoder.grid)), 4),
@@ -81,8 +86,8 @@ class MaskedPrediction(nn.Module):
             features = (self.targets(clips) if whole is None else whole).mean(1)
         else:
             with bfloat16_products(self.multiply_bfloat16, clips.device):
-                features = standardised(model.encoder(clips).float().mean(1))
-        gaussian = sigreg(features, generator)
+                features = standardised(model.encoder(clips).float().mean(1), share)
+        gaussian = sigreg(features, generator, share=share)
         figures["sigreg"] = gaussian.item()
         return (1 - self.sigreg_share) * prediction + self.sigreg_share * gaussian, figures
 
@@ -103,8 +108,12 @@ class MaskedPrediction(nn.Module):
             update_average(self.model.target, self.model.encoder, momentum)
 
 
-def standardised(features: Tensor) -> Tensor:
-    """Features (N, D) less their mean over the batch, over their deviation: batch normalisation without weights."""
-    centred = features - features.mean(0)
-    out: Tensor = centred / (centred.square().mean(0) + LEAST_VARIANCE).sqrt()
+def standardised(features: Tensor, share: Share = WHOLE) -> Tensor:
+    """Features (N, D) less their mean over the batch, over their deviation: batch normalisation without weights.
+
+    Args:
+        share: of the batch that they are; mean and deviation are of all processes' rows.
+    """
+    centred = features - share.mean(features)
+    out: Tensor = centred / (share.mean(centred.square()) + LEAST_VARIANCE).sqrt()
     return out

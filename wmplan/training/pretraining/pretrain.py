@@ -20,17 +20,19 @@ from wmplan.data.readers.frame_folders import FrameFolder
 from wmplan.data.sampler import split_episodes
 from wmplan.device import find_device
 from wmplan.models import VideoJEPA, save
-from wmplan.models.linear import has_bfloat16
 from wmplan.models.sizing import build_to_train
 from wmplan.models.video_jepa import ClipSpec
 from wmplan.training.curves import draw_curves
-from wmplan.training.identity import claim, read_record
+from wmplan.training.identity import claim, compared, read_record
 from wmplan.training.initial_model import seeded_initialisation
+from wmplan.training.loggers import Logger, NoLogger, make_logger
+from wmplan.training.precision import multiplies_bfloat16
 from wmplan.training.pretraining import health, schedules
 from wmplan.training.pretraining.card import card
 from wmplan.training.pretraining.config import PretrainConfig
 from wmplan.training.pretraining.masks import require_grid
 from wmplan.training.pretraining.objectives import MaskedPrediction
+from wmplan.training.ranks import Ranks
 from wmplan.training.runs import carry_out
 from wmplan.training.stage import Stage
 from wmplan.training.states import state_names
@@ -46,16 +48,19 @@ def pretrain(config: PretrainConfig) -> VideoJEPA:
     Raises:
         UserError: where the data, the folder or the configuration do not fit together.
     """
-    model: VideoJEPA = carry_out(lambda: Pretraining(config), config.threads)
+    model: VideoJEPA = carry_out(
+        lambda ranks: Pretraining(config, ranks), threads=config.threads, device=config.device, devices=config.devices
+    )
     return model
 
 
 class Pretraining:
     """One pretraining run over one folder."""
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, ranks: Ranks | None = None) -> None:
         self.config, self.recipe, self.folder = config, config.recipe, Path(config.out)
-        self.device = find_device(config.device)
+        self.ranks = ranks or Ranks(find_device(config.device))
+        self.share = self.ranks.share(config.batch_size)
         self.store = open_frames(config.data, camera=config.camera, image_size=config.image_size)
         if isinstance(self.store, FrameFolder) and self.store.skipped:
             print(f"note on data={config.data}: {self.store.told()}", file=sys.stderr)
@@ -76,13 +81,18 @@ class Pretraining:
             config.seed,
             episodes=self.training,
             columns=("pixels",),
+            rows=(self.share.start, self.share.stop),
         )
-        self.made_from = claim(config, record, fingerprint(self.store, record and record["data"]), None)
+        data = fingerprint(self.store, record and record["data"])
+        self.made_from = claim(config, record, data, None, write=self.ranks.first)
         self.names = state_names(self.store)
         for encoder in (self.model.encoder, self.model.target):
             if encoder is not None:
                 encoder.centre(torch.from_numpy(self.fitted_frames[0]))
-        self.bfloat16 = has_bfloat16(self.device) if config.bfloat16 is None else config.bfloat16
+        self.bfloat16 = multiplies_bfloat16(config.precision, self.ranks.device)
+        self.logger: Logger = NoLogger()
+        if self.ranks.first:
+            self.logger = make_logger(config.logger, self.folder, config.name, compared(config))
         self.untrained_figures: dict[str, Any] = {}
         self.stage: Stage | None = None
 
@@ -110,18 +120,27 @@ class Pretraining:
         self.untrained_figures = stage.rows[0]
         stage.run()
         self.model.requires_grad_(True).eval()
+        self.ranks.first_then_all(self.write)
+        self.logger.close()
+        return self.model
+
+    def write(self) -> None:
+        """The encoder with its card, by the first process."""
+        if not self.ranks.first:
+            return
+        stage = self.stage
+        assert stage is not None
         folder = self.folder / "model"
         figures = {key: value for key, value in stage.rows[-1].items() if key not in ("step", "seconds")}
         written = card(self.config, self.store, self.untrained_figures, figures, stage.seconds)
         save(self.model, folder, written, half=self.config.half)
         shutil.copy(draw_curves(self.folder, (STAGE,)), folder / "curves.png")
-        return self.model
 
     def make_stage(self) -> Stage:
         """The stage, at its beginning."""
-        config, recipe, model = self.config, self.recipe, self.model.to(self.device)
+        config, recipe, model = self.config, self.recipe, self.model.to(self.ranks.device)
         objective = MaskedPrediction(
-            model, config.objective, recipe.masks, sigreg_share=config.sigreg, bfloat16=self.bfloat16
+            model, config.objective, recipe.masks, sigreg_share=config.sigreg, bfloat16=self.bfloat16, share=self.share
         )
         return Stage(
             STAGE,
@@ -144,6 +163,8 @@ class Pretraining:
                 "weight_decay": schedules.between(*config.weight_decay, config.steps),
             },
             decay_matrices_only=True,
+            ranks=self.ranks,
+            logger=self.logger,
         )
 
     @property
