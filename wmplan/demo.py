@@ -76,6 +76,7 @@ def run_demo(
     out: str | Path = "demo",
     model: str = "pusht",
     seed: int = 0,
+    device: str | None = None,
     *,
     task_id: str | None = None,
     budget: int = 50,
@@ -87,6 +88,7 @@ def run_demo(
         out: the folder, made if it is missing: episode.mp4, plan.png, still.png, report.html and demo.json.
         model: a shipped model's name, or a path.
         seed: of the instance and the planner.
+        device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
         task_id: Gymnasium id of the task; None for the one on the model's card.
         budget: robot steps to reach the goal in.
         say: takes the lines that are told as it goes.
@@ -100,7 +102,7 @@ def run_demo(
     began = time.perf_counter()
     folder = check_folder(out, "a demo", MARKS, ("plan.png", "still.png", "report.html"))
     seed, budget = whole_number(seed, "seed", 0, MAX_SEED), whole_number(budget, "budget", 1)
-    loaded = load(model)
+    loaded = load(model, device)
     task = task_id or task_of(loaded, model)
     env = make_environment(task, {"image_size": tuple(loaded.spec.image_size)})
     try:

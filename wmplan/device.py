@@ -30,6 +30,19 @@ def find_device(name: torch.device | str | None = None) -> torch.device:
     return device
 
 
+def is_read_at_once(tensor: torch.Tensor) -> bool:
+    """Whether its numbers are at hand: those on a GPU are waited for, until all is done that was asked of it before."""
+    return tensor.device.type == "cpu"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU still does."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory of the device that this process may still take, in bytes."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()

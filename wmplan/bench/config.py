@@ -74,7 +74,7 @@ class BenchConfig:
         dtype: what the models compute in: float32, bfloat16, or auto, which is bfloat16 where it was measured to gain.
         threads: of torch; None leaves them as they are.
         compile: have torch.compile make the rollouts; its warm-up is told apart.
-        device: where the models are.
+        device: where the models are: cpu, cuda, cuda:1, mps, or auto for CUDA where there is any.
         seconds: time spent on each case, at least three plans.
         seed: of the weights and the candidates.
         out: folder for bench.json and bench.png; None writes nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def run_bench(config: BenchConfig) -> Json:
     Shows a progress bar on a terminal. torch's number of threads is put back afterwards.
     """
     threads = torch.get_num_threads()
-    find_device(config.device)
+    config = replace(config, device=str(find_device(config.device)))
     torch.set_num_threads(config.threads or threads)
     try:
         peaks = measure_peaks(config.device)

@@ -91,7 +91,7 @@ def evaluate(
         action_block: robot steps in one step of the oracle's plans, where there is no model to say it.
         workers: that play at once; None for one a core, or for as many as there is room for on a Ray
             cluster, or for an array of 16 Slurm jobs.
-        device: for the model; None for what the machine has.
+        device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
         shard: play one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
         engine: who plays: "local", processes of this machine; "ray", workers on a Ray cluster; or "slurm", a job array.
         ray: which cluster, and what a worker takes of it.

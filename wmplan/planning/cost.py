@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -142,7 +143,7 @@ class LatentCost(Generic[M]):
             steps = (each * model.spec.action_block if between else each).ceil()
             self.arrival = Arrival(steps, int(steps.min()))
         self.at_executed = self.objective.at_executed
-        self.executed = torch.as_tensor(executed, device=context.device).expand(len(goal))[:, None]  # (B, 1)
+        self.executed = torch.as_tensor(executed).expand(len(goal)).cpu().double().numpy()  # (B,)
         self.last_only = self.objective.last_only and not self.constraints
         self.max_batch_bytes = max_batch_bytes
 
@@ -214,9 +215,11 @@ class LatentCost(Generic[M]):
         """Costs (B, S) where each row's executed prefix ends; no candidate is rolled out further for it."""
         block, horizon = self.model.spec.action_block, candidates.shape[2]
         grid = block if self.model.reads_robot_steps else 1  # places in a model step where latents can be read
-        ends = (self.executed * grid).round(decimals=3).ceil().clamp(max=horizon * grid).long()  # (B, 1)
-        prefix = candidates[:, :, : math.ceil(int(ends.max()) / grid)]
-        places = sorted(set(ends.flatten().tolist()))
+        # Counted on the processor: on a GPU every iteration would wait for it.
+        last = np.ceil((self.executed * grid).round(3)).clip(max=horizon * grid).astype(np.int64)  # (B,)
+        prefix = candidates[:, :, : math.ceil(last.max() / grid)]
+        places = sorted(set(last.tolist()))
+        ends = torch.from_numpy(last)[:, None].to(candidates.device, non_blocking=True)  # (B, 1)
         context, actions, past = copies(self.context, prefix, self.past_actions)
         if self.model.reads_robot_steps:
             predicted = self.model.rollout_at(context, actions, past, places)  # (B, S, len(places), *latent)

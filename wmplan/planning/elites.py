@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wmplan import device
+
 
 class Best(NamedTuple):
     """The best candidate of each environment: one that keeps the hard constraints before one that does not.
@@ -64,8 +66,8 @@ class Elites:
 
     @cached_property
     def all_count(self) -> bool:
-        """Whether every one of them has a finite key, as they usually have."""
-        return math.isfinite(self.keys[:, -1].amax().item())  # they ascend
+        """Whether every one of them is known to have a finite key, as they usually have; on a GPU nobody asks."""
+        return device.is_read_at_once(self.keys) and math.isfinite(self.keys[:, -1].amax().item())  # they ascend
 
     @property
     def best(self) -> Best:

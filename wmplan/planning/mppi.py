@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from wmplan import device
 from wmplan.planning.config import SamplerConfig
 from wmplan.planning.elites import Elites
 from wmplan.planning.gaussian import Sampler
@@ -49,7 +50,7 @@ CHANCE = 1e-8  # that costs which are spread without a gap seem to have one
 
 
 @lru_cache(maxsize=64)
-def gap_limits(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def gap_limits(count: int, dtype: torch.dtype, where: torch.device) -> Tensor:
     """How far above the lowest a cost may be beside p lower ones, in the sum of all these excesses, for p below count.
 
     Of p costs without a gap the next is t times as far above the lowest as they are on average with a chance of about
@@ -58,7 +59,7 @@ def gap_limits(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     number = torch.arange(count, dtype=torch.float64).clamp(min=1)
     limit = (CHANCE ** (-1 / number)).clamp(min=OUTLIER) / number  # in the sum of the lower ones
     limit[0] = torch.inf
-    return (1 / (1 + 1 / limit)).to(device, dtype)
+    return (1 / (1 + 1 / limit)).to(where, dtype)
 
 
 def num_together(costs: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,8 +86,9 @@ def ascending_weights(costs: Tensor, temperature: float, standardise: bool) -> T
     if not standardise:
         return _finite_alone(costs, torch.softmax(excess.div_(-temperature), 1))
     total, limits = excess.cumsum(1), gap_limits(samples, costs.dtype, costs.device)
-    # The usual case: no gap, not all are equal, and no sum has overflowed.
-    if bool((excess <= limits * total).all()) and math.isfinite(float(total[:, -1].log().sum())):
+    # The usual case: no gap, not all are equal, and no sum has overflowed. On a GPU nobody asks.
+    at_hand = device.is_read_at_once(costs)
+    if at_hand and bool((excess <= limits * total).all()) and math.isfinite(float(total[:, -1].log().sum())):
         # Measured in the largest first: squares of very large or small costs would leave the float's range.
         excess = excess / excess[:, -1:]
         centred = excess - excess.sum(1, keepdim=True) / samples

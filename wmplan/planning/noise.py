@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 @lru_cache(maxsize=64)
-def colouring_matrix(length: int, dim: int, beta: float) -> Tensor:
+def colouring_matrix(length: int, dim: int, beta: float, device: torch.device = CPU) -> Tensor:
     """The linear map from white noise to coloured, of shape (dim * length, length * dim), dimension by dimension.
 
     Coloured noise after Timmer and Koenig (1995), as iCEM draws it (Pinneri et al., 2020, section 3.1), is an
@@ -34,7 +36,7 @@ def colouring_matrix(length: int, dim: int, beta: float) -> Tensor:
     rows /= np.sqrt((rows**2).sum(axis=0).mean())
     # From dimensions of coefficients to steps of dimensions: what transposing would do, in the same product.
     matrix = np.einsum("ct,de->dcte", rows, np.eye(dim)).reshape(dim * length, length * dim)
-    return torch.from_numpy(matrix).float()
+    return torch.from_numpy(matrix).float().to(device)
 
 
 def coloured_noise(
@@ -44,7 +46,7 @@ def coloured_noise(
 
     Each generator gives one environment's noise, so that it is the same in any batch.
     """
-    matrix = colouring_matrix(length, dim, beta).to(device) if beta > 0.0 and length > 1 else None
+    matrix = colouring_matrix(length, dim, beta, device) if beta > 0.0 and length > 1 else None
 
     def draw(generator: torch.Generator) -> Tensor:
         white = torch.randn(samples, length * dim, generator=generator, device=device)

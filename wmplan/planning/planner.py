@@ -29,6 +29,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
+from wmplan.device import synchronise
 from wmplan.errors import UserError
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.constraints import Constraint
@@ -172,7 +173,9 @@ class Planner(ABC, Generic[Seen]):
         score = Scorer(as_cost(cost), constraints, space, self.low, self.high, record)
 
         seen, sizes = [], []  # of each iteration
-        for iteration in clock.iterations(self.num_iterations, lambda number: self.num_candidates(number, space)):
+        for iteration in clock.iterations(
+            self.num_iterations, lambda number: self.num_candidates(number, space), lambda: synchronise(self.device)
+        ):
             points = self.propose(state, space, iteration)  # (B, S, D)
             kept, slopes = self.num_kept(), self.differentiates(iteration)
             elites = score(points, self.num_elites(points.shape[1]), kept, slopes)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wmplan import device
 from wmplan.errors import UserError
 from wmplan.planning.constraints import Constraint, HardConstraint, SoftConstraint, apply, broken_by
 from wmplan.planning.cost_function import Cost, Evaluation
@@ -112,7 +113,8 @@ class Scorer:
         violation = None if violation is None else broken_by(violation, costs)
         if self.functions:
             costs, violation = apply(self.functions, costs, actions, violation=violation)
-        if not math.isfinite(costs.sum().item()):  # one sum tells the usual case in a third of the time
+        # One sum tells the usual case in a third of the time, where it is at hand.
+        if not device.is_read_at_once(costs) or not math.isfinite(costs.sum().item()):
             finite = torch.isfinite(costs)
             costs = torch.where(finite, costs, torch.inf)
             self.non_finite = self.non_finite + (~finite).sum(1)

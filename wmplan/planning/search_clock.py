@@ -26,11 +26,15 @@ class SearchClock:
         self._deadline_ms = deadline_ms
         self._longest, self._slowest, self._iterations = 0.0, 0.0, 0
 
-    def iterations(self, most: int, candidates: Callable[[int], int]) -> Iterator[int]:
+    def iterations(
+        self, most: int, candidates: Callable[[int], int], wait: Callable[[], object] = lambda: None
+    ) -> Iterator[int]:
         """Iterations 0 ... most - 1, ended before one that would probably end too late; the first is always run.
 
         Args:
             candidates: how many an iteration scores: its time is taken to be in proportion.
+            wait: for what a device still does; called after each iteration where there is a deadline, which is kept by
+                the time that iterations take.
         """
         left = None if self._deadline_ms is None else self._deadline_ms / 1e3
         for iteration in range(most):
@@ -39,6 +43,8 @@ class SearchClock:
             if iteration and left is not None and begun - self._started + expected > left:
                 return
             yield iteration
+            if left is not None:
+                wait()
             took = time.perf_counter() - begun
             self._iterations += 1
             self._longest, self._slowest = max(self._longest, took), max(self._slowest, took / candidates(iteration))

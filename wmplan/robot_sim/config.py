@@ -87,7 +87,7 @@ class RobotConfig:
         plan_ms: how long a plan takes in simulated time.
         films: episodes that are filmed, from the first on.
         record: folder of a data set that what the robot sees and does is added to; None for none.
-        device: for the model.
+        device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
     """
 
     task: str

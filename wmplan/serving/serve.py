@@ -65,7 +65,7 @@ def serve(
         certificate: for wss://, the certificate chain in PEM form.
         key: its key in PEM form, None if it is in the certificate's file.
         bounds: how much clients may take.
-        device: for the model; None for what the machine has.
+        device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
 
     Raises:
         UserError: naming the setting that is wrong.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wmplan import device
 from wmplan.errors import UserError
 from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 
@@ -115,9 +116,10 @@ class _Switched(Objective):
         return _Switched(near or Nothing(), far or Nothing(), self.is_near)
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        if bool(self.is_near.all()):
-            return self.near(predicted, goal, actions)
-        if not bool(self.is_near.any()):
-            return self.far(predicted, goal, actions)
+        if device.is_read_at_once(self.is_near):
+            if bool(self.is_near.all()):
+                return self.near(predicted, goal, actions)
+            if not bool(self.is_near.any()):
+                return self.far(predicted, goal, actions)
         near, far = self.near(predicted, goal, actions), self.far(predicted, goal, actions)
         return torch.where(self.is_near[:, None], near, far)
