@@ -182,12 +182,14 @@ def test_one_process_loads_nothing_of_fabric(tiny: TrainConfig, write_public: Ca
 
 
 @pytest.mark.slow
-def test_two_processes_pretrain_as_one(write_public: Callable[..., Path], tmp_path: Path) -> None:
-    """Masks and SIGReg of the whole batch, which is odd."""
+@pytest.mark.parametrize("objective", ["lejepa", "ijepa"])
+def test_two_processes_pretrain_as_one(objective: Any, write_public: Callable[..., Path], tmp_path: Path) -> None:
+    """Masks, standardised targets and SIGReg of the whole batch, which is odd."""
     config = PretrainConfig(
         str(write_public("data.h5", [20, 20, 20])),
         str(tmp_path / "one"),
-        objective="lejepa",
+        objective=objective,
+        sigreg=0.1,
         vit={"patch": 8, "width": 16, "depth": 1, "heads": 2},  # type: ignore[arg-type]
         steps=5,
         batch_size=5,
