@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.deprecated import ENVIRONMENT, renamed_methods, with_new_methods
+from wmplan.envs.curtain import Curtain
 from wmplan.envs.physics import Physics
 from wmplan.envs.rollouts import Rollouts
 from wmplan.envs.task import Array, Policy, Task
@@ -34,15 +35,25 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
     Args:
         task: the task to run.
         image_size: (height, width) of the observation in pixels, or one number for both.
+        curtain: robot steps [first, last] of an episode in which observations do not show the middle third of the
+            image; None for never. Goal images and render() show all.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def __init__(self, task: Task, image_size: int | Sequence[int] = 64, render_mode: str | None = "rgb_array") -> None:
+    def __init__(
+        self,
+        task: Task,
+        image_size: int | Sequence[int] = 64,
+        render_mode: str | None = "rgb_array",
+        curtain: Sequence[int] | None = None,
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
         self.render_mode = render_mode
         self.image_size = picture_size(image_size)
+        self.curtain = None if curtain is None else Curtain.of(curtain)
+        self.begun = 0.0  # simulated time at the episode's first observation
         self.task = task
         with_new_methods(task, {"knock": "perturb"})
         self.physics = Physics(task.xml)
@@ -77,6 +88,7 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
         elif options.get("variation"):
             self.variation.apply(options["variation"])
         self.physics.set_state(state)
+        self.begun = self.physics.data.time
         self.set_goal(goal_state)
         return self.observe(), self._info()
 
@@ -127,7 +139,10 @@ class Environment(gymnasium.Env[dict[str, NDArray[Any]], Array]):
     def observe(self) -> dict[str, NDArray[Any]]:
         """The present observation."""
         proprio = self.task.proprio(self.task_state()).astype(np.float32)
-        return {"pixels": self.render(), "proprio": proprio}
+        pixels = self.render()
+        if self.curtain is not None:
+            pixels = self.curtain.before(pixels, round((self.physics.data.time - self.begun) * self.control_rate))
+        return {"pixels": pixels, "proprio": proprio}
 
     # ------------------------------------------------------------------ states and goals
 
