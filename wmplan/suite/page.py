@@ -31,7 +31,7 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
         f'<h2>Success</h2><div class="card scroll">{_table(rows)}</div>',
         f'<p class="soft" style="margin-top:10px">{escape(NOTE)}</p>',
         *(f'<p class="soft">{escape(note(one))}</p>' for one in rows if one["reason"]),
-        f'<div class="grid">{"".join(map(_chart, rows))}</div>',
+        f'<div class="films">{"".join(map(_chart, rows))}</div>',  # of one size, however few
         f'<h2>Episodes</h2><div class="films">{"".join(films)}</div>' if films else "",
         f'<h2>Published figures</h2><div class="card scroll">{_sources(rows)}</div>',
     ]
@@ -42,12 +42,14 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in HEAD)}<th>report</th></tr>"]
+    heads = (f'<th style="white-space: normal">{escape(name)}</th>' for name in HEAD)
+    lines = [f"<tr>{''.join(heads)}</tr>"]
     for one in rows:
-        there = "instances" in one
-        link = f'<a href="{escape(one["folder"], quote=True)}/report.html">report</a>' if there else "–"
-        shown = cells({**one, "published": one["published"][:1]})  # the best; all of them stand below, with sources
-        lines.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in shown)}<td>{link}</td></tr>")
+        # Of what is published the best; all of it stands below, with sources.
+        task, *shown = map(escape, cells({**one, "published": one["published"][:1]}))
+        if "instances" in one:
+            task = f'<a href="{escape(one["folder"], quote=True)}/report.html">{task}</a>'
+        lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in (task, *shown))}</tr>")
     return f"<table>{''.join(lines)}</table>"
 
 
