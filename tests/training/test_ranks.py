@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import runpy
@@ -32,6 +33,9 @@ SIDES: dict[str, Any] = {
     "reader": StageConfig(3, 5, 1e-3, save_every=1),
     "reader_options": {"channels": [4, 4], "blocks": [1, 1], "hidden": 8},
 }
+needs_fabric = pytest.mark.skipif(
+    importlib.util.find_spec("lightning_fabric") is None, reason="wmplan[scale] is not installed"
+)
 
 
 def torchrun(*arguments: str) -> None:
@@ -40,6 +44,7 @@ def torchrun(*arguments: str) -> None:
     subprocess.run([*command, *arguments], check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@needs_fabric
 @pytest.mark.slow
 def test_what_looks_over_the_batch_has_its_value_and_its_gradient(tmp_path: Path) -> None:
     torchrun("regularisers", str(tmp_path))
@@ -61,6 +66,7 @@ def losses(folder: str, stage: str) -> list[float]:
     return [json.loads(line)["loss"] for line in (Path(folder) / f"{stage}.jsonl").read_text().splitlines()]
 
 
+@needs_fabric
 @pytest.mark.slow
 def test_two_processes_train_as_one(tiny: TrainConfig, write_public: Callable[..., Path]) -> None:
     """All stages, with noise, copies, pairs and an odd batch; and a run that one process took up from two."""
@@ -100,6 +106,7 @@ def children(parent: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+@needs_fabric
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the processes by Linux's /proc")
 @pytest.mark.parametrize("killed", [0, 1])
@@ -181,6 +188,7 @@ def test_one_process_loads_nothing_of_fabric(tiny: TrainConfig, write_public: Ca
     assert not [name for name in set(sys.modules) - before if name.startswith("lightning")]
 
 
+@needs_fabric
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lejepa", "ijepa"])
 def test_two_processes_pretrain_as_one(objective: Any, write_public: Callable[..., Path], tmp_path: Path) -> None:

@@ -297,11 +297,10 @@ class Run:
             return model.decoder, partial(decoder_loss, share=share)
         if name == "reader":
             assert model.reader is not None
-            return model.reader, partial(reader_loss, bfloat16=self.bfloat16)
+            return model.reader, partial(reader_loss, bfloat16=self.bfloat16, share=share)
         if name == "placement":
             assert model.placement is not None
             return model.placement, partial(placement_loss, share=config.placement_pixels, part=share)
-            return model.reader, partial(reader_loss, bfloat16=self.bfloat16, share=share)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
         return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16, share=share)
 
