@@ -20,7 +20,7 @@ def test_a_device_that_is_there_is_taken_by_name_or_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "", "cpu:x", "CUDA", "cuda:-1", "nul", 1.5])
 def test_what_is_no_device_is_named(name: Any) -> None:
-    with pytest.raises(UserError, match="device must be cpu, cuda, cuda:1, ..., or null, got "):
+    with pytest.raises(UserError, match="device must be auto, cpu, cuda, cuda:1, ... or mps, got "):
         find_device(name)
 
 
@@ -33,5 +33,5 @@ def test_what_is_not_there_is_named_in_one_line(name: str) -> None:
 
 
 def test_a_model_is_not_loaded_for_a_device_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="device must be cpu, cuda, cuda:1, ..., or null, got "):
+    with pytest.raises(UserError, match="device must be auto, cpu, cuda, cuda:1, ... or mps, got "):
         wmplan.load("pusht", device="gpu")

@@ -21,10 +21,10 @@ EVAL = "eval rows=[noop] model=null episodes=1 workers=1 out=x"
 PLAN = "eval rows=[planner] episodes=1 workers=1 out=x"
 LINES = {
     # devices and machines
-    f"{PLAN} device=gpu": "device must be cpu, cuda, cuda:1, ..., or null, got 'gpu'",
+    f"{PLAN} device=gpu": "device must be auto, cpu, cuda, cuda:1, ... or mps, got 'gpu'",
     f"{PLAN} device=cuda:99": "device 'cuda:99' cannot be used here",
     f"{PLAN} device=vulkan": "device 'vulkan' cannot be used here",
-    "bench device=tpu": "device must be cpu, cuda, cuda:1, ..., or null, got 'tpu'",
+    "bench device=tpu": "device must be auto, cpu, cuda, cuda:1, ... or mps, got 'tpu'",
     "serve device=cuda:99": "device 'cuda:99' cannot be used here",
     "robot url=null device=meta": "device 'meta' cannot be used here",
     "bench threads=99999999999999999999": "threads must be a whole number of at most 9223372036854775807",
