@@ -35,7 +35,6 @@ __all__ = ["AnyGoal", "GoalImage", "GoalSequence", "MaskedGoal", "RobotStateGoal
 SWITCH = 0.5
 """Part of the chosen goal's cost that another of several has to be below to be chosen in its place."""
 
-
 LOOKS = 9
 """Plans whose composites of a masked goal are compared: where the robot hid a part of it in some, not in most."""
 
@@ -207,7 +206,7 @@ def _aim(
     now = before
     while True:
         found = [_latent(model, target, seen, ready) for target in now.targets]
-        now, latents = _compared(model, now, seen, found)
+        now, latents = _compared(now, seen, found)
         now = replace(now, choice=_nearest(model, objective, now, seen.latent, latents))
         target, latent = now.targets[now.choice or 0], latents[now.choice or 0]
         if now.stage + 1 == len(now.stages) or not _is_over(model, objective, now, target, seen.latent, latent):
@@ -226,9 +225,7 @@ def _latent(
 
 
 @torch.inference_mode()
-def _compared(
-    model: WorldModel, pursuit: Pursuit, seen: StepObservation, latents: Sequence[Tensor]
-) -> tuple[Pursuit, list[Tensor]]:
+def _compared(pursuit: Pursuit, seen: StepObservation, latents: Sequence[Tensor]) -> tuple[Pursuit, list[Tensor]]:
     """Of targets that ask nothing of the robot, the median of what they came to at the last plans.
 
     Each is given the robot where it is now. A composite shows what the robot hides no better than the robot's camera
@@ -239,7 +236,7 @@ def _compared(
     """
     looks, compared = {}, list(latents)
     for index, target in enumerate(pursuit.targets):
-        if not (model.places_robot and target.masks and isinstance(target.objective, RobotAnywhere)):
+        if not isinstance(target.objective, RobotAnywhere):
             continue
         before = pursuit.looks.get(id(target), latents[index][:0])
         looks[id(target)] = kept = torch.cat([before, latents[index]])[-LOOKS:]  # (n, L)

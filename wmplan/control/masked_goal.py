@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from wmplan.control.histories import StepObservation, encode
 from wmplan.models.base import WorldModel
+from wmplan.models.encoders.pixels import differ
 
-NOISE = 8
-"""Levels of 255 by which a camera's pixels differ where nothing does."""
 CELLS_A_SIDE, MOST_CELLS, MOST_KEPT = 16, 64, 16
 """Cells of a frame; how many are tried, which takes an encoding each (they are larger where more differ), and kept."""
 AGREES = 0.085
@@ -83,18 +82,13 @@ def differing_cells(
     present: Cameras, goal: Mapping[str, Tensor], masks: Mapping[str, Tensor]
 ) -> list[tuple[str, Tensor]]:
     """Cells in which the goal differs from now inside of a mask: the camera, and where, (1, 1, H, W, 1)."""
-    differ = {name: mask & differs(goal[name], present[name]) for name, mask in masks.items()}
+    inside = {name: mask & differ(goal[name], present[name])[..., None] for name, mask in masks.items()}
     side = CELLS_A_SIDE
     while True:
-        found = [(name, cell) for name, where in differ.items() for cell in _cells(where, side)]
+        found = [(name, cell) for name, where in inside.items() for cell in _cells(where, side)]
         if len(found) <= MOST_CELLS or side == 1:
             return found
         side //= 2
-
-
-def differs(one: Tensor, other: Tensor) -> Tensor:
-    """Where two frames (..., H, W, 3) differ by more than noise, (..., H, W, 1)."""
-    return (one.int() - other.int()).abs().amax(-1, keepdim=True) > NOISE
 
 
 def _cells(where: Tensor, side: int) -> list[Tensor]:

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmplan.models import JEPA
+from wmplan.models.encoders.pixels import differ
 from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
-
-NOISE = 8
-"""Levels of 255 by which a camera's pixels differ where nothing does."""
 
 
 def pairs_alike(views: Sequence[Tensor], share: float) -> Tensor:
@@ -32,10 +30,9 @@ def pairs_alike(views: Sequence[Tensor], share: float) -> Tensor:
     one, other = torch.triu_indices(time, time, 1)
     alike = torch.ones(len(views[0]), len(one), dtype=torch.bool, device=views[0].device)
     for view in views:
-        levels = view.to(torch.int16)
         for place, (first, second) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-            differ = ((levels[:, first] - levels[:, second]).abs() > NOISE).any(-1)  # (N, H, W)
-            alike[:, place] &= differ.flatten(1).float().mean(-1) <= share
+            where = differ(view[:, first], view[:, second])  # (N, H, W)
+            alike[:, place] &= where.flatten(1).float().mean(-1) <= share
     window, pair = torch.nonzero(alike, as_tuple=True)
     return torch.stack([window, one.to(window)[pair], other.to(window)[pair]], -1)
 

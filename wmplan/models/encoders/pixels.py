@@ -1,4 +1,4 @@
-"""From uint8 frames to what the first layer of an encoder takes."""
+"""Of uint8 frames: what the first layer of an encoder takes, and where two of them differ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from wmplan.errors import UserError
+
+NOISE = 8
+"""Levels of 255 by which a camera's pixels differ where nothing does."""
 
 
 def require_divisible(image_size: tuple[int, int], by: int, option: str) -> None:
@@ -28,3 +31,8 @@ def space_to_depth(frames: Tensor, factor: int) -> Tensor:
     n, height, width, channels = frames.shape
     cells = frames.reshape(n, height // factor, factor, width // factor, factor, channels)
     return cells.permute(0, 1, 3, 2, 4, 5).reshape(n, height // factor, width // factor, factor * factor * channels)
+
+
+def differ(one: Tensor, other: Tensor) -> Tensor:
+    """Where two frames (..., H, W, 3) differ by more than a camera's noise, (..., H, W)."""
+    return ((one.to(torch.int16) - other.to(torch.int16)).abs() > NOISE).any(-1)
