@@ -11,7 +11,7 @@ import pytest
 from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.policies import CollectionPolicy
 from wmplan.data.registered import make_environment
-from wmplan.envs.suites.metaworld import OBJECT, TIP, MetaworldTask
+from wmplan.envs.suites.metaworld import HAND, OBJECT, TIP, MetaworldTask
 from wmplan.evaluation.instances import generate_instances
 from wmplan.evaluation.protocol import Protocol
 from wmplan.registry import TASKS
@@ -79,6 +79,32 @@ def test_instances_of_the_expert_are_reached_by_its_actions() -> None:
         for action in instance.actions:
             env.step_physics(action)
         assert env.succeeded and env.task.distance(env.task_state(), env.goal) == 0
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "policy"), [("reach", "SawyerReachV3Policy"), ("reach_wall", "SawyerReachWallV3Policy")]
+)
+def test_the_expert_goes_on_after_its_first_success(task: str, policy: str) -> None:
+    """As in jepa-wms, whose expert ends with its time limit of 100 steps; here the suite's own loop, without ours.
+
+    The suite's policy takes the hand to the target, and its flag measures the fingertips, 4.5 cm below the hand.
+    """
+    env = made(task)
+    protocol = Protocol(offset=100, budget=100, rule="environment", episode_steps=100)
+    instance = generate_instances(env, protocol, 1, 4, CollectionPolicy("expert"))[0]
+    instance.start(env)
+    goal, inner = env.goal.copy(), env.inner
+    expert, succeeded = getattr(pytest.importorskip("metaworld.policies"), policy)(), []
+    observation = np.concatenate([inner._get_curr_obs_combined_no_goal()] * 2 + [inner._target_pos])
+    for _ in range(100):
+        observation[36:] = inner._target_pos
+        observation, _, _, _, info = inner.step(np.clip(expert.get_action(observation), -1, 1).astype(np.float32))
+        succeeded.append(bool(info["success"]))
+    np.testing.assert_allclose(env.task_state(), goal, atol=1e-9)
+    assert not succeeded[20] and all(succeeded[-30:])
+    assert np.linalg.norm(goal[HAND] - inner._target_pos) < 0.012
+    np.testing.assert_allclose((goal[TIP] - goal[HAND])[2], -0.045, atol=0.001)
     env.close()
 
 
