@@ -66,6 +66,33 @@ def test_the_noise_on_the_context_has_its_size_in_one_step_changes() -> None:
     assert figures["squared"] ** 0.5 == pytest.approx(0.3, rel=0.03)
 
 
+def test_the_robots_state_counts_by_its_mean_absolute_error() -> None:
+    """An untrained predictor says that nothing moves: what the state moved by is what it is off by."""
+    spec = ModelSpec(
+        (64, 64),
+        2,
+        5,
+        (-1.0,),
+        (1.0,),
+        (0.0,),
+        (1.0,),
+        (6,),
+        proprio_dim=2,
+        proprio_mean=(0.0,) * 2,
+        proprio_std=(1.0,) * 2,
+    )
+    options = {"channels": [8], "keypoints": 4, "hidden": 8}
+    model = JEPA(JEPAConfig("keypoint", options, 4, predictor_options={"width": 32, "depth": 1}), spec)
+    latent = torch.zeros(8, 7, 6)
+    latent[:, 2:, 5] = torch.tensor([0.1, -0.3, 0.1, 0.3, 0.2])  # mean 0.2; the state's other number stands still
+    batch = {"latent": latent, "action": torch.rand(8, 6, 5)}
+    losses = [
+        dynamics_loss(model, batch, torch.Generator().manual_seed(1), state_weight=w)[0].item() for w in (0.0, 5.0)
+    ]
+    context = 1 if torch.rand((), generator=torch.Generator().manual_seed(1)) < 0.2 else 2
+    assert context == 2 and losses[1] - losses[0] == pytest.approx(5 * 0.2 / 2)
+
+
 @pytest.mark.slow
 def test_the_critic_learns_the_steps_of_a_straight_walk() -> None:
     """Latents on a line, one unit a step: the quasimetric that fits is the distance forward."""

@@ -228,6 +228,7 @@ def test_data_of_another_task_is_refused(config: TrainConfig) -> None:
     [
         ("history", 0),
         ("latent_noise", -0.1),
+        ("state_weight", -1.0),
         ("expectile", 1.0),
         ("validation", 0.0),
         ("threads", -1),

@@ -157,6 +157,7 @@ class TrainConfig:
             symmetry beyond it is left out.
         regions: of the task, by name: the probe's errors are told for each.
         latent_noise: of the latents that the predictor starts from in the dynamics stage, in one-step changes.
+        state_weight: of the robot's state in the dynamics stage, beside the whole latent; see state_loss().
         expectile: of the critic's regression: below 0.5 it learns the shorter ways between two latents.
         imagined: share of the critic's pairs that begin at what the predictor imagines instead of what was recorded.
         validation: share of the episodes that nothing is trained on.
@@ -221,6 +222,7 @@ class TrainConfig:
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)
     latent_noise: float = 0.0
+    state_weight: float = 0.0
     expectile: float = 0.2
     imagined: float = 0.5
     validation: float = 0.03
@@ -261,6 +263,8 @@ class TrainConfig:
         elif self.action_bounds is not None:
             require(not given, f"action_bounds is {self.action_bounds}: leave out {' and '.join(given)}")
         require(self.latent_noise >= 0, f"latent_noise must be at least 0, got {self.latent_noise}")
+        require(self.state_weight >= 0, f"state_weight must be at least 0, got {self.state_weight}")
+        require(self.proprio or not self.state_weight, "state_weight must be 0 with proprio=false: there is no state")
         require(0 < self.expectile < 1, f"expectile must be between 0 and 1, got {self.expectile}")
         require(0 <= self.imagined <= 1, f"imagined must be from 0 to 1, got {self.imagined}")
         require(0 < self.validation < 1, f"validation must be between 0 and 1, got {self.validation}")

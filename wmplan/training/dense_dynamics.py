@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from wmplan.models import JEPA
 from wmplan.models.predictors import HiddenStatePredictor
-from wmplan.training.latent_stages import noisy_context
+from wmplan.training.latent_stages import noisy_context, state_loss
 from wmplan.training.precision import bfloat16_products
 from wmplan.training.ranks import WHOLE, Share
 from wmplan.training.stage import Batch
@@ -29,6 +29,7 @@ def dense_dynamics_loss(
     noise: float = 0.0,
     bfloat16: bool = False,
     share: Share = WHOLE,
+    state_weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error at TARGETS robot steps of a rollout, in whitened units (see dynamics_loss).
 
@@ -38,6 +39,7 @@ def dense_dynamics_loss(
         noise: of the context; see dynamics_loss.
         bfloat16: multiply in bfloat16.
         share: of the batch that this is.
+        state_weight: see state_loss().
     """
     predictor, spec = model.predictor, model.spec
     assert isinstance(predictor, HiddenStatePredictor)
@@ -52,6 +54,7 @@ def dense_dynamics_loss(
     normalised = (future - model.action_mean[: spec.action_dim]) / model.action_std[: spec.action_dim]
     with bfloat16_products(bfloat16, latents.device):
         predicted = predictor.predict_at(*model.window(context, past), normalised, steps).squeeze(1)
-    error = (predicted.float() - latents[:, [newest + step for step in steps]]) @ model.whitening.T
-    loss = share.weight * F.smooth_l1_loss(error, torch.zeros_like(error))
-    return loss, {"squared": share.weight * error.square().mean().item()}
+    off = predicted.float() - latents[:, [newest + step for step in steps]]
+    error = off @ model.whitening.T
+    loss = F.smooth_l1_loss(error, torch.zeros_like(error)) + state_loss(model, off, state_weight)
+    return share.weight * loss, {"squared": share.weight * error.square().mean().item()}

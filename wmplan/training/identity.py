@@ -30,6 +30,7 @@ LATER: dict[str, Any] = {
     "action_kind": [],
     "action_bounds": None,
     "precision": "auto",
+    "state_weight": 0.0,
 }
 """Settings that came later, with what runs did before: these are told where they differ, so that old runs go on."""
 RECORD = "train.json"

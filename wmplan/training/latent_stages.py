@@ -113,6 +113,7 @@ def dynamics_loss(
     noise: float = 0.0,
     bfloat16: bool = False,
     share: Share = WHOLE,
+    state_weight: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Open-loop prediction error of `latent` (N, T, L) under `action` (N, T - 1, A), in whitened units.
 
@@ -124,6 +125,7 @@ def dynamics_loss(
             2020, Learning to Simulate): without it a predictor knows a training window by the encoder's noise.
         bfloat16: multiply in bfloat16.
         share: of the batch that this is.
+        state_weight: see state_loss().
     """
     latents, actions = batch["latent"], batch["action"]
     short = torch.rand((), generator=generator) < 0.2
@@ -131,9 +133,23 @@ def dynamics_loss(
     seen = torch.cat([noisy_context(model, latents[:, :context], generator, noise, share), latents[:, context:]], dim=1)
     with bfloat16_products(bfloat16, latents.device):
         predicted = model.predict_windows(seen, actions, context)
-    error = (predicted - latents[:, context:]) @ model.whitening.T
-    loss = share.weight * F.smooth_l1_loss(error, torch.zeros_like(error))
-    return loss, {"squared": share.weight * error.square().mean().item()}
+    off = predicted - latents[:, context:]
+    error = off @ model.whitening.T
+    loss = F.smooth_l1_loss(error, torch.zeros_like(error)) + state_loss(model, off, state_weight)
+    return share.weight * loss, {"squared": share.weight * error.square().mean().item()}
+
+
+def state_loss(model: JEPA, off: Tensor, weight: float) -> Tensor:
+    """Mean absolute error of the robot's state, in its standard deviations, times `weight`.
+
+    A robot that has to stop within millimetres asks for these few of a latent's numbers more than for all others.
+
+    Args:
+        off: predicted less true latents, (..., L); the state is their last numbers.
+    """
+    if not weight:
+        return off.new_zeros(())
+    return weight * off[..., -model.spec.proprio_dim :].abs().mean()
 
 
 def critic_loss(

@@ -302,7 +302,8 @@ class Run:
             assert model.placement is not None
             return model.placement, partial(placement_loss, share=config.placement_pixels, part=share)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
-        return model.predictor, partial(loss, noise=config.latent_noise, bfloat16=self.bfloat16, share=share)
+        options: dict[str, Any] = {"noise": config.latent_noise, "state_weight": config.state_weight}
+        return model.predictor, partial(loss, bfloat16=self.bfloat16, share=share, **options)
 
     def is_dense(self, name: str) -> bool:
         """Whether a stage takes windows of all rows, instead of one a model step."""
