@@ -240,14 +240,15 @@ def train(settings: Settings) -> int:
 def pretrain(settings: Settings) -> int:
     """Pretrain an encoder without actions, on frames of a data set, a folder of images or a folder of videos.
 
-    Hidden parts of images (ijepa, lejepa) or of clips (vjepa) are predicted in latent space. Shows what the features
-    hold, and names the likely cause where they collapse. Run again after an interruption, it goes on. The encoder is
-    written to out/model.
+    Hidden parts of images (ijepa, lejepa) or of clips (vjepa) are predicted in latent space, or what a clip shows next
+    (next). Shows what the features hold, and names the likely cause where they collapse. Run again after an
+    interruption, it goes on. The encoder is written to out/model.
 
     Examples:
       wmplan pretrain data=data/pusht out=runs/ijepa
       wmplan pretrain data=videos objective=vjepa 'image_size=[128,128]' vit=small vit.patch=16 out=runs/vjepa
       wmplan pretrain data=images objective=lejepa sigreg=0.2 steps=20000 out=runs/lejepa
+      wmplan pretrain data=data/clips objective=next stride=2 optimizer=muon out=runs/physics
     """
     from wmplan.settings.build import build
     from wmplan.training.pretraining.config import PretrainConfig

@@ -156,16 +156,18 @@ def _points(rate: float) -> str:
 
 def list_models() -> str:
     """The shipped models with their task, size, and what their cards say was measured."""
-    from wmplan.models import load, resolve, shipped_models
+    from wmplan.exam.examinees import load_any
+    from wmplan.models import VideoJEPA, resolve, shipped_models
     from wmplan.models.loading import tasks_of
 
     rows = []
     for name, card in shipped_models().items():
-        model = load(name, device="cpu")
+        model = load_any(name, device="cpu")
         spec, size = model.spec, sum(file.stat().st_size for file in resolve(name).iterdir()) / 1e6
         count = sum(parameter.numel() for parameter in model.parameters())
         height, width = spec.image_size
-        shape = f"{height} x {width}, {spec.history} frames"
+        frames = model.spec.frames if isinstance(model, VideoJEPA) else model.spec.history
+        shape = f"{height} x {width}, {frames} frames"
         tasks = ", ".join(tasks_of(card)) or "none"
         rows.append([name, tasks, f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
     if not rows:
@@ -210,8 +212,9 @@ def _describe_task(name: str) -> Iterator[str]:
 
 
 def _measured(card: Mapping[str, Any]) -> str:
-    """The success rates among a card's figures."""
-    found = {name: value for name, value in (card.get("figures") or {}).items() if "success" in name}
+    """The success rates among a card's figures, and the pairs that were won in an exam."""
+    figures = card.get("figures") or {}
+    found = {name: value for name, value in figures.items() if "success" in name or name == "pairs_won"}
     return ", ".join(f"{name} {_percent(value)} %" for name, value in found.items()) or "not in its card"
 
 

@@ -40,6 +40,7 @@ def test_who_knows_the_world_wins_every_pair_and_who_does_not_wins_half(dots: st
     assert rows["identical twins"]["mean"] == 0.5 and rows["identical twins"]["rows"]["auroc"] == 0.5
     assert rows["model"]["rows"]["recoloured_above_violation"]["rate"] == 0
     assert knows["windows"]["model"]["window"]["context"] == 2  # one frame shows no motion
+    assert knows["windows"]["model"]["over_windows"] == "mean"  # as good as the largest, and what is published
     assert knows["rows"]["copy last frame"]["mean"] == 0.5  # a dot that jumps changes as many pixels as one that moves
     blind = physics(dot_exam.DotModel(knows=False), None, exam=dots, pairs=24, choice_pairs=4, pixel_steps=0)
     for name in ("rows", "columns"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wmplan.exam.scoring import auroc, by_severity, over_time, pairs_won, rate
+from wmplan.exam.scoring import auroc, by_severity, over_time, over_windows, pairs_won, rate
 from wmplan.exam.subject import Window
 
 
@@ -20,6 +20,13 @@ def test_pairs_are_won_where_the_impossible_clip_surprises_more(surprises: list[
     for row, (first, second) in zip(surprises, found, strict=True):
         for (possible, impossible), outcome in zip(((0, 2), (1, 3)), (first, second), strict=True):
             assert outcome == (np.sign(row[impossible] - row[possible]) + 1) / 2
+
+
+def test_the_largest_window_shows_an_exchange_that_the_mean_hides() -> None:
+    """The world that AB ends in is easier to predict than the one that AA does: its mean is lower, its peak is not."""
+    surprise = np.array([[[2.0, 2, 2, 2], [1, 1, 1, 1], [2, 3, 1, 1], [1, 3, 2, 2]]])
+    assert pairs_won(over_windows(surprise, "mean")).tolist() == [[0, 1]]
+    assert pairs_won(over_windows(surprise, "largest")).tolist() == [[1, 1]]
 
 
 def test_rounding_decides_no_pair() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from wmplan.exam.examinees import Model, load_any, subject_of, untrained
 from wmplan.exam.pixel_predictor import train
 from wmplan.exam.progress import FOLDER, SETTINGS, Arrays, Progress, packed, weights_sha256
 from wmplan.exam.quadruplet import ExamSource, Quadruplet
-from wmplan.exam.scoring import Sitting, described, figures, over_time, pairs_won
+from wmplan.exam.scoring import OVER_WINDOWS, Sitting, described, figures, over_time, over_windows, pairs_won
 from wmplan.exam.subject import Array, Subject, Window
 from wmplan.models.checkpoint import finite_or_null
 from wmplan.models.loading import sha256
@@ -68,7 +68,8 @@ def physics(
         exam: where clips come from; "scenes" are those without a robot, "pusht" and "arm_reach" ask about these tasks.
         properties: names of those to ask for; none for all that the exam has.
         pairs: pairs of worlds a property, each two possible and two impossible clips; every second one is occluded.
-        choice_pairs: pairs a property, others, on which context and length of the window are chosen, once for all.
+        choice_pairs: pairs a property, others, on which the window is chosen, and whether a clip's surprise is the mean
+            or the largest of its windows', once for all properties.
         untrained_networks: how many of the model's architecture, with random weights, sit it too.
         pixel_steps: training steps of a pixel predictor of the model's size; 0 for none.
         seed: of the clips.
@@ -111,12 +112,12 @@ def physics(
         choosing: dict[Subject, list[Window]] = {subject: candidates}
         choosing |= {one: one.windows(source.length) for one in controls}
         chosen = choose_windows(choosing, source, asked, choice_pairs, seed, progress)
-        windows = {one: found["window"] for one, found in chosen.items()}
-        own = windows[subject]
+        readings = {one: Reading(found["window"], found["over_windows"]) for one, found in chosen.items()}
+        own = readings[subject]
         simulator = TrueSimulator(source, subject.image_size)
-        windows |= dict.fromkeys(untrained(loaded, untrained_networks), own)
-        windows[simulator] = simulator.windows(source.length)[0]
-        sat = sit(windows, subject, source, asked, pairs, seed, progress)
+        readings |= dict.fromkeys(untrained(loaded, untrained_networks), own)
+        readings[simulator] = Reading(simulator.windows(source.length)[0], OVER_WINDOWS[0])
+        sat = sit(readings, subject, source, asked, pairs, seed, progress)
         units = dict(source.properties)
         rate = source.rate
     result: dict[str, Any] = {
@@ -185,6 +186,13 @@ def training_clips(source: ExamSource, asked: Sequence[str], seed: int) -> NDArr
     return np.stack(found)
 
 
+class Reading(NamedTuple):
+    """How a subject is examined: its window, and how surprise comes from a clip's windows, see OVER_WINDOWS."""
+
+    window: Window
+    over_windows: str
+
+
 def choose_windows(
     subjects: Mapping[Subject, Sequence[Window]],
     source: ExamSource,
@@ -193,10 +201,10 @@ def choose_windows(
     seed: int,
     progress: Progress,
 ) -> dict[Subject, dict[str, Any]]:
-    """For each subject the window with the best mean over all properties, on clips that are not those of the exam.
+    """For each subject the reading with the best mean over all properties, on clips that are not those of the exam.
 
     Returns:
-        For each: `window`, and `tried`, what each candidate reached.
+        For each: `window`, `over_windows`, and `tried`, what each candidate reached.
     """
     reached: dict[Subject, list[NDArray[np.float64]]] = {one: [] for one in subjects}
     for name in tqdm(asked, desc="choosing windows", unit="property", disable=None, leave=False):
@@ -205,23 +213,27 @@ def choose_windows(
             reached[one].append(found[str(number)])
     chosen = {}
     for one, windows in subjects.items():
-        means = np.mean(reached[one], axis=0)
-        tried = [{**asdict(window), "pairwise": float(mean)} for window, mean in zip(windows, means, strict=True)]
-        chosen[one] = {"window": windows[int(np.argmax(means))], "tried": tried}
+        candidates = [Reading(window, how) for how in OVER_WINDOWS for window in windows]
+        means = np.mean(reached[one], axis=0).ravel()
+        tried = [
+            {**asdict(window), "over_windows": how, "pairwise": float(mean)}
+            for (window, how), mean in zip(candidates, means, strict=True)
+        ]
+        chosen[one] = {**candidates[int(np.argmax(means))]._asdict(), "tried": tried}
     return chosen
 
 
 def _won(subjects: Mapping[Subject, Sequence[Window]], source: ExamSource, name: str, pairs: int, seed: int) -> Arrays:
-    """The share of a property's pairs that each subject, by its number, wins with each of its windows."""
-    won: dict[Subject, list[list[Array]]] = {one: [] for one in subjects}
+    """The share of a property's pairs that each subject, by its number, wins, (OVER_WINDOWS, its windows)."""
+    won: dict[Subject, list[NDArray[np.float64]]] = {one: [] for one in subjects}
     for batch in in_parts(range(pairs)):
         drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM_CHOICE))
         for one, windows in subjects.items():
-            won[one].append([pairs_won(values.mean(-1)) for values in one.sit(drawn, windows)])
-    return {
-        str(number): np.array([np.concatenate(parts).mean() for parts in zip(*won[one], strict=True)])
-        for number, one in enumerate(subjects)
-    }
+            sat = one.sit(drawn, windows)
+            won[one].append(
+                np.array([[pairs_won(over_windows(values, how)) for values in sat] for how in OVER_WINDOWS])
+            )  # (OVER_WINDOWS, windows, quadruplets, 2)
+    return {str(number): np.concatenate(won[one], axis=2).mean((2, 3)) for number, one in enumerate(subjects)}
 
 
 def in_parts(indices: range) -> list[range]:
@@ -262,9 +274,9 @@ class Answers:
                 for name, one in own.items()
             },
             "per_quadruplet": [
-                {"property": name, **known, "surprise": mean.tolist(), "largest": largest.tolist()}
+                {"property": name, **known, "surprise": surprise.tolist(), "largest": largest.tolist()}
                 for name, one in own.items()
-                for known, mean, largest in zip(one.quadruplets, one.mean, one.largest, strict=True)
+                for known, surprise, largest in zip(one.quadruplets, one.surprise, one.largest, strict=True)
             ],
         }
 
@@ -285,7 +297,7 @@ def example(one: Quadruplet, surprise: Array, window: Window) -> Arrays:
 
 
 def sit(
-    windows: Mapping[Subject, Window],
+    readings: Mapping[Subject, Reading],
     model: Subject,
     source: ExamSource,
     asked: Sequence[str],
@@ -293,38 +305,41 @@ def sit(
     seed: int,
     progress: Progress,
 ) -> Answers:
-    """Let all subjects sit the exam, each with its window; the model is also shown identical twins."""
+    """Let all subjects sit the exam, each with its reading; the model is also shown identical twins."""
     answers = Answers()
     bar = tqdm(total=pairs * len(asked), desc="exam", unit="pair", disable=None)
-    used = {one.name: window for one, window in windows.items()} | {TWINS: windows[model]}
+    used = {one.name: reading for one, reading in readings.items()} | {TWINS: readings[model]}
     for name in asked:
         pieces = []
         for batch in in_parts(range(pairs)):
             piece = f"{name}-{batch.start:06d}-{batch.stop:06d}"
-            pieces.append(progress.arrays(piece, partial(_sit, windows, model, source, name, batch, seed)))
+            pieces.append(progress.arrays(piece, partial(_sit, readings, model, source, name, batch, seed)))
             bar.update(len(batch))
         known = [one for piece in pieces for one in json.loads(str(piece["known"]))]
         examples = [key for key in pieces[0] if key.startswith("example/")]
         answers.keep_examples(name, {key.removeprefix("example/"): pieces[0][key] for key in examples})
         answers.hashes += [one["sha256"] for one in known]
         breaks = [one["break_at"] for one in known]
-        for subject, window in used.items():
+        for subject, (window, how) in used.items():
             values = np.concatenate([piece[f"surprise/{subject}"] for piece in pieces])
-            sitting = Sitting(known, values.mean(-1), values.max(-1), over_time(values, breaks, window, source.length))
+            shown = over_time(values, breaks, window, source.length)
+            sitting = Sitting(known, over_windows(values, how), values.max(-1), shown)
             answers.sittings.setdefault(subject, {})[name] = sitting
     bar.close()
     return answers
 
 
 def _sit(
-    windows: Mapping[Subject, Window], model: Subject, source: ExamSource, name: str, batch: range, seed: int
+    readings: Mapping[Subject, Reading], model: Subject, source: ExamSource, name: str, batch: range, seed: int
 ) -> Arrays:
     """The surprise (Q, 5, count) of each subject at a few quadruplets, what is known of these, and the first clips."""
     drawn = list(quadruplets(source, name, batch, seed, Stream.EXAM))
-    found = {f"surprise/{one.name}": one.sit(drawn, [window])[0] for one, window in windows.items()}
-    found[f"surprise/{TWINS}"] = model.sit([one.twins for one in drawn], [windows[model]])[0]
+    found = {f"surprise/{one.name}": one.sit(drawn, [reading.window])[0] for one, reading in readings.items()}
+    found[f"surprise/{TWINS}"] = model.sit([one.twins for one in drawn], [readings[model].window])[0]
     found["known"] = np.array(json.dumps([described(one) for one in drawn]))
     if batch.start == 0:
         for one, surprise in zip(drawn[:2], found[f"surprise/{model.name}"], strict=False):
-            found |= {f"example/{key}": values for key, values in example(one, surprise, windows[model]).items()}
+            found |= {
+                f"example/{key}": values for key, values in example(one, surprise, readings[model].window).items()
+            }
     return found

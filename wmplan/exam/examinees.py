@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wmplan.exam.causal_model import CausalSubject
 from wmplan.exam.subject import Subject
 from wmplan.exam.video_model import VideoSubject
 from wmplan.exam.world_model import WorldModelSubject
@@ -31,7 +32,9 @@ def load_any(name_or_path: str | Path, device: str | None = None) -> Model:
 
 def subject_of(model: Model, name: str) -> Subject:
     """The model as one that can be examined."""
-    return VideoSubject(model, name) if isinstance(model, VideoJEPA) else WorldModelSubject(model, name)
+    if isinstance(model, VideoJEPA):
+        return (CausalSubject if model.causal else VideoSubject)(model, name)
+    return WorldModelSubject(model, name)
 
 
 def untrained(model: Model, count: int) -> list[Subject]:
@@ -52,6 +55,7 @@ def _untrained(model: Model, seed: int) -> Subject:
                 target=model.target is not None,
                 projection=int(projection),
                 standard=model.standard is not None,
+                causal=model.causal,
             )
         else:
             network = build_model(model.architecture, model.spec)

@@ -1,4 +1,4 @@
-"""Figures of an exam from surprises: pairs by the mean over a clip's windows, single clips by the largest."""
+"""Figures of an exam from surprises: pairs by the mean or the largest of a clip's windows, clips by the largest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ RECOLOURED = 4
 TIE = 1e-6
 """Relative difference below which surprises count as equal: rounding differs with a frame's place in its batch."""
 
+OVER_WINDOWS = ("mean", "largest")
+"""How the surprise of a clip comes from that of its windows, where it is compared with its pair.
+
+Windows behind the break show a possible world again, which of the two being chance: in a mean they count as much as the
+few that show the exchange. The largest leaves them out, where what a model is used to find hard is not larger still.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Sitting:
@@ -27,13 +34,14 @@ class Sitting:
 
     Attributes:
         quadruplets: what is known of each, see `described`.
-        mean, largest: surprise at each clip over its windows, (Q, 5).
+        surprise: at each clip, from its windows as was chosen, (Q, 5).
+        largest: of its windows, (Q, 5).
         over_time: mean surprise of windows by their last frame less the break, for possible and impossible clips:
             offsets (W,), then two rows (2, W).
     """
 
     quadruplets: Sequence[dict[str, Any]]
-    mean: Array
+    surprise: Array
     largest: Array
     over_time: tuple[NDArray[np.int64], Array]
 
@@ -47,6 +55,12 @@ def described(one: Quadruplet) -> dict[str, Any]:
         "break_at": one.break_at,
         "sha256": one.sha256,
     }
+
+
+def over_windows(surprise: Array, how: str) -> Array:
+    """Surprise at clips (...,) from that at their windows (..., count); see OVER_WINDOWS."""
+    found: Array = surprise.max(-1) if how == "largest" else surprise.mean(-1)
+    return found
 
 
 def pairs_won(surprise: Array) -> Array:
@@ -83,9 +97,9 @@ def auroc(possible: Array, impossible: Array) -> float:
 
 def figures(sitting: Sitting) -> dict[str, Any]:
     """All figures of one subject on one property."""
-    mean, largest = sitting.mean, sitting.largest
-    outcomes = pairs_won(mean)
-    both = won(mean[:, IMPOSSIBLE].sum(1), mean[:, POSSIBLE].sum(1))[:, None]
+    surprise, largest = sitting.surprise, sitting.largest
+    outcomes = pairs_won(surprise)
+    both = won(surprise[:, IMPOSSIBLE].sum(1), surprise[:, POSSIBLE].sum(1))[:, None]
     hidden = np.array([one["occluded"] for one in sitting.quadruplets])
     severity = np.array([one["severity"] for one in sitting.quadruplets])
     parts = {"occluded": hidden, "in_view": ~hidden}
@@ -95,8 +109,8 @@ def figures(sitting: Sitting) -> dict[str, Any]:
         "auroc": auroc(largest[:, POSSIBLE], largest[:, IMPOSSIBLE]),
         **{name: rate(outcomes[chosen]) if chosen.any() else None for name, chosen in parts.items()},
         "by_severity": by_severity(outcomes, severity),
-        "recoloured_above_possible": rate(won(mean[:, RECOLOURED], mean[:, 0])[:, None]),
-        "recoloured_above_violation": rate(won(mean[:, RECOLOURED], mean[:, IMPOSSIBLE[0]])[:, None]),
+        "recoloured_above_possible": rate(won(surprise[:, RECOLOURED], surprise[:, 0])[:, None]),
+        "recoloured_above_violation": rate(won(surprise[:, RECOLOURED], surprise[:, IMPOSSIBLE[0]])[:, None]),
     }
 
 

@@ -25,12 +25,15 @@ class Window:
         ahead: model steps that are predicted.
         stride: frames from one model step to the next.
         slide: frames from one window to the next.
+        worst: predicted tokens whose surprise counts, those with the largest; all where it is None, as of subjects that
+            know no tokens.
     """
 
     context: int
     ahead: int
     stride: int = 1
     slide: int = 1
+    worst: int | None = None
 
     @property
     def frames(self) -> int:

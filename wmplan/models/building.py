@@ -49,7 +49,7 @@ def pretrained_from_checkpoint(checkpoint: Checkpoint, path: Path) -> VideoJEPA:
     options = dict(checkpoint.config["architecture"])
     if options.pop("kind", None) != WITHOUT_ACTIONS:
         raise CheckpointError(f"{path} holds no encoder that wmplan pretrain wrote")
-    beside = {name: options.pop(name) for name in ("target", "projection", "standard") if name in options}
+    beside = {name: options.pop(name) for name in ("target", "projection", "standard", "causal") if name in options}
     return filled(
         lambda: VideoJEPA(
             build(ClipSpec, checkpoint.config["spec"], "spec"),

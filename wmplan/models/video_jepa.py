@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from wmplan.errors import UserError
 from wmplan.models.encoders.token_vit import Grid, Places, TokenViT
 from wmplan.models.encoders.vit import Block
+from wmplan.models.next_tokens import CausalTokenViT, NextErrors, NextTokens
 from wmplan.models.registry import require_positive
 from wmplan.models.target_standard import TargetStandard
 from wmplan.settings.build import convert_fields
@@ -75,9 +76,11 @@ class VideoJEPA(nn.Module):
         projection: numbers that tokens are mapped to before they are compared, 0 for none.
         standard: whether tokens are standardised by place before they are compared, see TargetStandard; those of the
             average are layer-normalised where not.
+        causal: whether tokens know nothing of later ones, and the colours of the next tubelet are predicted from each.
+            There is no average, no projection and no standard then.
 
     Attributes:
-        encoder, predictor: TokenViT and HiddenTokenPredictor.
+        encoder, predictor: TokenViT and HiddenTokenPredictor; CausalTokenViT and NextTokens of a causal model.
         target: the moving average, None where there is none.
         projection: the map, None where there is none.
         standard: what standardises tokens, None where that is not done.
@@ -85,13 +88,23 @@ class VideoJEPA(nn.Module):
     """
 
     def __init__(
-        self, spec: ClipSpec, config: ViTConfig, *, target: bool = True, projection: int = 0, standard: bool = False
+        self,
+        spec: ClipSpec,
+        config: ViTConfig,
+        *,
+        target: bool = True,
+        projection: int = 0,
+        standard: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.spec, self.config = spec, config
         if config.tubelet is None:
             raise UserError("tubelet must be a whole number of frames, got null")
-        self.encoder = TokenViT(
+        if causal and (target or projection or standard):
+            raise UserError("a causal model compares with colours: target, projection and standard must be off")
+        self.causal = causal
+        self.encoder = (CausalTokenViT if causal else TokenViT)(
             spec.image_size,
             spec.frames,
             patch=config.patch,
@@ -100,14 +113,18 @@ class VideoJEPA(nn.Module):
             depth=config.depth,
             heads=config.heads,
         )
-        self.predictor = HiddenTokenPredictor(
-            self.encoder.grid,
-            config.width,
-            projection or config.width,
-            width=config.predictor_width,
-            depth=config.predictor_depth,
-            heads=config.predictor_heads,
-        )
+        self.predictor: nn.Module
+        if causal:
+            self.predictor = NextTokens(config.width, config.tubelet, config.patch)
+        else:
+            self.predictor = HiddenTokenPredictor(
+                self.encoder.grid,
+                config.width,
+                projection or config.width,
+                width=config.predictor_width,
+                depth=config.predictor_depth,
+                heads=config.predictor_heads,
+            )
         self.target = copy.deepcopy(self.encoder).requires_grad_(False) if target else None
         self.projection = nn.Linear(config.width, projection) if projection else None
         time, rows, columns = self.encoder.grid
@@ -123,6 +140,7 @@ class VideoJEPA(nn.Module):
             "target": self.target is not None,
             "projection": self.projection.out_features if self.projection else 0,
             "standard": self.standard is not None,
+            **({"causal": True} if self.causal else {}),
         }
 
     @property
@@ -134,6 +152,18 @@ class VideoJEPA(nn.Module):
         """Tokens (N, T', rows, columns, width) of uint8 clips (N, T, H, W, 3), T up to the spec's frames."""
         encoder = self.used
         return encoder(clips).unflatten(1, (-1, *encoder.grid[1:]))
+
+    def next_errors(self, clips: Tensor) -> NextErrors:
+        """How wrong a causal model's predictions of uint8 clips (N, T, H, W, 3) are, for every tubelet but the first.
+
+        T is of whole tubelets, up to the spec's frames.
+        """
+        cells = self.encoder.grid[1] * self.encoder.grid[2]
+        colours = self.encoder.colours(self.encoder.tubelets(clips))
+        found: NextErrors = self.predictor(
+            self.encoder(clips).unflatten(1, (-1, cells)), colours.unflatten(1, (-1, cells))
+        )
+        return found
 
     def targets(self, clips: Tensor) -> Tensor:
         """What predictions of tokens are compared with, float32 (N, tokens, D), of uint8 clips (N, T, H, W, 3).

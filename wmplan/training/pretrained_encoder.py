@@ -46,6 +46,11 @@ def with_encoder_of(other: VideoJEPA, config: TrainConfig) -> TrainConfig:
         raise UserError(
             f"dynamics.steps must be at least 1: pretrained={config.pretrained} holds an encoder without a predictor"
         )
+    if other.causal:
+        raise UserError(
+            f"pretrained={config.pretrained} looks at clips from their beginning (objective=next), a world model at "
+            "single frames: take one of objective=ijepa, vjepa or lejepa"
+        )
     sizes = other.config
     options: dict[str, Any] = {name: getattr(sizes, name) for name in ("patch", "tubelet", "width", "depth", "heads")}
     chosen: dict[str, Any] = {

@@ -13,8 +13,11 @@ from PIL import Image
 from wmplan.errors import UserError
 from wmplan.models import load_pretrained
 from wmplan.models.video_jepa import ViTConfig
+from wmplan.training.config import TrainConfig
 from wmplan.training.curves import read_log
+from wmplan.training.pretrained_encoder import with_encoder_of
 from wmplan.training.pretraining.config import PretrainConfig
+from wmplan.training.pretraining.masks import MaskConfig
 from wmplan.training.pretraining.pretrain import Pretraining, pretrain
 from wmplan.training.stage import Stage
 
@@ -54,6 +57,16 @@ def test_a_run_leaves_an_encoder_with_its_card(config: PretrainConfig, objective
     before = weights(config.out)
     pretrain(config)  # a finished run changes nothing
     assert all(torch.equal(one, before[name]) for name, one in weights(config.out).items())
+
+
+def test_what_comes_next_is_learned_and_nothing_is_planned_with_it(config: PretrainConfig) -> None:
+    config = replace(config, objective="next", optimizer="muon", frames=8, steps=30, save_every=10, learning_rate=0.01)
+    model = pretrain(config)
+    assert model.causal and model.encoder.grid == (4, 4, 4)
+    rows = read_log(Path(config.out) / "pretrain.jsonl")
+    assert rows[-1]["expectation"] < rows[1]["expectation"] and not rows[-1]["collapsed"]
+    with pytest.raises(UserError, match=r"looks at clips from their beginning \(objective=next\)"):
+        with_encoder_of(model, TrainConfig(config.data, "pusht", "x", pretrained=config.out))
 
 
 class Killed(Pretraining):
@@ -136,6 +149,7 @@ def test_what_cannot_be_run(config: PretrainConfig) -> None:
         ({"sigreg": 1.0}, "sigreg must be at least 0 and below 1, got 1.0"),
         ({"momentum": (0.9, 1.2)}, "momentum must be two from 0 to 1"),
         ({"objective": "lejepa", "momentum": (0.9, 1.0)}, "which objective=lejepa has not"),
+        ({"objective": "next", "masks": (MaskConfig(),)}, "masks are of tokens that are hidden"),
         ({"masks": ()}, "masks must have at least one entry"),
     ]:
         with pytest.raises(UserError, match=says):

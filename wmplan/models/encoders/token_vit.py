@@ -74,14 +74,17 @@ class TokenViT(nn.Module):
         index = torch.arange(tubelets.shape[1], device=clips.device) if seen is None else seen
         if seen is not None:
             tubelets = take(tubelets, seen)
-        colours = scale(tubelets, self.embed.weight.dtype).unflatten(-1, (-1, 3))
-        colours = (colours - self.pixel_mean) / self.pixel_std
-        tokens = self.embed(colours.flatten(-2)) + self.place(index)
+        tokens = self.embed(self.colours(tubelets)) + self.place(index)
         rotation = self.place.rotation(index, self.head_dim)
         for block in self.blocks:
             tokens = block(tokens, rotation)
         out: Tensor = self.norm(tokens)
         return out
+
+    def colours(self, tubelets: Tensor) -> Tensor:
+        """Pixels of tubelets, uint8 (..., pixels), their colours taken to mean 0 and deviation 1."""
+        colours = scale(tubelets, self.embed.weight.dtype).unflatten(-1, (-1, 3))
+        return ((colours - self.pixel_mean) / self.pixel_std).flatten(-2)
 
     @torch.no_grad()
     def centre(self, frames: Tensor) -> None:

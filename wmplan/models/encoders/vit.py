@@ -47,9 +47,9 @@ class Block(nn.Module):
         self.norm_attention, self.attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_perceptron, self.perceptron = nn.LayerNorm(width), mlp(width)  # names that checkpoints have
 
-    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """(N, tokens, width) to the same."""
-        tokens = tokens + self.attention(self.norm_attention(tokens), rotation=rotation)
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None, causal: bool = False) -> Tensor:
+        """(N, tokens, width) to the same; `causal` hides from each token those after it."""
+        tokens = tokens + self.attention(self.norm_attention(tokens), causal, rotation)
         return tokens + self.perceptron(self.norm_perceptron(tokens))
 
 

@@ -14,7 +14,7 @@ from wmplan.training.loggers import LoggerName
 from wmplan.training.precision import Precision, from_old_setting
 from wmplan.training.pretraining.masks import MaskConfig
 
-Objective = Literal["ijepa", "vjepa", "lejepa"]
+Objective = Literal["ijepa", "vjepa", "lejepa", "next"]
 Targets = Literal["standard", "layer"]
 
 
@@ -45,6 +45,7 @@ RECIPES: dict[str, Recipe] = {
     "ijepa": Recipe(1, 1, (BLOCKS,), (0.996, 1.0), "cosine"),
     "vjepa": Recipe(8, 2, (MaskConfig(8, (0.15, 0.15)), MaskConfig(2, (0.7, 0.7))), (0.99925, 0.99925), "constant"),
     "lejepa": Recipe(1, 1, (BLOCKS,), None, "cosine"),
+    "next": Recipe(20, 2, (), None, "cosine"),
 }
 """I-JEPA (Assran et al. 2023), V-JEPA 2 (Assran et al. 2025) with shorter clips, LeJEPA (Balestriero & LeCun 2025)."""
 
@@ -78,6 +79,7 @@ class PretrainConfig:
         projection: numbers that lejepa maps tokens to before it compares them.
         steps: optimiser steps; 0 writes the untrained network, for comparisons.
         batch_size: clips a step.
+        optimizer: adamw, or muon, which takes fewer steps on few data; the learning rate means the same.
         learning_rate: at its peak.
         warm_up: share of the steps in which it rises to that.
         schedule: then a cosine down to nothing, or constant but for the last tenth; null for what the objective takes.
@@ -113,6 +115,7 @@ class PretrainConfig:
     projection: int = 64
     steps: int = 10000
     batch_size: int = 64
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     warm_up: float = 0.1
     schedule: Literal["cosine", "constant"] | None = None
@@ -145,7 +148,11 @@ class PretrainConfig:
         require(all(0 <= one <= 1 for one in momentum), f"momentum must be two from 0 to 1, got {list(momentum)}")
         require(
             self.momentum is None or RECIPES[self.objective].momentum is not None,
-            "momentum is of a moving average, which objective=lejepa has not: leave it out",
+            f"momentum is of a moving average, which objective={self.objective} has not: leave it out",
+        )
+        require(
+            self.masks is None or self.objective != "next",
+            "masks are of tokens that are hidden, which objective=next has not: leave them out",
         )
         require(0 <= self.sigreg < 1, f"sigreg must be at least 0 and below 1, got {self.sigreg}")
         require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")

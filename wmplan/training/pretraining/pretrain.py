@@ -31,6 +31,7 @@ from wmplan.training.pretraining import health, schedules
 from wmplan.training.pretraining.card import card
 from wmplan.training.pretraining.config import PretrainConfig
 from wmplan.training.pretraining.masks import require_grid
+from wmplan.training.pretraining.next_prediction import NextPrediction
 from wmplan.training.pretraining.objectives import MaskedPrediction
 from wmplan.training.ranks import Ranks
 from wmplan.training.runs import carry_out
@@ -98,6 +99,8 @@ class Pretraining:
 
     def untrained(self) -> VideoJEPA:
         """The model with its first weights."""
+        if self.config.objective == "next":
+            return VideoJEPA(self.spec, self.recipe.vit(self.config.vit), target=False, causal=True)
         return VideoJEPA(
             self.spec,
             self.recipe.vit(self.config.vit),
@@ -139,9 +142,18 @@ class Pretraining:
     def make_stage(self) -> Stage:
         """The stage, at its beginning."""
         config, recipe, model = self.config, self.recipe, self.model.to(self.ranks.device)
-        objective = MaskedPrediction(
-            model, config.objective, recipe.masks, sigreg_share=config.sigreg, bfloat16=self.bfloat16, share=self.share
-        )
+        objective: MaskedPrediction | NextPrediction
+        if config.objective == "next":
+            objective = NextPrediction(model, bfloat16=self.bfloat16, share=self.share)
+        else:
+            objective = MaskedPrediction(
+                model,
+                config.objective,
+                recipe.masks,
+                sigreg_share=config.sigreg,
+                bfloat16=self.bfloat16,
+                share=self.share,
+            )
         return Stage(
             STAGE,
             objective,
@@ -150,7 +162,7 @@ class Pretraining:
             steps=config.steps,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay[0],
-            optimizer="adamw",
+            optimizer=config.optimizer,
             seed=config.seed + 1,
             folder=self.folder,
             after_step=lambda: objective.update_target(self.momentum or 0.0),
@@ -182,7 +194,8 @@ class Pretraining:
         found = self.health()
         if self.model.target is not None:
             found["lag"] = health.lag(self.model.target, self.model.encoder)
-        found["collapsed"] = health.is_collapsed(found, self.untrained_figures)
+        fixed = self.config.objective == "next"  # such targets no features can make easy
+        found["collapsed"] = not fixed and health.is_collapsed(found, self.untrained_figures)
         if found["collapsed"]:
             assert self.stage is not None
             cause = health.likely_cause(

@@ -1,0 +1,75 @@
+"""A causal model without actions sits the exam: how much less likely each next tubelet is than it expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wmplan.exam.subject import Array, Window, batches, distinct, window_places
+from wmplan.exam.video_model import VideoSubject
+
+BATCH = 16
+WORST = (None, 8, 1)
+"""Tokens of a tubelet whose surprise counts, the largest; of 64. What is impossible happens in a few of them, and in a
+mean over all it is lost among what is hard to predict anyhow."""
+
+
+class CausalSubject(VideoSubject):
+    """A causal VideoJEPA. It has seen a clip from its beginning on whenever it predicts the tubelet that comes next.
+
+    So that its windows grow: `context` is what the first one sees. Its surprise is the negative logarithm of the
+    likelihood, an error beyond the one that was expected.
+    """
+
+    def windows(self, length: int) -> list[Window]:
+        """The next tubelet, from one or two tubelets on."""
+        spec, tubelet = self.model.spec, self.model.encoder.tubelet
+        slide = tubelet * spec.stride
+        every = [
+            Window(seen * tubelet, tubelet, spec.stride, slide, worst)
+            for worst in WORST
+            for seen in (1, 2)
+            if seen < self.model.encoder.grid[0]
+        ]
+        every[-1].starts(length)  # says what does not fit
+        return every
+
+    @torch.inference_mode()
+    def surprise(
+        self, frames: NDArray[np.uint8], windows: Sequence[Window], actions: NDArray[np.float32] | None = None
+    ) -> list[Array]:
+        self.check_actions(0 if actions is None else actions.shape[-1])
+        kept, index = distinct(frames)
+        pixels, times = torch.from_numpy(kept), self.times(frames.shape[1])
+        spans = index[:, window_places(self.span(times), frames.shape[1])]  # (N, spans, frames)
+        clips, of = np.unique(spans.reshape(-1, spans.shape[-1]), axis=0, return_inverse=True)
+        parts = [self._tokens(pixels[torch.from_numpy(part)]) for part in batches(clips, BATCH)]
+        tokens = torch.cat(parts)[torch.from_numpy(of.reshape(spans.shape[:2]))]  # (N, spans, times - 1, S)
+        tokens = torch.cat([tokens[:, 0], tokens[:, 1:, -1]], 1)
+        return [self._of(tokens, window) for window in windows]
+
+    def times(self, length: int) -> int:
+        """Whole tubelets in a clip of `length` frames, at most those of the model."""
+        spec, encoder = self.model.spec, self.model.encoder
+        return min(((length - 1) // spec.stride + 1) // encoder.tubelet, encoder.grid[0])
+
+    def span(self, times: int) -> Window:
+        """All that is looked at together: the first shows the clip's beginning, each further one a tubelet more."""
+        tubelet, stride = self.model.encoder.tubelet, self.model.spec.stride
+        return Window((times - 1) * tubelet, tubelet, stride, tubelet * stride)
+
+    def _tokens(self, clips: Tensor) -> Tensor:
+        """Surprise (B, times - 1, S) at each token of clips (B, T, H, W, 3)."""
+        return self.model.next_errors(clips.to(self.model.encoder.embed.weight.device)).excess.cpu()
+
+    def _of(self, tokens: Tensor, window: Window) -> Array:
+        """(N, its starts) from the surprise (N, times - 1, S) at each token."""
+        later = tokens[:, window.context // self.model.encoder.tubelet - 1 :]
+        if window.worst is not None:
+            later = later.topk(min(window.worst, later.shape[-1]), -1).values
+        found: Array = later.mean(-1).double().numpy()
+        return found
