@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from wmplan.errors import UserError
-from wmplan.models import load_pretrained, save
+from wmplan.models import CheckpointError, load, load_pretrained, save
 from wmplan.models.next_tokens import NextErrors, thinned
 from wmplan.models.video_jepa import ClipSpec, VideoJEPA, ViTConfig
 
@@ -81,6 +81,8 @@ def test_it_comes_back_from_its_folder(tmp_path: Path) -> None:
     video, shown = model(), clips()
     save(video, tmp_path, {"name": "next"})
     back = load_pretrained(tmp_path, "cpu")
+    with pytest.raises(CheckpointError, match="holds a model of clips without actions, which nothing can be planned"):
+        load(tmp_path)
     assert back.causal and torch.equal(back.next_errors(shown).found, video.next_errors(shown).found)
 
 

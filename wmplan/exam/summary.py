@@ -44,16 +44,24 @@ def exam_table(result: Json) -> str:
     means = [f"{100 * row['mean']:.1f}" for row in shown.values()]
     both = f"{100 * shown[MODEL]['mean_quadruplets']:.1f}"
     lines.append(["mean", *means, span(untrained_rates(result, "mean")), both, "", ""])
-    window = result["windows"][MODEL]["window"]
+    reading = result["windows"][MODEL]
+    window = reading["window"]
     return "\n".join(
         [
             table(head, lines),
             "",
             f"pairs won in %, of {result['pairs']} pairs of worlds a property; the window sees {window['context']} "
-            f"model steps and predicts {window['ahead']}, {window['stride']} frames each",
+            f"model steps and predicts {window['ahead']}, {window['stride']} frames each; {how_read(reading)}",
             *verdict(result),
         ]
     )
+
+
+def how_read(reading: Json) -> str:
+    """How a clip's surprise comes from its windows and their tokens."""
+    worst = reading["window"].get("worst")
+    tokens = {None: "", 1: ", of each the worst token"}.get(worst, f", of each the {worst} worst tokens")
+    return f"a clip's surprise is the {reading.get('over_windows', 'mean')} of its windows'{tokens}"
 
 
 def span(rates: Sequence[float]) -> str:

@@ -30,6 +30,11 @@ def from_checkpoint(checkpoint: Checkpoint, path: Path) -> WorldModel:
         CheckpointError: where configuration and weights do not fit together, or this machine does not hold them.
     """
     config = checkpoint.config
+    if config["architecture"].get("kind") == WITHOUT_ACTIONS and config["architecture"].get("causal"):
+        raise CheckpointError(
+            f"{path} holds a model of clips without actions, which nothing can be planned with: "
+            f"wmplan physics model={path} examines it, wmplan.models.load_pretrained reads it"
+        )
     if config["architecture"].get("kind") == WITHOUT_ACTIONS:
         raise CheckpointError(
             f"{path} holds an encoder that was pretrained without actions, which nothing can be planned with: "

@@ -183,7 +183,10 @@ def severity_table(result: Json) -> str:
 
 def facts(result: Json) -> str:
     """Model, windows, clips, machine and the command."""
-    windows = {name: {**found["window"]} for name, found in result["windows"].items()}
+    windows = {
+        name: {**found["window"], "over_windows": found.get("over_windows", "mean")}
+        for name, found in result["windows"].items()
+    }
     clips = {key: result[key] for key in ("frames", "rate", "clips_sha256")}
     cards = {
         "Model": result["model"],
