@@ -261,7 +261,9 @@ def pretrain(settings: Settings) -> int:
         if not launched():
             return supervise(sys.argv[1:], config.device, config.devices)
     run(config)
-    print(f"{config.out}/model: make a world model of it with wmplan train pretrained={config.out} data=DIR out=DIR")
+    planned = f"make a world model of it with wmplan train pretrained={config.out} data=DIR out=DIR"
+    examined = f"wmplan physics model={config.out} out=DIR asks what it knows"
+    print(f"{config.out}/model: {examined if config.objective == 'next' else planned}")
     return 0
 
 

@@ -108,10 +108,15 @@ def bars(result: Json) -> str:
     shown = []
     for name in result["severity"]:
         own = result["rows"][MODEL][name]["pairwise"]
-        shown.append(Bar(name[:6], own["rate"], tuple(own["ci95"]), f"{100 * own['rate']:.0f}", 0))
+        shown.append(Bar(short(name), own["rate"], tuple(own["ci95"]), f"{100 * own['rate']:.0f}", 0))
         if rates := untrained_rates(result, name):
             shown.append(Bar("", float(np.mean(rates)), (min(rates), max(rates)), "", 5))
     return bar_chart("Pairs won", shown, "blue: the model; grey: untrained networks and their range", percent=True)
+
+
+def short(name: str) -> str:
+    """A property under its bar, where nine stand side by side."""
+    return name if len(name) <= 6 else f"{name[:4]}."
 
 
 def parts_chart(result: Json) -> str:
@@ -120,7 +125,7 @@ def parts_chart(result: Json) -> str:
     for name in result["severity"]:
         for colour, part in enumerate(KINDS):
             if (found := result["rows"][MODEL][name][part]) is not None:
-                label = name[:6] if colour == 0 else ""
+                label = short(name) if colour == 0 else ""
                 shown.append(Bar(label, found["rate"], tuple(found["ci95"]), f"{100 * found['rate']:.0f}", colour))
     return bar_chart("By occlusion", shown, "blue: behind a screen; orange: in plain view", percent=True)
 
