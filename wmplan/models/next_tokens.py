@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wmplan.errors import UserError
 from wmplan.models.encoders.token_vit import TokenViT
 
 SQUARE = 2
@@ -35,7 +36,7 @@ class CausalTokenViT(TokenViT):
     def forward(self, clips: Tensor, seen: Tensor | None = None) -> Tensor:
         """Tokens (N, T' x rows x columns, width) of uint8 clips (N, T, H, W, 3), from their first frame on."""
         if seen is not None:
-            raise ValueError("a causal encoder looks at whole frames: seen must be None")
+            raise UserError("a causal encoder looks at whole frames: seen must be None")
         tubelets = self.tubelets(clips)
         cells = self.grid[1] * self.grid[2]
         times = tubelets.shape[1] // cells
