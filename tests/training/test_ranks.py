@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from wmplan.cli import main
 from wmplan.data.symmetry import Symmetry
@@ -140,6 +142,35 @@ def test_a_killed_process_ends_all_and_one_process_goes_on(
     assert main(settings) == 0
     assert losses(str(out), "joint")[: len(before)] == before and len(losses(str(out), "joint")) == 6
     assert (out / "model" / "config.json").exists()
+
+
+@needs_fabric
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_takes_a_run_up_and_comes_to_the_same_weights(
+    first: int, then: int, write_public: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, out = write_public("data.h5", [60, 60, 60]), tmp_path / "run"
+    settings = ["train", f"data={data}", *SMALL, "joint.steps=120", "joint.save_every=20"]
+    assert main([*settings, f"out={tmp_path / 'whole'}"]) == 0
+    command = [sys.executable, "-m", "wmplan", *settings, f"out={out}"]
+    run = subprocess.Popen([*command, f"devices={first}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 240
+        while not (out / "joint.jsonl").exists():
+            assert run.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    stopped = re.search(r"saved at step (\d+) of 120", errors.decode())
+    assert stopped and 20 <= int(stopped[1]) < 120
+    subprocess.run([*command, f"devices={then}"], check=True, timeout=300, capture_output=True)
+    taken_up, whole = (load_file(folder / "model" / "weights.safetensors") for folder in (out, tmp_path / "whole"))
+    assert taken_up.keys() == whole.keys()
+    for name in whole.keys() - {"encoder.0.heatmaps.bias"}:  # which a softmax takes no notice of: its gradient is noise
+        np.testing.assert_allclose(taken_up[name], whole[name], rtol=1e-5, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
