@@ -1,4 +1,4 @@
-"""A causal model without actions sits the exam: how much less likely each next tubelet is than it expected."""
+"""A causal model without actions sits the exam: how much further off each next tubelet is than it expected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmplan.exam.subject import Array, Window, batches, distinct, window_places
+from wmplan.exam.subject import Array, Window, batches, distinct_windows
 from wmplan.exam.video_model import VideoSubject
 
 BATCH = 16
@@ -21,8 +21,8 @@ mean over all it is lost among what is hard to predict anyhow."""
 class CausalSubject(VideoSubject):
     """A causal VideoJEPA. It has seen a clip from its beginning on whenever it predicts the tubelet that comes next.
 
-    So that its windows grow: `context` is what the first one sees. Its surprise is the negative logarithm of the
-    likelihood, an error beyond the one that was expected.
+    So that its windows grow: `context` is what the first one sees. Its surprise is the error beyond the one that was
+    expected, see NextErrors.excess.
     """
 
     def windows(self, length: int) -> list[Window]:
@@ -38,17 +38,10 @@ class CausalSubject(VideoSubject):
         every[-1].starts(length)  # says what does not fit
         return every
 
-    @torch.inference_mode()
-    def surprise(
-        self, frames: NDArray[np.uint8], windows: Sequence[Window], actions: NDArray[np.float32] | None = None
-    ) -> list[Array]:
-        self.check_actions(0 if actions is None else actions.shape[-1])
-        kept, index = distinct(frames)
-        pixels, times = torch.from_numpy(kept), self.times(frames.shape[1])
-        spans = index[:, window_places(self.span(times), frames.shape[1])]  # (N, spans, frames)
-        clips, of = np.unique(spans.reshape(-1, spans.shape[-1]), axis=0, return_inverse=True)
+    def _surprise(self, pixels: Tensor, index: NDArray[np.int64], windows: Sequence[Window]) -> list[Array]:
+        clips, of = distinct_windows(index, self.span(self.times(index.shape[1])))
         parts = [self._tokens(pixels[torch.from_numpy(part)]) for part in batches(clips, BATCH)]
-        tokens = torch.cat(parts)[torch.from_numpy(of.reshape(spans.shape[:2]))]  # (N, spans, times - 1, S)
+        tokens = torch.cat(parts)[torch.from_numpy(of)]  # (N, spans, times - 1, S)
         tokens = torch.cat([tokens[:, 0], tokens[:, 1:, -1]], 1)
         return [self._of(tokens, window) for window in windows]
 

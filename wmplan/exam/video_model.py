@@ -55,7 +55,10 @@ class VideoSubject(Subject):
     ) -> list[Array]:
         self.check_actions(0 if actions is None else actions.shape[-1])
         kept, index = distinct(frames)
-        pixels = torch.from_numpy(kept)
+        return self._surprise(torch.from_numpy(kept), index, windows)
+
+    def _surprise(self, pixels: Tensor, index: NDArray[np.int64], windows: Sequence[Window]) -> list[Array]:
+        """As surprise(), from the frames that differ (U, H, W, 3) and which of them stands at each place, (N, T)."""
         found = []
         for window in windows:
             stretches, of = distinct_windows(index, window)

@@ -30,15 +30,13 @@ def from_checkpoint(checkpoint: Checkpoint, path: Path) -> WorldModel:
         CheckpointError: where configuration and weights do not fit together, or this machine does not hold them.
     """
     config = checkpoint.config
-    if config["architecture"].get("kind") == WITHOUT_ACTIONS and config["architecture"].get("causal"):
-        raise CheckpointError(
-            f"{path} holds a model of clips without actions, which nothing can be planned with: "
-            f"wmplan physics model={path} examines it, wmplan.models.load_pretrained reads it"
-        )
     if config["architecture"].get("kind") == WITHOUT_ACTIONS:
+        what, use = "an encoder that was pretrained", f"wmplan train pretrained={path} makes a world model of it"
+        if config["architecture"].get("causal"):
+            what, use = "a model of clips", f"wmplan physics model={path} examines it"
         raise CheckpointError(
-            f"{path} holds an encoder that was pretrained without actions, which nothing can be planned with: "
-            f"wmplan train pretrained={path} makes a world model of it, wmplan.models.load_pretrained reads it"
+            f"{path} holds {what} without actions, which nothing can be planned with: {use}, "
+            "wmplan.models.load_pretrained reads it"
         )
     return filled(
         lambda: build_model(config["architecture"], build(ModelSpec, config["spec"], "spec")), checkpoint, path

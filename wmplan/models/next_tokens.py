@@ -37,11 +37,14 @@ class CausalTokenViT(TokenViT):
         """Tokens (N, T' x rows x columns, width) of uint8 clips (N, T, H, W, 3), from their first frame on."""
         if seen is not None:
             raise UserError("a causal encoder looks at whole frames: seen must be None")
-        tubelets = self.tubelets(clips)
+        return self.of_colours(self.colours(self.tubelets(clips)))
+
+    def of_colours(self, colours: Tensor) -> Tensor:
+        """Tokens of the colours (N, T' x rows x columns, pixels) of tubelets."""
         cells = self.grid[1] * self.grid[2]
-        times = tubelets.shape[1] // cells
-        place, time = (torch.arange(count, device=clips.device) for count in (cells, times))
-        tokens = self.embed(self.colours(tubelets)) + self.place(place.repeat(times))
+        times = colours.shape[1] // cells
+        place, time = (torch.arange(count, device=colours.device) for count in (cells, times))
+        tokens = self.embed(colours) + self.place(place.repeat(times))
         tokens = tokens.unflatten(1, (times, cells))  # (N, T', S, width)
         around, back = (self.place.rotation(index, self.head_dim) for index in (place, time * cells))
         for number, block in enumerate(self.blocks):

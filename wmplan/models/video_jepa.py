@@ -158,11 +158,11 @@ class VideoJEPA(nn.Module):
 
         T is of whole tubelets, up to the spec's frames.
         """
+        assert isinstance(self.encoder, CausalTokenViT)
         cells = self.encoder.grid[1] * self.encoder.grid[2]
         colours = self.encoder.colours(self.encoder.tubelets(clips))
-        found: NextErrors = self.predictor(
-            self.encoder(clips).unflatten(1, (-1, cells)), colours.unflatten(1, (-1, cells))
-        )
+        tokens = self.encoder.of_colours(colours)
+        found: NextErrors = self.predictor(tokens.unflatten(1, (-1, cells)), colours.unflatten(1, (-1, cells)))
         return found
 
     def targets(self, clips: Tensor) -> Tensor:

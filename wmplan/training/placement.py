@@ -30,8 +30,9 @@ def pairs_alike(views: Sequence[Tensor], share: float) -> Tensor:
     one, other = torch.triu_indices(time, time, 1)
     alike = torch.ones(len(views[0]), len(one), dtype=torch.bool, device=views[0].device)
     for view in views:
+        levels = view.to(torch.int16)  # once, not for each pair
         for place, (first, second) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-            where = differ(view[:, first], view[:, second])  # (N, H, W)
+            where = differ(levels[:, first], levels[:, second])  # (N, H, W)
             alike[:, place] &= where.flatten(1).float().mean(-1) <= share
     window, pair = torch.nonzero(alike, as_tuple=True)
     return torch.stack([window, one.to(window)[pair], other.to(window)[pair]], -1)
