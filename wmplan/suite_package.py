@@ -19,6 +19,7 @@ class SuitePackage:
         install: arguments of pip install that put it beside what is installed.
         own: arguments of pip install in a virtual environment of its own, where its own pins may hold.
         versions: the distributions whose versions are recorded; the first one is the suite itself.
+        needs: modules that have to be there for its adapter; none for the module itself.
     """
 
     name: str
@@ -26,6 +27,7 @@ class SuitePackage:
     install: tuple[str, ...]
     own: tuple[str, ...]
     versions: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
     @property
     def is_installed(self) -> bool:
@@ -49,4 +51,8 @@ class SuitePackage:
         except ModuleNotFoundError as error:
             if error.name == self.module:
                 raise NotPossibleError(f"{self.versions[0]} is not installed: {self.advice}") from None
-            raise NotPossibleError(f"{self.versions[0]} lacks the module {error.name}: {self.advice}") from error
+            raise self.lacking(error) from error
+
+    def lacking(self, error: ModuleNotFoundError) -> NotPossibleError:
+        """What to raise where a module that it needs is not there."""
+        return NotPossibleError(f"{self.versions[0]} lacks the module {error.name}: {self.advice}")

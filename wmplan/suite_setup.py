@@ -68,7 +68,8 @@ def set_up_suite(name: str, setup: str | Path) -> Path:
     command = bin_folder / "wmplan"
     command.write_text(f"#!{python}\nimport sys\nfrom wmplan.cli import main\nsys.exit(main())\n", encoding="utf-8")
     command.chmod(0o755)
-    _run([str(python), "-c", f"import wmplan, {suite.module}"], f"{suite.name} in {folder}")
+    needs = ", ".join(("wmplan", *(suite.needs or (suite.module,))))
+    _run([str(python), "-c", f"import {needs}"], f"{suite.name} in {folder}")
     return command
 
 

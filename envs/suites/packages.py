@@ -39,3 +39,16 @@ GYM_PUSHT = SuitePackage(
     own=("gym-pusht>=0.1.8",),
     versions=("gym-pusht", "pymunk"),
 )
+# The environments of stable-worldmodel need these alone; the rest of it needs a torchvision that fits torch.
+_SWM = (
+    *("--no-deps", "stable-worldmodel>=0.1.1", "pymunk>=7", "cffi", "pycparser"),
+    *("pygame", "shapely", "opencv-python-headless", "loguru"),
+)
+STABLE_WORLDMODEL = SuitePackage(
+    "swm",
+    module="stable_worldmodel",
+    install=_SWM,
+    own=_SWM,
+    versions=("stable-worldmodel", "pymunk"),
+    needs=("pymunk", "pygame", "shapely", "cv2", "loguru"),
+)

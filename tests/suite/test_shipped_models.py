@@ -12,7 +12,7 @@ from wmplan.registry import TASKS
 from wmplan.suite.benchmarks import suites
 from wmplan.suite.run import shipped_model
 
-SUITE_PACKAGES = ("metaworld", "gymnasium_robotics", "ogbench", "dm_control", "gym_pusht")
+SUITE_PACKAGES = ("metaworld", "gymnasium_robotics", "ogbench", "dm_control", "gym_pusht", "stable_worldmodel")
 OF_SUITES = {
     name: card
     for name, card in shipped_models().items()

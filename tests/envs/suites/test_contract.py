@@ -22,7 +22,10 @@ SUITE_TASKS = [name for name in TASKS if TASKS[name].suite is not None]
 def task(request: pytest.FixtureRequest) -> str:
     suite = TASKS[request.param].suite
     assert suite is not None
-    pytest.importorskip(suite.module)
+    for module in suite.needs or (suite.module,):
+        pytest.importorskip(module)
+    if not suite.is_installed:
+        pytest.skip(suite.advice)
     return str(request.param)
 
 

@@ -1,0 +1,69 @@
+"""Push-T of stable-worldmodel, which LeWorldModel's figures and its own are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmplan.environment import Array
+from wmplan.envs.suites.bare_import import import_bare
+from wmplan.envs.suites.packages import STABLE_WORLDMODEL
+from wmplan.envs.suites.pymunk_pusht import PymunkPushT, PymunkPushTTask
+from wmplan.envs.suites.smaller_picture import smaller_picture
+from wmplan.registry import register_task
+
+MODULES = ("stable_worldmodel.utils", "stable_worldmodel.spaces", "stable_worldmodel.envs.pusht.env")
+TURNED = 2 * np.pi
+
+
+class SwmPushTTask(PymunkPushTTask):
+    """Action: from the disc to the target that it is drawn to, in hundreds of pixels, as the suite has it."""
+
+    action_names = ("target_dx_100px", "target_dy_100px")
+    action_low, action_high = np.full(2, -1.0), np.full(2, 1.0)
+
+
+@register_task("swm_pusht", id="wmplan.envs:wmplan/SwmPushT-v0", suite=STABLE_WORLDMODEL, max_episode_steps=200)
+class SwmPushT(PymunkPushT):
+    """Push-T, 10 robot steps a second. The suite's success: disc and block within 20 pixels of its goal, and the turn.
+
+    Frames are as the suite draws them, with a green T that is always at the same place and says nothing of the goal.
+    """
+
+    suite = STABLE_WORLDMODEL
+    task = SwmPushTTask()
+    goal_size = 5
+
+    def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
+        module = import_bare(self.suite, MODULES)[-1]
+        super().__init__(image_size, render_mode)
+        self.inner = module.PushT()
+        self.inner.reset(seed=0)
+        self.started()
+
+    def start(self, rng: np.random.Generator) -> None:
+        self.inner.reset(seed=int(rng.integers(2**31)))
+        self.started()
+
+    def read_own_goal(self) -> Array:
+        return np.array(self.inner.goal_state[:5], np.float64)
+
+    def advance(self, action: Array) -> None:
+        self.inner.step(action)
+        self.keep()
+
+    @property
+    def succeeded(self) -> bool:
+        state = np.array([*self._state[:2], *self._state[4:6], self._state[8] % TURNED])
+        return bool(self.inner.eval_state(self._own_goal, state)[0])
+
+    def reach_own_goal(self) -> None:
+        self.rest_at(self._own_goal[:2], self._own_goal[2:4], float(self._own_goal[4]))
+
+    def with_other_goal(self, state: Array) -> Array:
+        return np.append(state[:10], state[10:] + [20.0, 10.0, 20.0, 10.0, 1.0])
+
+    def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
+        return smaller_picture(self.inner.render(), size or self.image_size)
