@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,29 @@ from wmplan.registry import register_task
 
 MODULES = ("stable_worldmodel.utils", "stable_worldmodel.spaces", "stable_worldmodel.envs.pusht.env")
 TURNED = 2 * np.pi
+
+
+class FasterNumpy:
+    """numpy for the suite's module, whose copy of each picture from columns to rows takes half of the time for it.
+
+    Args:
+        screen: gives the pygame surface that is being copied.
+    """
+
+    def __init__(self, screen: Callable[[], Any]) -> None:
+        self.screen = screen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def array(self, what: Any, *args: Any, **options: Any) -> NDArray[Any]:
+        """As numpy's; of a picture by columns (W, H, 3), one that lies in memory by rows."""
+        if not isinstance(what, np.ndarray) or what.ndim != 3:
+            return np.array(what, *args, **options)
+        import pygame
+
+        by_rows = np.frombuffer(pygame.image.tobytes(self.screen(), "RGB"), np.uint8)
+        return by_rows.reshape(what.shape[1], what.shape[0], 3).transpose(1, 0, 2)
 
 
 class SwmPushTTask(PymunkPushTTask):
@@ -37,8 +61,9 @@ class SwmPushT(PymunkPushT):
     goal_size = 5
 
     def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
-        module = import_bare(self.suite, MODULES)[-1]
+        module: Any = import_bare(self.suite, MODULES)[-1]
         super().__init__(image_size, render_mode)
+        module.np = FasterNumpy(lambda: self.inner.screen)  # the module is ours alone
         self.inner = module.PushT()
         self.inner.reset(seed=0)
         self.started()
