@@ -33,9 +33,9 @@ PAGES = [path.read_text(encoding="utf-8") for path in (*READMES, *sorted((ROOT /
 RECIPES = {text for page in PAGES for text in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)}
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 OPENPI = os.environ.get("WMPLAN_OPENPI_PYTHON")
-SHOWN = {text for text in RECIPES if re.search("models/jepa_wm_pusht|StableWorldModelCost|--8<--", text)}
-"""Recipes that need files or packages of others, tested in tests/models/released, and files shown whole, tested below
-and in test_plugin."""
+SHOWN = {text for text in RECIPES if re.search("models/jepa_wm_pusht|StableWorldModelCost|play_in_world|--8<--", text)}
+"""Recipes that need files or packages of others, tested in tests/models/released and tests/suite, and files shown
+whole, tested below and in test_plugin."""
 STEPS = 12  # robot steps that are taken before the reader's robot stops
 
 

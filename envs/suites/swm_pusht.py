@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from wmplan.envs.suites.bare_import import import_bare
 from wmplan.envs.suites.packages import STABLE_WORLDMODEL
 from wmplan.envs.suites.pymunk_pusht import PymunkPushT, PymunkPushTTask
 from wmplan.envs.suites.smaller_picture import smaller_picture
+from wmplan.envs.task import wrap_angle
 from wmplan.registry import register_task
 
 MODULES = ("stable_worldmodel.utils", "stable_worldmodel.spaces", "stable_worldmodel.envs.pusht.env")
@@ -59,17 +61,22 @@ class SwmPushT(PymunkPushT):
     suite = STABLE_WORLDMODEL
     task = SwmPushTTask()
     goal_size = 5
+    world = "swm/PushT-v1"
 
     def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
         module: Any = import_bare(self.suite, MODULES)[-1]
         super().__init__(image_size, render_mode)
         module.np = FasterNumpy(lambda: self.inner.screen)  # the module is ours alone
         self.inner = module.PushT()
-        self.inner.reset(seed=0)
-        self.started()
+        self._reset(0)
 
     def start(self, rng: np.random.Generator) -> None:
-        self.inner.reset(seed=int(rng.integers(2**31)))
+        self._reset(int(rng.integers(2**31)))
+
+    def _reset(self, seed: int) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*Casting input x to numpy array")  # of its own space's own values
+            self.inner.reset(seed=seed)
         self.started()
 
     def read_own_goal(self) -> Array:
@@ -81,14 +88,21 @@ class SwmPushT(PymunkPushT):
 
     @property
     def succeeded(self) -> bool:
-        state = np.array([*self._state[:2], *self._state[4:6], self._state[8] % TURNED])
-        return bool(self.inner.eval_state(self._own_goal, state)[0])
+        return bool(self.inner.eval_state(self._own_goal, self.world_state()[:5])[0])
 
     def reach_own_goal(self) -> None:
         self.rest_at(self._own_goal[:2], self._own_goal[2:4], float(self._own_goal[4]))
 
     def with_other_goal(self, state: Array) -> Array:
         return np.append(state[:10], state[10:] + [20.0, 10.0, 20.0, 10.0, 1.0])
+
+    def world_state(self) -> Array:
+        """The present state as the suite's World has it, (7,): disc, block, its turn, and the disc's speed."""
+        return np.array([*self._state[:2], *self._state[4:6], self._state[8] % TURNED, *self._state[2:4]])
+
+    def from_world(self, states: Array) -> Array:
+        """Task states (..., 5) of such states (..., 7)."""
+        return np.concatenate([states[..., :4], wrap_angle(states[..., 4:5])], axis=-1)
 
     def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
         return smaller_picture(self.inner.render(), size or self.image_size)

@@ -82,6 +82,7 @@ class SwmTwoRoom(SuiteEnvironment):
     task = TwoRoomTask()
     control_rate = 10.0
     expert_steps = 120
+    world = "swm/TwoRoom-v1"
 
     def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
         module = import_bare(self.suite, MODULES)[-1]
@@ -122,6 +123,14 @@ class SwmTwoRoom(SuiteEnvironment):
             )
         self.inner._set_state(state[:2].astype(np.float32))
         self.inner.target_position = self.inner.agent_position.new_tensor(state[2:])
+
+    def world_state(self) -> Array:
+        """The present state as the suite's World has it, (2,)."""
+        return self.task_state()
+
+    def from_world(self, states: Array) -> Array:
+        """Task states (..., 2) of such states."""
+        return states
 
     def render(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:  # type: ignore[override]
         return smaller_picture(self._picture(), size or self.image_size)
