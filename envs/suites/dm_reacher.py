@@ -26,7 +26,15 @@ HARD, EASY, FINGER = 0.015, 0.05, 0.01  # radii in metres: of the targets, and o
 LEWM = 0.05  # radians, of each joint
 GAINS = np.array([[6.0, 1.5], [3.0, 0.5]])  # torque a radian and a radian a second, of shoulder and wrist
 
-TRAINING = small_training(joint={"steps": 500, "batch_size": 48})
+TRAINING = small_training(
+    joint={"steps": 400, "batch_size": 48},
+    predictor_options={"width": 256, "depth": 3},
+    dynamics={"steps": 2000, "batch_size": 128},
+    state_weight=5,
+    # LeWorldModel's rule is 0.05 rad at each joint, and a head on the latent reads the wrist to 0.09.
+    reader={"steps": 2000, "batch_size": 64},
+    reader_options={"channels": [24, 48], "blocks": [1, 1], "hidden": 96},
+)
 PLANNING = planning(
     {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0, 0.0]}},
     {"replan_every": 5},
