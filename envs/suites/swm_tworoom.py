@@ -27,7 +27,7 @@ TRAINING = small_training(
     dynamics={"steps": 2000, "batch_size": 128},
 )
 PLANNING = planning(
-    {"proprio": {"weight": 1.0, "steps": "last"}},
+    {"proprio": {"weight": 1.0, "steps": "discounted"}},  # of "last" alone a plan puts off arriving
     {"replan_every": 10, "min_horizon": 2},
     horizon=8,
     num_samples=300,
