@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,21 +10,17 @@ from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
 from wmplan.envs.suites.environment import SuiteTask
+from wmplan.envs.suites.mazes import PLACE, Maze, follow, maze_play
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
-from wmplan.envs.suites.play import Play
 from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
     from wmplan.gym.mujoco_camera import ModelCamera
 
-PLACE, VELOCITY = slice(0, 2), slice(2, 4)  # of a task state
 TOLERANCE = 0.45  # metres, the suite's own
 JEPA_WMS = 0.5  # metres, of DINO-WM and jepa-wms
-GAIN, DAMPING = 10.0, 1.0  # of the expert: force a metre from the waypoint, and a metre a second
-NEAR = 0.3  # metres from a waypoint at which the next one is gone for
-Cell = tuple[int, int]
 TRAINING = small_training(
     action_block=25,  # 0.25 s: a plan of six blocks goes all through UMaze
     joint={"steps": 500, "batch_size": 48},
@@ -61,56 +55,6 @@ class PointMazeTask(SuiteTask):
 
     def distance(self, state: Array, goal: Array) -> Array:
         return np.asarray(np.linalg.norm(state[..., PLACE] - goal[..., PLACE], axis=-1)) / TOLERANCE
-
-
-class Maze:
-    """Where one can go in a maze.
-
-    Args:
-        walls: (rows, columns), 1 where there is a wall.
-        corner: x and y of the upper left corner in metres; cells are squares of `side` metres.
-    """
-
-    def __init__(self, walls: Sequence[Sequence[Any]], corner: tuple[float, float], side: float = 1.0) -> None:
-        self.free = {(i, j) for i, row in enumerate(walls) for j, wall in enumerate(row) if wall != 1}
-        self.cells = sorted(self.free)
-        self.corner, self.side = corner, side
-
-    def centre(self, cell: Cell) -> Array:
-        """x and y of a cell's middle."""
-        return np.array([self.corner[0] + (cell[1] + 0.5) * self.side, self.corner[1] - (cell[0] + 0.5) * self.side])
-
-    def cell(self, place: Array) -> Cell:
-        """The free cell whose middle is nearest to a place."""
-        return min(self.cells, key=lambda cell: float(np.linalg.norm(self.centre(cell) - place)))
-
-    def way(self, start: Cell, goal: Cell) -> list[Cell]:
-        """The cells of a shortest way, without the first; empty where there is none."""
-        before: dict[Cell, Cell] = {goal: goal}
-        waiting = deque([goal])
-        while waiting and start not in before:
-            i, j = waiting.popleft()
-            for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-                if cell in self.free and cell not in before:
-                    before[cell] = (i, j)
-                    waiting.append(cell)
-        cells, cell = [], start
-        while cell in before and cell != goal:
-            cell = before[cell]
-            cells.append(cell)
-        return cells
-
-
-def follow(maze: Maze, place: Array, target: Array) -> Policy:
-    """Go from a place to another, from the middle of one cell of the way to that of the next."""
-    waypoints = [maze.centre(cell) for cell in maze.way(maze.cell(place), maze.cell(target))][:-1] + [target]
-
-    def act(state: Array) -> Array:
-        while len(waypoints) > 1 and np.linalg.norm(state[PLACE] - waypoints[0]) < NEAR:
-            waypoints.pop(0)
-        return np.clip(GAIN * (waypoints[0] - state[PLACE]) - DAMPING * state[VELOCITY], -1, 1)
-
-    return act
 
 
 class PointMazeEnvironment(MujocoSuiteEnvironment):
@@ -173,34 +117,7 @@ class PointMazeEnvironment(MujocoSuiteEnvironment):
 
     def exploration_policy(self, rng: np.random.Generator) -> Policy:
         """Goes to random places, pushes in a direction wherever that leads, and rests or coasts."""
-        maze = self.maze
-
-        def go(state: Array) -> Policy:
-            target = maze.centre(maze.cells[int(rng.integers(len(maze.cells)))]) + rng.uniform(-0.3, 0.3, 2)
-            way, pace = follow(maze, state[PLACE], target), rng.choice([0.3, 0.6, 1.0])
-            return lambda state: pace * way(state)
-
-        def push(state: Array) -> Policy:
-            force = rng.uniform(-1, 1, 2)
-            return lambda state: force
-
-        def coast(state: Array) -> Policy:
-            return lambda state: np.zeros(2)
-
-        return Play(
-            rng,
-            {"go": go, "push": push, "coast": coast},
-            {
-                "": {"go": 0.7, "push": 0.3},
-                "go": {"go": 0.5, "push": 0.3, "coast": 0.2},
-                "push": {"go": 0.5, "push": 0.4, "coast": 0.1},
-                "coast": {"go": 0.6, "push": 0.4},
-            },
-            {"go": 150, "push": 30, "coast": 20},
-            self.task.action_low,
-            self.task.action_high,
-            steady=("coast",),
-        )
+        return maze_play(rng, self.maze, lambda place, target: follow(self.maze, place, target))
 
 
 @register_task(
