@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -74,6 +74,7 @@ def arm_play(
     object: slice | None,
     stretch: float = 1.0,
     turns: int = 0,
+    others: Sequence[Array] = (),
 ) -> Play:
     """Play of an arm whose actions are a displacement of its hand, turns of it and a gripper, from -1 to 1.
 
@@ -86,6 +87,7 @@ def arm_play(
         hand, object: their x, y, z in a task state; None where there is no object.
         stretch: factor of all durations; 1 suits 80 robot steps a second.
         turns: entries of an action that turn the hand, between displacement and gripper.
+        others: x, y, z of further things that it fumbles about, written anew by the simulator with each step.
     """
 
     def going(target: Callable[[Array], Array]) -> Policy:
@@ -101,6 +103,9 @@ def arm_play(
         if object is None:
             return wander(state)
         aside = rng.normal(0, [0.06, 0.06, 0.03]) + [0, 0, 0.02]
+        which = int(rng.integers(-1, len(others))) if others else -1
+        if which >= 0:
+            return going(lambda state: others[which] + aside)
         return going(lambda state: state[object] + aside)
 
     def rest(state: Array) -> Policy:
