@@ -382,6 +382,9 @@ def main() -> None:
         problem = make_problem(make_model("dino_wm"), 1, frames=1)
         name = f"DINO-WM, cem {options.patch_samples} x 5"
         rows.append(against_plain(name, problem, options.patch_samples, 1, max(1, options.pairs // 2)))
+        problem.model.window_restart = 1  # type: ignore[assignment]
+        name += ", a full window begun anew with 1 frame"
+        rows.append(against_plain(name, problem, options.patch_samples, 1, max(1, options.pairs // 2)))
     results = {
         "schema": 1,
         "machine": machine(),

@@ -6,7 +6,8 @@ sees itself and the frames before it, so
 * what the frames before the newest one leave behind (keys and values) is the same for all candidates: it is computed
   once for each environment;
 * as long as the window grows, a new frame only attends to what the frames before it left behind; once the window
-  slides, every frame changes its place in it, and the window is computed anew;
+  slides, every frame changes its place in it, and the window is computed anew, with all the frames that it holds or,
+  where `window_restart` says so, with the newest of them alone;
 * only the newest frame's output is needed, so the last layer computes no other;
 * candidates go through in chunks, so that the memory does not grow with their number.
 """
@@ -28,6 +29,7 @@ from wmplan.malloc import keep_freed_memory
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.models.checkpoint import require_finite
 from wmplan.models.errors import CheckpointError
+from wmplan.models.released.architecture import read_size
 from wmplan.models.released.objectives import Objective
 from wmplan.models.sizing import build_to_fit, shapes_of
 
@@ -100,6 +102,9 @@ class FrameCausalModel(WorldModel):
         kind: the family's name in configurations.
         family: its name in errors.
         window: the most frames that the predictor sees.
+        window_restart: frames, the new one among them, that a window begins anew with when it was full. As many as it
+            holds lose nothing but the oldest; with fewer the rest of a plan is predicted from a shorter past, in fewer
+            passes: from one frame on, 5 steps of a window of 3 take 5 passes of a frame in place of 9.
         frame_tokens: M, tokens of one frame in the predictor.
         max_batch_bytes: bound on what the candidates in one pass may take, beside the result.
     """
@@ -107,6 +112,7 @@ class FrameCausalModel(WorldModel):
     kind: ClassVar[str]
     family: ClassVar[str]
     window: int
+    window_restart: int | None = None
     frame_tokens: int
     max_batch_bytes: int = 2**28
 
@@ -137,6 +143,8 @@ class FrameCausalModel(WorldModel):
             raise
         except ValueError as error:
             raise CheckpointError(f"the sizes of the {cls.family} do not fit together: {error}") from error
+        if "window_restart" in architecture:
+            model.window_restart = read_size(architecture, "window_restart", most=model.window)
         model._architecture = {name: value for name, value in architecture.items() if name != "kind"}
         return model
 
@@ -175,6 +183,18 @@ class FrameCausalModel(WorldModel):
     def dtype(self) -> torch.dtype:
         """Of the weights, and of what the networks compute in."""
         return next(self.parameters()).dtype
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        return self.dtype
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """See WorldModel; frames are encoded in the same type."""
+        if dtype not in (torch.float32, torch.bfloat16):
+            super().compute_in(dtype)
+        if dtype != self.dtype:
+            with torch.inference_mode(False):  # see load()
+                self.to(dtype)
 
     @property
     def latent_dtype(self) -> torch.dtype:
@@ -222,7 +242,7 @@ class FrameCausalModel(WorldModel):
         self.check_rollout(context, actions, past_actions)
         if device.is_read_at_once(context) and not torch.isfinite(context[:, -1]).all():
             raise UserError("the context is not finite: robot state was left out, or a frame was encoded wrongly")
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and not torch.compiler.is_compiling():
             keep_freed_memory()
         context = context.to(self.device, self.latent_dtype)
         past = None
@@ -261,7 +281,11 @@ class FrameCausalModel(WorldModel):
 
     def _window_starts(self, time: int, horizon: int) -> list[int]:
         """First frame of the window at each step, frames counted from the oldest of the context."""
-        return [max(0, time + step - self.window) for step in range(horizon)]
+        starts = [max(0, time - self.window)]
+        for end in range(time + 1, time + horizon):
+            full = end - starts[-1] > self.window
+            starts.append(end - (self.window_restart or self.window) if full else starts[-1])
+        return starts
 
     def _share(self, context: Tensor, conditions: Tensor | None, start: int) -> KVCache | None:
         """What the context frames from `start` to the one before the newest leave behind, once for each environment."""

@@ -114,6 +114,7 @@ class LeWM(FrameCausalModel):
                 None if past_actions is None else past_actions[i : i + together],
                 size,
                 last_only,
+                self._window_starts(context.shape[1], actions.shape[2]),
             )
             for i in range(0, len(context), together)
         ]
