@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import wmplan
-from wmplan.device import find_device
+from wmplan.device import find_device, upload
 from wmplan.errors import UserError
 
 
@@ -35,3 +35,28 @@ def test_what_is_not_there_is_named_in_one_line(name: str) -> None:
 def test_a_model_is_not_loaded_for_a_device_that_is_not_there() -> None:
     with pytest.raises(UserError, match="device must be auto, cpu, cuda, cuda:1, ... or mps, got "):
         wmplan.load("pusht", device="gpu")
+
+
+class OnProcessor:
+    """Stands for a tensor, and writes down what is asked of it."""
+
+    def __init__(self) -> None:
+        self.device, self.asked = torch.device("cpu"), []  # type: ignore[var-annotated]
+
+    def pin_memory(self) -> OnProcessor:
+        self.asked.append("pinned")
+        return self
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> OnProcessor:
+        self.asked.append((device.type, non_blocking))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"), [("cuda:1", ["pinned", ("cuda", True)]), ("cpu", [("cpu", False)]), ("mps", [("mps", False)])]
+)
+def test_what_goes_to_a_gpu_goes_through_pinned_memory(device: str, asked: list[Any]) -> None:
+    """There is none here: a stand-in is asked."""
+    tensor: Any = OnProcessor()
+    upload(tensor, torch.device(device))
+    assert tensor.asked == asked

@@ -35,6 +35,13 @@ def is_read_at_once(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the processor's on a device; to a GPU through page-locked memory, which nothing waits for."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait for what a GPU still does."""
     if device.type == "cuda":

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wmplan.device import upload
 from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 
@@ -108,14 +109,14 @@ def read_observation(observation: Observation, model: WorldModel, device: torch.
             raise UserError(
                 f"{name} must be a uint8 array of shape {_shape(wanted, batched)}, got {given.shape}"
             ) from None
-        frames[name] = frame.to(device)
+        frames[name] = upload(frame, device)
     batch = len(frames[spec.cameras[0]])
     if any(len(frame) != batch for frame in frames.values()):
         raise UserError(f"the cameras have different batches: {', '.join(f'{k} {len(v)}' for k, v in frames.items())}")
 
     proprio = None
     if spec.proprio_dim and observation.get("proprio") is not None:
-        proprio = _numbers("proprio", observation["proprio"]).to(device)
+        proprio = upload(_numbers("proprio", observation["proprio"]), device)
         due = (batch, spec.proprio_dim) if batched else (spec.proprio_dim,)
         if proprio.shape != due:
             raise UserError(f"proprio must have shape {due}, got {tuple(proprio.shape)}")

@@ -14,11 +14,15 @@ from torch import Tensor
 
 from wmplan.control.planning_core import PlanningCore, PlanningQuery, RobotPlan, Search
 from wmplan.control.schedule import Schedule
+from wmplan.device import upload
+from wmplan.malloc import keep_freed_memory
 from wmplan.models.base import WorldModel
+from wmplan.models.compiled import compile_rollouts
 from wmplan.planning.constraints import FrozenPrefix, Projection, RateLimit
 from wmplan.planning.cost import LatentCost, reads_between_model_steps
 from wmplan.planning.objectives.distances import Objective
 from wmplan.planning.objectives.registry import make_objective
+from wmplan.planning.plan_arguments import environment_generators
 from wmplan.planning.planner import Planner
 from wmplan.planning.registry import make_planner
 from wmplan.planning.warm_start import WarmStart
@@ -163,21 +167,47 @@ class SearchCore(PlanningCore):
             committed = torch.zeros(len(queries), max(counts), self.model.spec.action_dim)
             for row, query in zip(committed, queries, strict=True):
                 row[: len(query.committed)] = torch.from_numpy(query.committed)
-            found.append(FrozenPrefix(committed.to(device), torch.tensor(counts, device=device)))
+            found.append(FrozenPrefix(upload(committed, device), upload(torch.tensor(counts), device)))
         if (change := queries[0].max_change) is not None:
             last: NDArray[np.float32] = np.stack([query.last_action for query in queries])
-            found.append(RateLimit(change, torch.from_numpy(last).to(device)))
+            found.append(RateLimit(change, upload(torch.from_numpy(last), device)))
         return found
 
 
 @register_core("search")
 def make_search(model: WorldModel, settings: Mapping[str, Mapping[str, Any]]) -> SearchCore:
     """The planner, objective and schedule of planning_settings()."""
+    if model.device.type == "cpu":
+        keep_freed_memory()  # or the thousands of candidates of a first plan are cleared page by page, every time
     low, high = model.spec.block_bounds()
     block = model.spec.action_block
     planner = make_planner(low=low, high=high, action_block=block, device=model.device, **settings["planner"])
     objective = make_objective(settings["objective"], model)
-    return SearchCore(model, planner, objective, build(Schedule, settings["schedule"], "schedule"))
+    fast = compile_rollouts(model, planner.config.compile)
+    core = SearchCore(fast, planner, objective, build(Schedule, settings["schedule"], "schedule"))
+    if fast is not model:
+        warm_up(core)
+    return core
+
+
+def warm_up(core: SearchCore) -> None:
+    """Plan once in every shape that plans will have, so that none of them waits for what is compiled.
+
+    They differ in the frames of the context, in how far they look, and in whether a plan went before.
+    """
+    model, spec = core.model, core.model.spec
+    low = torch.tensor(spec.action_low)
+    generator = environment_generators([core.seed], model.device)[0]
+    replan = core.schedule.replan_every or spec.action_block
+    nothing: NDArray[np.float32] = np.zeros((0, spec.action_dim), np.float32)
+    for frames in range(1, spec.history + 1):
+        latents = torch.zeros(frames, *spec.latent_shape, device=model.device)
+        past = low.repeat(frames - 1, spec.action_block).to(model.device) if frames > 1 else None
+        for elapsed in range(0, max(1, core.schedule.arrival_step or 1), replan):
+            first = PlanningQuery(latents, past, latents[0], elapsed, nothing, low.numpy(), None, generator)
+            plan = core.plan([first])[0]
+            core.plan([replace(first, memory=plan.memory, since=replan)])
+    core.planner.forget()
 
 
 def stacked(queries: Sequence[PlanningQuery]) -> tuple[Tensor, Tensor | None, Tensor]:

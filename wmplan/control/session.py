@@ -36,6 +36,7 @@ from wmplan.control.schedule import Schedule
 from wmplan.control.search_core import grouped, stacked
 from wmplan.control.settings import Choice, planning_settings
 from wmplan.control.surprise import surprise
+from wmplan.device import upload
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.models.base import WorldModel
 from wmplan.planning.objectives.objective import Objective
@@ -82,7 +83,7 @@ class _Prepared:
     def past_actions(self) -> Tensor | None:
         """What was executed between the context's frames, (T - 1, A); None where T is 1."""
         steps = (len(self.context) - 1) * self.session.model.spec.action_block
-        return torch.from_numpy(self.history.executed(steps)).to(self.session.device) if steps else None
+        return upload(torch.from_numpy(self.history.executed(steps)), self.session.device) if steps else None
 
     @cached_property
     def rests(self) -> bool:
@@ -415,7 +416,7 @@ def _surprise(one: _Prepared) -> float | None:
     session, block = one.session, one.session.model.spec.action_block
     context = torch.cat([moment.latent for moment in one.before])[None]  # (1, T, *latent)
     steps = (len(one.before) - 1) * block
-    past = torch.from_numpy(one.history.executed(steps, back=block)).to(session.device)[None] if steps else None
-    done = torch.from_numpy(one.history.executed(block)).to(session.device)  # (1, A)
+    past = upload(torch.from_numpy(one.history.executed(steps, back=block)), session.device)[None] if steps else None
+    done = upload(torch.from_numpy(one.history.executed(block)), session.device)  # (1, A)
     value = surprise(session.model, context, done, one.context[-1].latent, past)
     return None if value is None else float(value[0])

@@ -11,6 +11,7 @@ from wmplan.settings.numbers import MAX_SEED
 
 PARAMETERIZATIONS = ("free", "held", "spline-zero", "spline-linear", "spline-cubic")
 RETURNS = ("best", "mean")
+COMPILE = ("no", "default", "graphs")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class PlannerConfig:
         returns: "best" gives the best candidate seen; "mean" the final nominal plan, as most published planners do.
         final_mean: judge the nominal plan of the last iteration as one more candidate.
         seed: for the generators made when the planner is used without reset().
+        compile: "default" has torch.compile make the model's rollouts, "graphs" as CUDA graphs too; "no" neither. It
+            is done before the first plan, which takes minutes, and needs a C++ compiler or a GPU.
     """
 
     num_samples: int = 300
@@ -39,6 +42,7 @@ class PlannerConfig:
     returns: str = "best"
     final_mean: bool = True
     seed: int = 0
+    compile: str = "no"
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -48,6 +52,7 @@ class PlannerConfig:
         self.check("seed", 0, MAX_SEED)
         self.check_choice("parameterization", PARAMETERIZATIONS)
         self.check_choice("returns", RETURNS)
+        self.check_choice("compile", COMPILE)
 
     def check(self, name: str, low: float, high: float) -> None:
         """Raise a ValueError unless low <= the setting <= high and it is finite."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmplan.device import free_bytes
+from wmplan.device import free_bytes, upload
 from wmplan.errors import UserError
 from wmplan.planning.constraints import HardConstraint, SoftConstraint, apply
 from wmplan.planning.cost_function import Evaluation
@@ -219,7 +219,7 @@ class LatentCost(Generic[M]):
         last = np.ceil((self.executed * grid).round(3)).clip(max=horizon * grid).astype(np.int64)  # (B,)
         prefix = candidates[:, :, : math.ceil(last.max() / grid)]
         places = sorted(set(last.tolist()))
-        ends = torch.from_numpy(last)[:, None].to(candidates.device, non_blocking=True)  # (B, 1)
+        ends = upload(torch.from_numpy(last)[:, None], candidates.device)  # (B, 1)
         context, actions, past = copies(self.context, prefix, self.past_actions)
         if self.model.reads_robot_steps:
             predicted = self.model.rollout_at(context, actions, past, places)  # (B, S, len(places), *latent)
