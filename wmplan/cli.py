@@ -21,6 +21,8 @@ __all__ = ["COMMANDS", "Command", "Settings", "main"]
 
 NOT_OF_ROBOTS = ("name", "instances", "policy", "success", "read_every", "keep_solved", "open_loop")
 """Settings of a protocol that a robot in wall-clock time has no use for."""
+PRECISION = "wmplan.models.precision"
+"""Logs which type a model plans in, and why."""
 
 # ------------------------------------------------------------------ the commands
 
@@ -76,7 +78,8 @@ def evaluate(settings: Settings) -> None:
     settings |= {"task": settings["task"]["id"], "environment": settings.pop("env")}
     for part, protocol in build(Protocol, settings["protocol"], "protocol").each():
         out = str(Path(settings["out"]) / part) if part else settings["out"]
-        result = build(run, {**settings, "protocol": protocol, "out": out})
+        with standard_streams.told(PRECISION):
+            result = build(run, {**settings, "protocol": protocol, "out": out})
         if settings["shard"] is not None:
             print(f"{out}: piece {settings['shard']} is finished; wmplan merge joins the pieces")
             continue
@@ -102,6 +105,29 @@ def compare(settings: Settings) -> None:
     from wmplan.settings.build import build
 
     print(comparison_table(build(compare_results, settings)))
+
+
+@command(
+    "precision",
+    target="wmplan.evaluation.precision:measure_precision",
+    positional=("model",),
+    resumes=True,
+    text=("model",),
+)
+def precision(settings: Settings) -> None:
+    """Measure whether a model plans as well in bfloat16, in pairs, and write it into its card, which dtype=auto reads.
+
+    The same held-out instances are played in both types; their first plans are compared by cost. Run again after an
+    interruption, it goes on.
+
+    Examples:
+      wmplan precision runs/mine/model out=results/precision
+      wmplan precision pusht out=results/precision write_card=false
+    """
+    from wmplan.evaluation.precision import measure_precision, precision_table
+    from wmplan.settings.build import build
+
+    print(precision_table(build(measure_precision, settings)))
 
 
 @command("suite", target="wmplan.suite.run:run_suite", free=("planner",), resumes=True, text=("out", "setup"))
@@ -472,7 +498,8 @@ def robot(settings: Settings) -> None:
     from wmplan.robot_sim.run import results_text, run_robot
     from wmplan.settings.build import build
 
-    result = run_robot(build(RobotConfig, {**settings, "task": settings["task"]["id"]}))
+    with standard_streams.told(PRECISION):
+        result = run_robot(build(RobotConfig, {**settings, "task": settings["task"]["id"]}))
     print(f"{results_text(result)}\n{settings['out']}: results.json{' and films' if settings['films'] else ''}")
 
 

@@ -27,6 +27,7 @@ from wmplan.evaluation.success import success_now
 from wmplan.machine import CoreWait
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load
+from wmplan.models.precision import take_dtype
 from wmplan.models.state_probe import state_errors
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.planner import Plan
@@ -37,6 +38,7 @@ from wmplan.report.plan_picture import PlanView, image_tag, imagined_frames, pla
 from wmplan.report.plots import Line, line_chart
 from wmplan.report.videos import episode_film, film_frame, write_mp4
 from wmplan.settings.difference import difference
+from wmplan.settings.dtypes import check_dtype
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 Picture = NDArray[np.uint8]
@@ -77,6 +79,7 @@ def run_demo(
     model: str = "pusht",
     seed: int = 0,
     device: str | None = None,
+    dtype: str = "auto",
     *,
     task_id: str | None = None,
     budget: int = 50,
@@ -89,6 +92,8 @@ def run_demo(
         model: a shipped model's name, or a path.
         seed: of the instance and the planner.
         device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
+        dtype: what the model's rollouts multiply in: float32, bfloat16, or auto for bfloat16 where that is faster here
+            and the model's card says that it plans as well.
         task_id: Gymnasium id of the task; None for the one on the model's card.
         budget: robot steps to reach the goal in.
         say: takes the lines that are told as it goes.
@@ -102,6 +107,7 @@ def run_demo(
     began = time.perf_counter()
     folder = check_folder(out, "a demo", MARKS, ("plan.png", "still.png", "report.html"))
     seed, budget = whole_number(seed, "seed", 0, MAX_SEED), whole_number(budget, "budget", 1)
+    check_dtype(dtype)
     loaded = load(model, device)
     task = task_id or task_of(loaded, model)
     env = make_environment(task, {"image_size": tuple(loaded.spec.image_size)})
@@ -110,6 +116,7 @@ def run_demo(
         instance = generate_instances(env, Protocol(budget=budget), 1, seed)[0]
         instance.start(env)
         introduce(loaded, model, env, budget, say)
+        say(f"planning in {take_dtype(loaded, dtype)}")
         make_folder(folder)
         settings = {"model": model, "seed": seed, "task_id": task_id, "budget": budget, "out": str(out)}
         if (before := settings_before(folder)) and (other := difference(before, settings, "a demo", ["out"])):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import select
 import sys
+from collections.abc import Iterator
 
 
 def prepare() -> None:
@@ -20,6 +22,20 @@ def prepare() -> None:
             setattr(sys, name, open(os.open(os.devnull, os.O_WRONLY), "w"))  # noqa: SIM115  stays open
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def told(logger: str) -> Iterator[None]:
+    """Write what a logger says inside, from INFO on, to standard error."""
+    found, handler = logging.getLogger(logger), logging.StreamHandler(sys.stderr)
+    before = found.level
+    found.setLevel(logging.INFO)
+    found.addHandler(handler)
+    try:
+        yield
+    finally:
+        found.removeHandler(handler)
+        found.setLevel(before)
 
 
 def reader_is_gone() -> bool:

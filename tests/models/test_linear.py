@@ -9,9 +9,16 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from wmplan.models import linear
 from wmplan.models.linear import ONEDNN, Linear, PackedWeight, gelu
 
 needs_onednn = pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def packed_at_any_size(monkeypatch):
+    """As on a processor with AVX-512, whatever this one is."""
+    monkeypatch.setattr(linear, "NARROW", ())
 
 
 class Operations(TorchDispatchMode):
@@ -153,8 +160,69 @@ def test_rounded_inputs_are_multiplied_by_a_weight_that_is_rounded_once():
         assert torch.equal(layer(given), wanted)
     with torch.no_grad(), Operations() as second:
         assert torch.equal(layer(given), wanted)
-    assert sum("_to_copy" in name for name in first.names) == 2 and not any("_to_copy" in name for name in second.names)
+    assert sum("reorder" in name for name in first.names) == 1 and not any("reorder" in name for name in second.names)
     with torch.no_grad():
         assert close(layer(x), F.linear(x, layer.weight, layer.bias))  # the exact weight is kept beside it
         layer.weight.mul_(2)
         assert torch.equal(layer(x.bfloat16()), F.linear(x.bfloat16(), layer.weight.bfloat16(), layer.bias.bfloat16()))
+
+
+def rounding(wanted):
+    """Half a unit in the last of bfloat16's eight bits, with a little for sums in another order."""
+    return 2.0**-8 * wanted.abs() + 1e-6
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [slice(None), slice(5, 40)])
+def test_packed_bfloat16_is_the_exact_product_of_rounded_numbers_rounded_once(bias, rows):
+    torch.manual_seed(0)
+    layer, x = Linear(48, 130, bias=bias).to(torch.bfloat16), torch.randn(3, 7, 48).bfloat16()
+    exact = x.double() @ layer.weight[rows].double().T + (layer.bias[rows].double() if bias else 0.0)
+    with torch.inference_mode(), Operations() as first:
+        found = layer(x, rows)
+    with torch.inference_mode(), Operations() as second:
+        assert torch.equal(layer(x, rows), found)
+    assert found.dtype == torch.bfloat16
+    assert bool(((found.double() - exact).abs() <= rounding(exact)).all())
+    assert any("reorder" in name for name in first.names) and not any("reorder" in name for name in second.names)
+    unpacked = F.linear(x, layer.weight[rows], layer.bias[rows] if bias else None)
+    assert bool(((found - unpacked).double().abs() <= 2 * rounding(exact)).all())
+
+
+def test_a_layer_that_rounds_gives_float32():
+    torch.manual_seed(0)
+    layer, x = Linear(48, 130), torch.randn(7, 48)
+    exact = x.bfloat16().double() @ layer.weight.bfloat16().double().T + layer.bias.bfloat16().double()
+    layer.rounds = True
+    with torch.no_grad():
+        found = layer(x)
+        assert found.dtype == torch.float32 and bool(((found.double() - exact).abs() <= rounding(exact)).all())
+        assert torch.equal(layer(x.double().float(), slice(9)), found[:, :9])
+        layer.rounds = False
+        assert close(layer(x), F.linear(x, layer.weight, layer.bias))
+    layer.rounds = True
+    assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))  # training is another matter: precision=
+
+
+def test_torch_compile_takes_packed_bfloat16():
+    torch.manual_seed(0)
+    layer, x = Linear(16, 8).to(torch.bfloat16), torch.randn(3, 16).bfloat16()
+    with torch.no_grad():
+        assert torch.equal(torch.compile(layer, backend="aot_eager")(x), layer(x))
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_small_weights_are_not_packed_without_avx_512(monkeypatch, dtype):
+    monkeypatch.setattr(linear, "NARROW", (torch.backends.cpu.get_cpu_capability(),))
+    layer, x = Linear(48, 130).to(dtype), torch.randn(7, 48).to(dtype)
+    with torch.no_grad(), Operations() as small:
+        found = layer(x)
+        weight = PackedWeight(layer.weight, layer.bias)(x)
+    monkeypatch.setattr(linear, "SMALL", 48 * 130 - 1)
+    with torch.no_grad(), Operations() as large:
+        packed = layer(x)
+    assert not any("mkldnn" in name for name in small.names) and any("mkldnn" in name for name in large.names)
+    for one in (found, weight):
+        assert one.dtype == dtype and bool(((one - packed).double().abs() <= 2 * rounding(packed.double())).all())

@@ -10,10 +10,9 @@ from wmplan.bench.models import MODELS
 from wmplan.errors import UserError
 from wmplan.machine import MOST_THREADS
 from wmplan.settings.build import convert_fields
+from wmplan.settings.dtypes import check_dtype
 from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.settings.suggest import did_you_mean
-
-DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ class BenchConfig:
                 raise UserError(f"models holds {name!r}; {did_you_mean(name, MODELS)}")
         if not self.models:
             raise UserError(f"models is empty, it has to name some of {', '.join(MODELS)}")
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        check_dtype(self.dtype)
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UserError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
         if not self.seconds > 0:

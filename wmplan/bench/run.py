@@ -76,11 +76,12 @@ def run_bench(config: BenchConfig) -> Json:
 
 
 def prepare(model: WorldModel, config: BenchConfig, dtype: torch.dtype) -> WorldModel:
-    """The model where and in what it is to compute; a JEPA stays in float32, being too small to gain."""
+    """The model where and in what it is to compute."""
     model = model.to(config.device)
     if config.compile and isinstance(model, LeWM):
         model.compiled = True
-    return model.to(dtype) if hasattr(model, "latent_dtype") else model
+    model.compute_in(dtype)
+    return model
 
 
 def measure_peaks(device: str) -> dict[str, Peak]:

@@ -133,7 +133,8 @@ def evaluated_setup(results: Mapping[str, Any], folder: Path, model: WorldModel 
     protocol = Protocol(**{name: value for name, value in results["protocol"].items() if name != "held_out"})
     names = ("task", "environment", "device", "planner", "objective", "schedule", "action_block")
     own = {name: settings[name] for name in names}
-    return Setup(**own, model=given, protocol=protocol, seed=results["seed"], folder=folder)
+    dtype = settings.get("dtype", "float32")
+    return Setup(**own, model=given, protocol=protocol, seed=results["seed"], folder=folder, dtype=dtype)
 
 
 def evaluated_instances(results: Mapping[str, Any], folder: Path) -> list[Instance]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from wmplan.control.planning_core import make_core
@@ -24,22 +25,25 @@ from wmplan.errors import UserError
 from wmplan.evaluation.fit import require_fit
 from wmplan.evaluation.instance_sources import instance_source
 from wmplan.evaluation.instances import Instance, digest, save_instances
-from wmplan.evaluation.journal import Journal, Record
+from wmplan.evaluation.journal import Journal, Record, read_journal
 from wmplan.evaluation.machine import date, machine, versions
 from wmplan.evaluation.open_loop import planned_once
 from wmplan.evaluation.policies import ALL_ROWS, DEFAULT_ROWS, absent_rows
 from wmplan.evaluation.protocol import POLICY, Protocol
 from wmplan.evaluation.results import WRITES, assemble, write_results
 from wmplan.evaluation.success import rule_names
-from wmplan.evaluation.worker import Setup, load_model, units_of
+from wmplan.evaluation.worker import Setup, units_of
 from wmplan.evaluation.workers import number_of_workers, run_units
 from wmplan.machine import MOST_THREADS
 from wmplan.models.base import WorldModel
-from wmplan.models.loading import sha256
+from wmplan.models.loading import load, sha256
+from wmplan.models.precision import dtype_name, log, take_dtype
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.pieces import Piece, write_piece
+from wmplan.planning.config import PlannerConfig
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
+from wmplan.settings.dtypes import check_dtype
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
 
 
@@ -62,6 +66,7 @@ def evaluate(
     action_block: int = 5,
     workers: int | None = None,
     device: str | None = None,
+    dtype: str = "auto",
     shard: str | None = None,
     engine: str = "local",
     ray: RayConfig | None = None,
@@ -92,6 +97,8 @@ def evaluate(
         workers: that play at once; None for one a core, or for as many as there is room for on a Ray
             cluster, or for an array of 16 Slurm jobs.
         device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
+        dtype: what the model's rollouts multiply in: float32, bfloat16, or auto for bfloat16 where that is faster here
+            and the model's card says that it plans as well. A run that goes on keeps its type.
         shard: play one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
         engine: who plays: "local", processes of this machine; "ray", workers on a Ray cluster; or "slurm", a job array.
         ray: which cluster, and what a worker takes of it.
@@ -117,8 +124,9 @@ def evaluate(
     protocol, folder = protocol or Protocol(), check_folder(out, "an evaluation", ["per_episode.jsonl"], WRITES)
     instances = protocol.instances if instances is None else instances
     protocol = replace(protocol, offset=protocol.ahead, instances=instances)
+    loaded, computes = model_in(model, device, dtype, folder)
     bare = Setup(task, {}, model, device, {}, {}, {}, action_block, protocol, seed, folder)
-    loaded = load_model(bare)
+    bare = bare if loaded is None else replace(bare, dtype=dtype_name(loaded.computes_in))
     setup = _setup(bare, loaded, planner, objective, schedule, environment)
     identity = _identity(setup, loaded)
 
@@ -144,6 +152,8 @@ def evaluate(
     if not chosen:
         raise UserError("; ".join(f"the row {row} cannot be had: {reason}" for row, reason in absent.items()))
     make_folder(folder / "episodes")
+    if computes is not None and "planner" in chosen:
+        log.info("planning in %s", computes)
 
     streams = {"planner": planner_seeds, "random": planner_seeds, "oracle": oracle_seeds}
     played_rows = {row: streams.get(row, 1) for row in chosen}
@@ -189,6 +199,34 @@ def evaluate(
     return result
 
 
+def model_in(
+    model: str | Path | WorldModel | None, device: str | None, dtype: str, folder: Path
+) -> tuple[WorldModel | None, str | None]:
+    """The model, loaded, in the type that it is to multiply in, and what there is to say of that.
+
+    Of "auto" a model that is given stays as it is, and a run that goes on keeps its type: what was faster then may not
+    be now.
+    """
+    check_dtype(dtype)
+    if model is None or (isinstance(model, WorldModel) and dtype == "auto"):
+        return model, None
+    loaded = model if isinstance(model, WorldModel) else load(model, device)
+    before = dtype_before(folder) if dtype == "auto" else None
+    if before is None:
+        return loaded, str(take_dtype(loaded, dtype))
+    loaded.compute_in(getattr(torch, before))
+    return loaded, f"{before}: the run in {folder} goes on"
+
+
+def dtype_before(folder: Path) -> str | None:
+    """The type of the run that a folder holds, None where it holds none."""
+    journal = folder / "per_episode.jsonl"
+    if not journal.exists():
+        return None
+    settings, records = read_journal(journal)
+    return str(settings.get("dtype", "float32")) if records else None
+
+
 def _policy(protocol: Protocol, model: WorldModel | None) -> CollectionPolicy | None:
     """Whose episodes instances are of: as the protocol names it, else that of the model's data."""
     if protocol.policy is not None:
@@ -227,17 +265,23 @@ def _setup(
     build(Schedule, planning["schedule"], "schedule")
     options, action_block = dict(environment or {}), bare.action_block
     if model is not None:
-        make_core(model, planning)
+        make_core(model, {**planning, "planner": {**planning["planner"], "compile": "no"}})  # workers compile
         options = {"image_size": list(model.spec.image_size), **model.card.get("environment", {}), **options}
         action_block = model.spec.action_block
     return replace(
         bare,
         environment=options,
-        planner={"name": planning["planner"]["name"], **asdict(config)},
+        planner={"name": planning["planner"]["name"], **_told(config)},
         objective=planning["objective"],
         schedule=planning["schedule"],
         action_block=action_block,
     )
+
+
+def _told(config: PlannerConfig) -> dict[str, Any]:
+    """Every setting of a planner; older runs, which may go on, do not have the one that changes no plan."""
+    told = asdict(config)
+    return {name: value for name, value in told.items() if name != "compile" or value != "no"}
 
 
 def _identity(setup: Setup, model: WorldModel | None) -> dict[str, Any] | None:
@@ -267,7 +311,12 @@ def _plain(setup: Setup) -> dict[str, Any]:
     """What it takes to make the same environment and controller again, as plain JSON."""
     given = None if setup.model is None or isinstance(setup.model, WorldModel) else str(setup.model)
     names = ("task", "environment", "device", "planner", "objective", "schedule", "action_block")
-    return {**{name: getattr(setup, name) for name in names}, "model": given}
+    return {**{name: getattr(setup, name) for name in names}, "model": given, **_rounded(setup)}
+
+
+def _rounded(setup: Setup) -> dict[str, Any]:
+    """The type of the model's products, where it is not the usual one: older results do not have it."""
+    return {} if setup.dtype == "float32" else {"dtype": setup.dtype}
 
 
 def _fingerprint(
@@ -281,5 +330,6 @@ def _fingerprint(
         "protocol": {**setup.protocol.settings(), "rule": decided_by},
         "model": None if identity is None else identity["sha256"],
         "first_instance": digest(given[:1]),
+        **_rounded(setup),
         **({} if source == POLICY else {"instances": source}),
     }

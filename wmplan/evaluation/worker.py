@@ -39,6 +39,7 @@ class Setup:
         device: for the model; None for what the machine has.
         planner, objective, schedule: as planning_settings() gives them.
         action_block: robot steps in one step of the oracle's plans.
+        dtype: what the model's rollouts multiply in.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Setup:
     protocol: Protocol
     seed: int
     folder: Path
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def load_model(setup: Setup) -> WorldModel | None:
     """The setup's model."""
     if setup.model is None or isinstance(setup.model, WorldModel):
         return setup.model
-    return load(setup.model, setup.device)
+    model = load(setup.model, setup.device)
+    model.compute_in(getattr(torch, setup.dtype))
+    return model
 
 
 def unit_seed(seed: int, unit: Unit) -> int:

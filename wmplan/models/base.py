@@ -160,6 +160,24 @@ class WorldModel(nn.Module, ABC):
         return next((weight.device for weight in self.parameters()), torch.device("cpu"))
 
     @property
+    def computes_in(self) -> torch.dtype:
+        """The type that rollouts multiply in, see compute_in()."""
+        return torch.float32
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Have rollouts multiply in float32 or bfloat16. Latents are float32 all the same, and so are costs.
+
+        Weights that were rounded may stay so: what asks for bfloat16 and then for float32 loads the model anew.
+
+        Raises:
+            UserError: if the model has no such products.
+        """
+        if dtype != self.computes_in:
+            raise UserError(
+                f"a {type(self).__name__} computes in {_name(self.computes_in)} alone, not in {_name(dtype)}"
+            )
+
+    @property
     def architecture(self) -> dict[str, Any]:
         """What a checkpoint says of how this model is built: `kind` and its settings, as JSON has it."""
         raise NotImplementedError(f"a {type(self).__name__} has no form of ours to be saved in")
@@ -315,3 +333,7 @@ class WorldModel(nn.Module, ABC):
         if time > 1 and (past_actions is None or tuple(past_actions.shape) != (batch, time - 1, spec.block_dim)):
             given = "missing" if past_actions is None else f"of shape {tuple(past_actions.shape)}"
             raise UserError(f"past_actions must be ({batch}, {time - 1}, {spec.block_dim}), got {given}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

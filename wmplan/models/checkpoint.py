@@ -85,6 +85,19 @@ def save(model: WorldModel | VideoJEPA, folder: str | Path, card: Mapping[str, A
     (folder / NEXT_CONFIG).unlink(missing_ok=True)
 
 
+def add_to_card(folder: Path, section: str, content: Any) -> None:
+    """Write a section into the card in a folder's config.json; all else in it stays, and so do the weights.
+
+    Raises:
+        CheckpointError: if the folder holds no checkpoint, or is damaged.
+    """
+    open_checkpoint(folder)
+    config = read_json(folder / CONFIG)
+    config["card"] = {**config["card"], section: finite_or_null(content)}
+    text = (json.dumps(config, indent=2) + "\n").encode()
+    write_durably(folder / CONFIG, lambda file: file.write(text))
+
+
 def finite_or_null(value: Any) -> Any:
     """The same of a card, with None for the numbers that JSON does not have."""
     if isinstance(value, Mapping):

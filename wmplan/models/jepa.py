@@ -17,6 +17,7 @@ from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
 from wmplan.models.encoders import ENCODERS, SecondLook, TwoStreams, make_encoder
 from wmplan.models.encoders.second_look import grown, robot_blocks
+from wmplan.models.linear import Linear
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
 from wmplan.models.robot_placement import RobotPlacement
@@ -166,6 +167,21 @@ class JEPA(WorldModel):
         self.register_buffer("still_action", still.repeat(spec.action_block), persistent=False)  # (A,)
         for name in ("proprio_mean", "proprio_std"):
             self.register_buffer(name, torch.tensor(getattr(spec, name)), persistent=False)
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        rounds = any(isinstance(one, Linear) and one.rounds for one in self.predictor.modules())
+        return torch.bfloat16 if rounds else torch.float32
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """See WorldModel. Frames are encoded in float32: a position read off a heatmap takes more than eight bits."""
+        layers = [one for one in self.predictor.modules() if isinstance(one, Linear)]
+        if dtype not in (torch.float32, torch.bfloat16) or not layers:
+            super().compute_in(dtype)
+        for layer in layers:
+            layer.rounds = dtype == torch.bfloat16
+        if isinstance(self.predictor, HiddenStatePredictor):
+            self.predictor.rounds = dtype == torch.bfloat16
 
     @property
     def architecture(self) -> dict[str, Any]:

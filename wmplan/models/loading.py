@@ -17,6 +17,7 @@ from wmplan.models.reading import readable
 from wmplan.models.released.hub import is_hub, local_path
 from wmplan.models.released.release import describe_unknown, weights_file
 from wmplan.models.weights_file import file_sha256
+from wmplan.settings.dtypes import check_dtype
 from wmplan.settings.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -98,19 +99,24 @@ def sha256(name_or_path: str | Path) -> str:
     return file_sha256(path / WEIGHTS if path.is_dir() else path)
 
 
-def load(name_or_path: str | Path, device: torch.device | str | None = None) -> WorldModel:
+def load(name_or_path: str | Path, device: torch.device | str | None = None, dtype: str | None = None) -> WorldModel:
     """The model of a shipped name, a folder that save() wrote, its weights file alone, or another lab's checkpoint.
 
     Args:
         device: where to; what the machine has, if left out.
+        dtype: what its rollouts multiply in: float32, bfloat16, or auto for bfloat16 where that is faster here and the
+            card says that the model plans as well, see wmplan.models.precision; which it is, and why, is logged.
+            float32, if left out.
 
     Returns:
-        The model in float32 and evaluation mode; `model.card` is its card.
+        The model in evaluation mode, its latents in float32; `model.card` is its card.
 
     Raises:
         CheckpointError: in one line, what is wrong with the checkpoint.
-        UserError: if the device cannot be used.
+        UserError: if the device cannot be used, or the model has no such type.
     """
+    if dtype is not None:
+        check_dtype(dtype)
     path = resolve(name_or_path)
     with readable(path):
         model = load_ours(path) if is_ours(path) else released.recognise(path)
@@ -121,7 +127,12 @@ def load(name_or_path: str | Path, device: torch.device | str | None = None) -> 
     from wmplan.device import find_device
 
     with torch.inference_mode(False):  # weights made inside it do not tell when they change, and are packed for no one
-        return model.eval().to(find_device(device))
+        model = model.eval().to(find_device(device))
+    if dtype is not None:
+        from wmplan.models.precision import log, take_dtype
+
+        log.info("planning in %s", take_dtype(model, dtype))
+    return model
 
 
 def load_pretrained(path: str | Path, device: torch.device | str | None = None) -> VideoJEPA:

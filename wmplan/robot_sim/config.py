@@ -13,6 +13,7 @@ from wmplan.evaluation.protocol import Protocol
 from wmplan.robot_sim.camera import CameraConfig
 from wmplan.robot_sim.faults import KINDS, Fault
 from wmplan.settings.build import convert_fields
+from wmplan.settings.dtypes import check_dtype
 from wmplan.settings.numbers import MAX_SEED, whole_number
 
 
@@ -88,6 +89,8 @@ class RobotConfig:
         films: episodes that are filmed, from the first on.
         record: folder of a data set that what the robot sees and does is added to; None for none.
         device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
+        dtype: where url is None, what the model's rollouts multiply in: float32, bfloat16, or auto for bfloat16 where
+            that is faster here and the model's card says that it plans as well.
     """
 
     task: str
@@ -115,9 +118,11 @@ class RobotConfig:
     films: int = 1
     record: Path | None = None
     device: str | None = None
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         convert_fields(self)
+        check_dtype(self.dtype)
         for name, least in (("episodes", 1), ("films", 0)):
             whole_number(getattr(self, name), name, least)
         whole_number(self.seed, "seed", 0, MAX_SEED)

@@ -95,14 +95,18 @@ def open_robot(config: RobotConfig) -> tuple[RobotEnvironment, PlannerLink]:
 
     from wmplan.control.session import PlanningSession
     from wmplan.models import load
+    from wmplan.models.precision import log, take_dtype
 
     torch.set_num_threads(1)  # the robot's own thread needs a core
     model = load(config.model, config.device)
+    computes = take_dtype(model, config.dtype)
     env = make_robot_environment(config.task, {"image_size": list(model.spec.image_size)})
     require_fit(model, config.model, env, config.task)
     session = PlanningSession(model, config.planner or None, config.objective or None, config.schedule or None)
     make = simulated if config.clock == "simulated" else local
-    return env, make(config, session, config.model, limits_of(config, env), env.control_rate)
+    link = make(config, session, config.model, limits_of(config, env), env.control_rate)
+    log.info("planning in %s", computes)
+    return env, link
 
 
 def make_robot_environment(task: str, options: dict[str, Any]) -> RobotEnvironment:

@@ -15,11 +15,13 @@ from wmplan.control.backend import PlanRequest
 from wmplan.control.recording import Recorder, open_recorder
 from wmplan.control.session import PlanningSession, plan_batch
 from wmplan.models import WorldModel, load
+from wmplan.models.precision import take_dtype
 from wmplan.serving.config import Bounds, ServerConfig, is_loopback
 from wmplan.serving.goal_files import read_goal
 from wmplan.serving.metadata import make_metadata, read_shapes
 from wmplan.serving.server import PolicyServer
 from wmplan.serving.token import read_token
+from wmplan.settings.dtypes import check_dtype
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ def serve(
     key: Path | None = None,
     bounds: Bounds | None = None,
     device: str | None = None,
+    dtype: str = "auto",
 ) -> None:
     """Serve a model until SIGTERM or Ctrl-C.
 
@@ -66,21 +69,26 @@ def serve(
         key: its key in PEM form, None if it is in the certificate's file.
         bounds: how much clients may take.
         device: for the model: cpu, cuda, cuda:1, mps; auto, or null, for CUDA where there is any.
+        dtype: what the model's rollouts multiply in: float32, bfloat16, or auto for bfloat16 where that is faster here
+            and the model's card says that it plans as well.
 
     Raises:
         UserError: naming the setting that is wrong.
         OSError: if the address cannot be listened at.
     """
+    check_dtype(dtype)
     config = ServerConfig(host, port, read_token(token_file), certificate, key, bounds or Bounds())
     config.tls()  # before the model is loaded
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     world = load(model, device)
+    computes = take_dtype(world, dtype)
     recorder = None
     if record is not None:
         spec, task = world.spec, world.card.get("task")
         low, high = spec.action_low, spec.action_high
         recorder = open_recorder(record, low, high, spec.control_rate, task, record_gb)
     server = make_server(world, config, planner, objective, schedule, goal, seed, recorder, goal_mask)
+    log.info("planning in %s", computes)
     if config.token and not config.certificate and not is_loopback(host):
         log.warning("without a certificate, the token and the frames cross the network in the clear")
     try:

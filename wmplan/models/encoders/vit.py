@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from wmplan.errors import UserError
 from wmplan.models.encoders.pixels import require_divisible, scale, space_to_depth
+from wmplan.models.linear import Linear
 from wmplan.models.registry import require_positive
 from wmplan.models.rope import Rotation
 from wmplan.registry import register_encoder
@@ -21,8 +22,8 @@ class Attention(nn.Module):
         if width % heads:
             raise UserError(f"heads is {heads}, it has to divide the width, {width}")
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, tokens: Tensor, causal: bool = False, rotation: Rotation | None = None) -> Tensor:
         """(N, tokens, width) to the same; `causal` hides from each token those after it, `rotation` tells places."""
@@ -36,7 +37,7 @@ class Attention(nn.Module):
 
 def mlp(width: int) -> nn.Sequential:
     """The two-layer MLP of a transformer block."""
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+    return nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
 
 
 class Block(nn.Module):
@@ -78,12 +79,12 @@ class ViTEncoder(nn.Module):
         require_positive("vit encoder", latent_dim=latent_dim, width=width, depth=depth, heads=heads)
         require_divisible(image_size, patch, "patch")
         self.patch = patch
-        self.embed = nn.Linear(3 * patch**2, width)
+        self.embed = Linear(3 * patch**2, width)
         self.position = nn.Parameter(torch.empty((image_size[0] // patch) * (image_size[1] // patch), width))
         nn.init.normal_(self.position, std=0.02)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, latent_dim)
+        self.head = Linear(width, latent_dim)
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 frames (N, H, W, 3) to latents (N, D)."""

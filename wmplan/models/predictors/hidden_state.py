@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wmplan.models.linear import Linear, has_bfloat16
+from wmplan.models.linear import Linear
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.predictors.mlp import ResidualPerceptron
 from wmplan.models.registry import require_positive
@@ -50,7 +50,7 @@ class HiddenStatePredictor(Predictor):
         hidden: numbers in the hidden state.
         width: of the hidden layers.
         depth: residual layers in a robot step.
-        bfloat16: multiply in bfloat16 where no gradient is asked for; None where the processor has it in hardware. The
+        bfloat16: multiply in bfloat16 where no gradient is asked for, until WorldModel.compute_in() says otherwise. The
             hidden state itself stays as it is: only what a step adds is rounded.
     """
 
@@ -69,11 +69,11 @@ class HiddenStatePredictor(Predictor):
         super().__init__()
         require_positive("hidden_state predictor", hidden=hidden, width=width, depth=depth)
         self.history, self.action_block, self.robot_dim = history, action_block, action_dim // action_block
-        self.rounds = has_bfloat16() if bfloat16 is None else bfloat16
-        self.latent_in = nn.ModuleList(nn.Linear(latent_dim, width, bias=i == 0) for i in range(history))
-        self.action_in = nn.ModuleList(nn.Linear(action_dim, width, bias=False) for _ in range(history - 1))
+        self.rounds = bool(bfloat16)
+        self.latent_in = nn.ModuleList(Linear(latent_dim, width, bias=i == 0) for i in range(history))
+        self.action_in = nn.ModuleList(Linear(action_dim, width, bias=False) for _ in range(history - 1))
         self.begin_layers = nn.Sequential(
-            ResidualPerceptron(width), ResidualPerceptron(width), nn.LayerNorm(width), nn.Linear(width, hidden)
+            ResidualPerceptron(width), ResidualPerceptron(width), nn.LayerNorm(width), Linear(width, hidden)
         )
         self.transitions = nn.ModuleList(Transition(hidden, width, self.robot_dim) for _ in range(depth))
         self.read_layers = nn.Sequential(
@@ -89,8 +89,7 @@ class HiddenStatePredictor(Predictor):
     def states(self, hidden: Tensor, actions: Tensor) -> Iterator[Tensor]:
         """The hidden states (B, S, hidden) after each robot step of actions (B, S, T, a), from one (B, 1, hidden)."""
         hidden = hidden.expand(-1, actions.shape[1], -1)
-        on_cpu = hidden.device.type == "cpu" and hidden.dtype == torch.float32
-        if self.rounds and on_cpu and not torch.is_grad_enabled():
+        if self.rounds and hidden.dtype == torch.float32 and not torch.is_grad_enabled():
             actions = actions.bfloat16()
         for action in actions.unbind(2):
             for transition in self.transitions:

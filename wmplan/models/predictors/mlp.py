@@ -8,6 +8,7 @@ from operator import add
 
 from torch import Tensor, nn
 
+from wmplan.models.linear import Linear
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.registry import require_positive
 from wmplan.registry import register_predictor
@@ -19,7 +20,7 @@ class ResidualPerceptron(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(self.norm(x))
@@ -54,11 +55,11 @@ class MLPPredictor(Predictor):
         super().__init__()
         require_positive("mlp predictor", width=width, depth=depth)
         self.history = history
-        self.latent_in = nn.ModuleList(nn.Linear(latent_dim, width, bias=i == 0) for i in range(history))
-        self.action_in = nn.ModuleList(nn.Linear(action_dim, width, bias=False) for _ in range(history))
+        self.latent_in = nn.ModuleList(Linear(latent_dim, width, bias=i == 0) for i in range(history))
+        self.action_in = nn.ModuleList(Linear(action_dim, width, bias=False) for _ in range(history))
         self.blocks = nn.Sequential(*(ResidualPerceptron(width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, latent_dim)
+        self.out = Linear(width, latent_dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

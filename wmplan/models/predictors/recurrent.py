@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmplan.models.linear import Linear
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.predictors.mlp import ResidualPerceptron
 from wmplan.models.registry import require_positive
@@ -26,7 +27,7 @@ class MemoryCell(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.enter, self.keep = nn.Linear(inputs, 3 * width), nn.Linear(width, 3 * width)
+        self.enter, self.keep = Linear(inputs, 3 * width), Linear(width, 3 * width)
         nn.init.constant_(self.keep.bias[width : 2 * width], KEEPS)
 
     def forward(self, seen: Tensor, memory: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ class Remembered(NamedTuple):
     Attributes:
         latents, actions: (B, k, L) and (B, k, A), each action beside the frame that it followed.
         memory: (B, 1, width).
-        weights: what the network's weights were then.
+        weights: what the network's weights were then, and whether they were rounded.
     """
 
     latents: Tensor
@@ -87,11 +88,11 @@ class RecurrentPredictor(Predictor):
         super().__init__()
         require_positive("recurrent predictor", width=width, depth=depth)
         self.history, self.width = history, width
-        self.latent_in = nn.Linear(latent_dim, width)
-        self.action_in = nn.Linear(action_dim, width, bias=False)
+        self.latent_in = Linear(latent_dim, width)
+        self.action_in = Linear(action_dim, width, bias=False)
         self.cell = MemoryCell(width, width)
         self.blocks = nn.Sequential(*(ResidualPerceptron(width) for _ in range(depth)))
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, latent_dim)
+        self.norm, self.out = nn.LayerNorm(width), Linear(width, latent_dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.known: list[Remembered] = []
@@ -125,6 +126,7 @@ class RecurrentPredictor(Predictor):
         """The memory (B, 1, width) of latents (B, k, L) and the actions (B, k, A) beside them; k may be 0."""
         keeps = not (self.training or torch.is_grad_enabled() or self.out.weight.is_inference())
         weights = tuple((one.data_ptr(), one._version) for one in self.parameters()) if keeps else ()
+        weights = (*weights, (0, int(self.out.rounds)))
         before = self.longest_known(latents, actions, weights) if keeps else None
         read, memory = 0, latents.new_zeros(len(latents), 1, self.width)
         if before is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wmplan.models.encoders.vit import Attention, mlp
+from wmplan.models.linear import Linear
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.registry import require_positive
 from wmplan.registry import register_predictor
@@ -20,7 +21,7 @@ class AdaptiveBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.attention, self.perceptron = Attention(width, heads), mlp(width)  # names that checkpoints have
-        self.modulation = nn.Linear(width, 6 * width)
+        self.modulation = Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
@@ -59,13 +60,13 @@ class TransformerPredictor(Predictor):
         super().__init__()
         require_positive("transformer predictor", width=width, depth=depth, heads=heads)
         self.history = history
-        self.latent_in = nn.Linear(latent_dim, width)
-        self.action_in = nn.Sequential(nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.latent_in = Linear(latent_dim, width)
+        self.action_in = nn.Sequential(Linear(action_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU())
         self.position = nn.Parameter(torch.empty(history, width))
         nn.init.normal_(self.position, std=0.02)
         self.blocks = nn.ModuleList(AdaptiveBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, latent_dim)
+        self.out = Linear(width, latent_dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
