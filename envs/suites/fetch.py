@@ -154,7 +154,12 @@ COMMON: dict[str, Any] = {"suite": GYMNASIUM_ROBOTICS, "max_episode_steps": 50}
 @register_task(
     "fetch_reach",
     id="wmplan.envs:wmplan/FetchReach-v0",
-    training=small_training(),
+    training=small_training(
+        joint={"steps": 500, "batch_size": 40},
+        predictor_options={"width": 256, "depth": 2},
+        dynamics={"steps": 1500, "batch_size": 128},
+        state_weight=5,
+    ),
     # Where the hand is to be; the gripper may be as it likes.
     planning=planning(
         {"proprio": {"weight": 1.0, "steps": "sum", "weight_by": [1.0, 1.0, 1.0, 0.0]}}, {"replan_every": 5}

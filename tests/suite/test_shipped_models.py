@@ -58,3 +58,19 @@ for name in {list(OF_SUITES)!r}:
 
 def test_all_models_together_leave_the_wheel_small() -> None:
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 40e6
+
+
+@pytest.mark.parametrize("name", [name for name in OF_SUITES if name in TASKS])
+def test_it_plans_as_its_task_recommends(name: str) -> None:
+    """Otherwise what `wmplan train task=NAME` makes would not plan as the model that was measured does."""
+    assert OF_SUITES[name]["planning"] == TASKS[name].planning
+
+
+@pytest.mark.parametrize("name", ["fetch_reach"])
+def test_it_was_trained_as_its_task_recommends(name: str) -> None:
+    trained = OF_SUITES[name]["training"]
+    for key, value in TASKS[name].training.items():
+        if isinstance(value, dict):
+            assert {part: trained[key][part] for part in value} == value
+        else:
+            assert trained[key] == value
