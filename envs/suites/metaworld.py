@@ -50,6 +50,29 @@ REACH: dict[str, Any] = {
         init_std=0.4,
     ),
 }
+PUSH: dict[str, Any] = {
+    **COMMON,
+    "training": small_training(  # with pretrained=metaworld_reach fine_tune=true
+        action_block=10,
+        predictor_options={"width": 256, "depth": 3},
+        dynamics={"steps": 800, "batch_size": 128},
+        state_weight=5,
+        reader={"steps": 400, "batch_size": 64},
+        reader_options={"channels": [24, 48], "blocks": [1, 1], "hidden": 96},
+    ),
+    # Where the hand is to be, and how open its gripper: a puck that is held goes with it. Nothing asks for the puck.
+    "planning": planning(
+        {
+            "proprio": {"weight": 1.0, "steps": "last", "weight_by": [1.0, 1.0, 1.0, 0.3]},
+            "action": {"weight": 0.005},
+        },
+        {"replan_every": 5, "arrival_step": 30, "min_horizon": 1},
+        horizon=3,
+        parameterization="spline-linear",
+        knot_spacing=10,
+        init_std=0.6,
+    ),
+}
 PLACES = np.array([[-0.3, 0.45, 0.06], [0.3, 0.92, 0.38]])
 """Corners of the box that the hand wanders in, in metres: all of it is in the picture."""
 
@@ -211,7 +234,7 @@ class MetaworldReachWall(MetaworldEnvironment):
     targets = PLACES
 
 
-@register_task("metaworld_push", id="wmplan.envs:wmplan/MetaworldPush-v0", **COMMON)
+@register_task("metaworld_push", id="wmplan.envs:wmplan/MetaworldPush-v0", **PUSH)
 class MetaworldPush(MetaworldEnvironment):
     """Push: the puck is taken to a place on the table. The suite's success: within 5 cm of its target."""
 
