@@ -14,6 +14,7 @@ from wmplan.envs.suites.play import Play
 PLACE, VELOCITY = slice(0, 2), slice(2, 4)  # of a task state
 GAIN, DAMPING = 10.0, 1.0  # of the way that is followed: force a metre from the waypoint, and a metre a second
 NEAR = 0.3  # cells from a waypoint at which the next one is gone for
+SWAY = 150  # robot steps that a swaying force lasts at most
 Cell = tuple[int, int]
 
 
@@ -79,17 +80,32 @@ def follow(maze: Maze, place: Array, target: Array, gain: float = GAIN, damping:
     return act
 
 
+def swaying(rng: np.random.Generator) -> Policy:
+    """A force that goes from one random value to the next in straight lines, as plans do, whatever is in its way."""
+    scale, spacing = rng.choice([0.5, 1.0, 1.5]), int(rng.choice([12, 25, 50]))
+    knots: Array = scale * rng.uniform(-1, 1, (SWAY // spacing + 2, 2))
+    steps = iter(range(SWAY + 1))
+
+    def act(state: Array) -> Array:
+        whole, part = divmod(next(steps) / spacing, 1)
+        return np.clip((1 - part) * knots[int(whole)] + part * knots[int(whole) + 1], -1, 1)
+
+    return act
+
+
 def maze_play(
     rng: np.random.Generator,
     maze: Maze,
     lead: Callable[[Array, Array], Policy],
     paces: Sequence[float] = (0.3, 0.6, 1.0),
+    sways: bool = False,
 ) -> Play:
     """Goes to random places, pushes in a direction wherever that leads, and rests or coasts.
 
     Args:
         lead: from the place where it is and a target, x and y each, the policy that goes there.
         paces: shares of its actions, one of which is drawn for each way.
+        sways: whether half of it pushes with a force that goes from one random value to the next.
     """
 
     def go(state: Array) -> Policy:
@@ -104,17 +120,22 @@ def maze_play(
     def coast(state: Array) -> Policy:
         return lambda state: np.zeros(2)
 
-    return Play(
-        rng,
-        {"go": go, "push": push, "coast": coast},
-        {
-            "": {"go": 0.7, "push": 0.3},
-            "go": {"go": 0.5, "push": 0.3, "coast": 0.2},
-            "push": {"go": 0.5, "push": 0.4, "coast": 0.1},
-            "coast": {"go": 0.6, "push": 0.4},
-        },
-        {"go": 150, "push": 30, "coast": 20},
-        np.full(2, -1.0),
-        np.full(2, 1.0),
-        steady=("coast",),
-    )
+    modes = {"go": go, "push": push, "coast": coast}
+    following = {
+        "": {"go": 0.7, "push": 0.3},
+        "go": {"go": 0.5, "push": 0.3, "coast": 0.2},
+        "push": {"go": 0.5, "push": 0.4, "coast": 0.1},
+        "coast": {"go": 0.6, "push": 0.4},
+    }
+    longest = {"go": 150, "push": 30, "coast": 20}
+    if sways:
+        modes["sway"] = lambda state: swaying(rng)
+        following = {
+            "": {"go": 0.3, "push": 0.2, "sway": 0.5},
+            "go": {"go": 0.3, "push": 0.2, "sway": 0.4, "coast": 0.1},
+            "push": {"go": 0.2, "push": 0.3, "sway": 0.4, "coast": 0.1},
+            "sway": {"go": 0.3, "push": 0.2, "sway": 0.4, "coast": 0.1},
+            "coast": {"go": 0.3, "push": 0.2, "sway": 0.5},
+        }
+        longest = {"go": 120, "push": 40, "sway": SWAY, "coast": 20}
+    return Play(rng, modes, following, longest, np.full(2, -1.0), np.full(2, 1.0), steady=("coast", "sway"))

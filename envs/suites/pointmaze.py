@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 TOLERANCE = 0.45  # metres, the suite's own
 JEPA_WMS = 0.5  # metres, of DINO-WM and jepa-wms
 TRAINING = small_training(
-    action_block=25,  # 0.25 s: a plan of six blocks goes all through UMaze
-    joint={"steps": 500, "batch_size": 48},
-    dynamics={"steps": 1500, "batch_size": 128},
+    action_block=15,  # 0.15 s: the ball meets one wall in it at most, and a plan of ten goes all through UMaze
+    latent_dim=16,
+    joint={"steps": 400, "batch_size": 48},
+    predictor_options={"width": 192, "depth": 3},
+    dynamics={"steps": 4000, "batch_size": 192, "save_every": 1000},
+    state_weight=10,
 )
 PLANNING = planning(
     # Where the ball is to be, nearly at rest; how fast it is no frame shows, so that a goal is read as slow.
     {"proprio": {"weight": 1.0, "steps": "last", "weight_by": [1.0, 1.0, 0.05, 0.05]}},
     {"replan_every": 25, "arrival_step": 150, "min_horizon": 2},
-    horizon=6,
+    horizon=10,
     num_samples=300,
     num_iterations=6,
     num_elites=20,
@@ -116,8 +119,8 @@ class PointMazeEnvironment(MujocoSuiteEnvironment):
         return follow(self.maze, self.task_state()[PLACE], self.inner.goal.copy())
 
     def exploration_policy(self, rng: np.random.Generator) -> Policy:
-        """Goes to random places, pushes in a direction wherever that leads, and rests or coasts."""
-        return maze_play(rng, self.maze, lambda place, target: follow(self.maze, place, target))
+        """Goes to random places, pushes as plans do, into walls and along them, and rests or coasts."""
+        return maze_play(rng, self.maze, lambda place, target: follow(self.maze, place, target), sways=True)
 
 
 @register_task(
