@@ -173,7 +173,27 @@ class FetchReach(FetchEnvironment):
     task = FetchTask(object=False)
 
 
-@register_task("fetch_push", id="wmplan.envs:wmplan/FetchPush-v0", **COMMON)
+@register_task(
+    "fetch_push",
+    id="wmplan.envs:wmplan/FetchPush-v0",
+    training={  # Push-T's with fewer steps: an encoder of the scene beside one of the robot, and a hidden state
+        "rollout": 1,
+        "joint_predictor_options": {"width": 256},
+        "joint": {"steps": 1500, "batch_size": 64},
+        "dynamics": {"steps": 2000, "batch_size": 128},
+        "critic": {"steps": 0},
+        "decoder": {"steps": 0},
+    },
+    # Whitened, the block counts as much as the hand: where it stands changes seldom.
+    planning=planning(
+        {
+            "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
+            "proprio": {"weight": 4.0, "steps": "last"},
+        },
+        {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
+    ),
+    **COMMON,
+)
 class FetchPush(FetchEnvironment):
     """Push: the closed gripper pushes a block over the table. The suite's success: within 5 cm of its goal."""
 
