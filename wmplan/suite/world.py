@@ -67,7 +67,7 @@ def play_in_world(
     swm = _stable_worldmodel()
     theirs = load_results(Path(instances))
     env: Any = make_environment(theirs["task"], {"image_size": PICTURE})
-    if not hasattr(env, "world"):
+    if not hasattr(env, "world_state"):
         raise UserError(f"{instances} is of {theirs['task']}, which is no task of stable-worldmodel")
     folder = check_folder(out, "results", ["results.json"], ["results.json"])
     given, budget = load_instances(Path(instances) / "instances.json"), int(theirs["protocol"]["budget"])
