@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmplan.bench.problem import Problem
-from wmplan.models.linear import PackedWeight, packs
+from wmplan.models.linear import PackedWeight, packable
 
 GAIN = 1.1
 """How much faster the matrix products of a type have to be before it is chosen."""
@@ -73,8 +73,8 @@ def fastest_product(dtype: torch.dtype, device: str = "cpu", seconds: float = 0.
     for size in (256, 512, 1024):
         left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
         kinds: dict[str, Callable[[], object]] = {"torch.mm": partial(torch.mm, left, right)}
-        if packs(right):
-            kinds["oneDNN, packed"] = partial(PackedWeight(right), left)
+        if packable(right):
+            kinds["oneDNN, packed"] = partial(PackedWeight(right, any_size=True), left)
         with torch.inference_mode():
             fastest = {name: min(repeat(multiply, seconds / 6, least=1)) for name, multiply in kinds.items()}
         for name, spent in fastest.items():

@@ -48,10 +48,15 @@ if ONEDNN:
         return 2 * math.prod(x) * weight[0]
 
 
+def packable(weight: Tensor) -> bool:
+    """Whether this weight can be packed: float32 or bfloat16 on the processor."""
+    return ONEDNN and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+
+
 def packs(weight: Tensor) -> bool:
-    """Whether this weight gains from being packed: float32 or bfloat16 on the processor, and not too small for it."""
-    of_processor = ONEDNN and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
-    return of_processor and (weight.numel() > SMALL or torch.backends.cpu.get_cpu_capability() not in NARROW)
+    """Whether this weight gains from being packed: it can be, and is not too small for it."""
+    large = weight.numel() > SMALL or torch.backends.cpu.get_cpu_capability() not in NARROW
+    return large and packable(weight)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -60,15 +65,19 @@ def gelu(x: Tensor) -> Tensor:
 
 
 class PackedWeight:
-    """A weight (outputs, inputs) with its bias, for inference; neither may change afterwards."""
+    """A weight (outputs, inputs) with its bias, for inference; neither may change afterwards.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    Args:
+        any_size: pack it also where torch's own product is faster, to measure which is.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, any_size: bool = False) -> None:
         self.weight, self.bias = weight, bias
         emulated = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and not has_bfloat16()
         self._type = torch.float32 if emulated else weight.dtype  # of the product
         self._wide, self._bias = weight.to(self._type), None if bias is None else bias.to(self._type)
         self._packed: Tensor | None = None
-        if packs(weight):
+        if packable(weight) if any_size else packs(weight):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._wide.contiguous())
 
     def __call__(self, x: Tensor) -> Tensor:
