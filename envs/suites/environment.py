@@ -43,6 +43,21 @@ class SuiteTask(ABC):
         return ~next(iter(self.rules(start, goal).values()))
 
 
+def checked_state(state: Array, size: int, of: str = "the suite") -> Array:
+    """A full state (size,), as float64.
+
+    Raises:
+        UserError: if it has another shape: it is of another task, or of other versions of what `of` names.
+    """
+    state = np.asarray(state, np.float64)
+    if state.shape != (size,):
+        raise UserError(
+            f"a full state of this task has {size} numbers, the one given has {state.size}: it is of another task, or "
+            f"of other versions of {of}"
+        )
+    return state
+
+
 class SuiteEnvironment(gymnasium.Env[dict[str, NDArray[Any]], Array], ABC):
     """A suite's task with a full state, goal images, and policies to collect with.
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array
+from wmplan.envs.suites.environment import checked_state
 from wmplan.envs.suites.mesh_thinning import thin_meshes
-from wmplan.errors import UserError
 from wmplan.gym.mujoco_camera import ModelCamera
 from wmplan.offscreen import mujoco
 
@@ -55,12 +55,7 @@ class SuiteState:
         Raises:
             UserError: if it is of another task, or of another version of the suite.
         """
-        state, size = np.asarray(state, np.float64), len(self.get())
-        if state.shape != (size,):
-            raise UserError(
-                f"a full state of this task has {size} numbers, the one given has {state.size}: it is of another task, "
-                "or of other versions of the suite or MuJoCo"
-            )
+        state = checked_state(state, len(self.get()), "the suite or MuJoCo")
         integration, rest = state[: self.integration], state[self.integration :]
         for array in self.arrays:
             rest = _fill(array, rest)

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
 from wmplan.envs.pusht import PushExploration
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask, checked_state
 from wmplan.envs.task import wrap_angle
-from wmplan.errors import UserError
 
 TOLERANCE, TURN = 20.0, np.pi / 9  # pixels and radians, of Diffusion Policy's successors: DINO-WM, LeWM, jepa-wms
 DIGITS = 9  # of a state, in pixels and radians
@@ -108,12 +107,7 @@ class PymunkPushT(SuiteEnvironment):
         return np.concatenate([self._state, self._own_goal])
 
     def set_state(self, state: Array) -> None:
-        state = np.asarray(state, np.float64)
-        if state.shape != (MOTION + self.goal_size,):
-            raise UserError(
-                f"a full state of this task has {MOTION + self.goal_size} numbers, the one given has {state.size}: it "
-                "is of another task, or of other versions of the suite"
-            )
+        state = checked_state(state, MOTION + self.goal_size)
         self._own_goal = state[MOTION:].copy()
         self.make_space(state[:MOTION].copy())
 

@@ -61,7 +61,7 @@ class SwmPushT(PymunkPushT):
     suite = STABLE_WORLDMODEL
     task = SwmPushTTask()
     goal_size = 5
-    world = "swm/PushT-v1"
+    world_id = "swm/PushT-v1"
 
     def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
         module: Any = import_bare(self.suite, MODULES)[-1]

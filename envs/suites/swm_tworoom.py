@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from wmplan.environment import Array, Policy
 from wmplan.envs.suites.bare_import import import_bare
-from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask
+from wmplan.envs.suites.environment import SuiteEnvironment, SuiteTask, checked_state
 from wmplan.envs.suites.packages import STABLE_WORLDMODEL
 from wmplan.envs.suites.play import Play
 from wmplan.envs.suites.recipes import planning, small_training
 from wmplan.envs.suites.smaller_picture import smaller_picture
-from wmplan.errors import UserError
 from wmplan.registry import register_task
 
 MODULES = ("stable_worldmodel.utils", "stable_worldmodel.spaces", "stable_worldmodel.envs.two_room.env")
@@ -82,7 +81,7 @@ class SwmTwoRoom(SuiteEnvironment):
     task = TwoRoomTask()
     control_rate = 10.0
     expert_steps = 120
-    world = "swm/TwoRoom-v1"
+    world_id = "swm/TwoRoom-v1"
 
     def __init__(self, image_size: Any = 64, render_mode: str | None = "rgb_array") -> None:
         module = import_bare(self.suite, MODULES)[-1]
@@ -115,12 +114,7 @@ class SwmTwoRoom(SuiteEnvironment):
         return np.concatenate([self.task_state(), np.asarray(self.inner.target_position.numpy(), np.float64)])
 
     def set_state(self, state: Array) -> None:
-        state = np.asarray(state, np.float64)
-        if state.shape != (4,):
-            raise UserError(
-                f"a full state of this task has 4 numbers, the one given has {state.size}: it is of another task, or "
-                "of other versions of the suite"
-            )
+        state = checked_state(state, 4)
         self.inner._set_state(state[:2].astype(np.float32))
         self.inner.target_position = self.inner.agent_position.new_tensor(state[2:])
 

@@ -21,6 +21,7 @@ from wmplan.device import find_device
 from wmplan.models.base import WorldModel
 from wmplan.models.released.lewm import LeWM
 from wmplan.planning.registry import make_planner
+from wmplan.settings.dtypes import dtype_name
 
 Json = dict[str, Any]
 SCHEMA = 1
@@ -38,7 +39,7 @@ def run_bench(config: BenchConfig) -> Json:
     try:
         peaks = measure_peaks(config.device)
         dtype = choose_dtype(config.dtype, peaks)
-        name = str(dtype).removeprefix("torch.")
+        name = dtype_name(dtype)
         rows: list[Json] = []
         models: dict[str, WorldModel] = {}
         plain: set[str] = set()  # models whose plain loop was timed: once, at its first case

@@ -130,7 +130,7 @@ def evaluated_setup(results: Mapping[str, Any], folder: Path, model: WorldModel 
         raise UserError(f"{folder} was evaluated with a model that has no name: give it to diagnose(model=...)")
     if model is None and sha256(str(given)) != results["model"]["sha256"]:
         raise UserError(f"model {given} has changed since {folder} was evaluated: evaluate again, then diagnose")
-    protocol = Protocol(**{name: value for name, value in results["protocol"].items() if name != "held_out"})
+    protocol = Protocol.of_results(results)
     names = ("task", "environment", "device", "planner", "objective", "schedule", "action_block")
     own = {name: settings[name] for name in names}
     dtype = settings.get("dtype", "float32")

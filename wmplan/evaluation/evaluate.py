@@ -37,13 +37,13 @@ from wmplan.evaluation.workers import number_of_workers, run_units
 from wmplan.machine import MOST_THREADS
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import load, sha256
-from wmplan.models.precision import dtype_name, log, take_dtype
+from wmplan.models.precision import log, take_dtype
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.pieces import Piece, write_piece
 from wmplan.planning.config import PlannerConfig
 from wmplan.planning.registry import make_config
 from wmplan.settings.build import build
-from wmplan.settings.dtypes import check_dtype
+from wmplan.settings.dtypes import check_dtype, dtype_name
 from wmplan.settings.numbers import MAX_SEED, plain, whole_number
 
 

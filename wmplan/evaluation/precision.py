@@ -136,7 +136,7 @@ def first_costs(model: WorldModel, folder: Path) -> NDArray[np.float64]:
     """
     results = [load_results(folder / name) for name in TYPES]
     instances = load_instances(folder / TYPES[0] / "instances.json")[: results[0]["episodes"]]
-    settings, protocol = results[0]["settings"], _protocol(results[0])
+    settings, protocol = results[0]["settings"], Protocol.of_results(results[0])
     env = make_environment(settings["task"], settings["environment"])
     quick = {"name": "predictive_sampling", "num_samples": 2, "num_iterations": 1}
     quick["horizon"] = settings["planner"]["horizon"]
@@ -153,10 +153,6 @@ def first_costs(model: WorldModel, folder: Path) -> NDArray[np.float64]:
     finally:
         env.close()
     return np.array(costs)
-
-
-def _protocol(result: Mapping[str, Any]) -> Protocol:
-    return Protocol(**{name: value for name, value in result["protocol"].items() if name != "held_out"})
 
 
 def _records(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

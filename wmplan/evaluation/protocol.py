@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -143,6 +143,11 @@ class Protocol:
     def as_dict(self, rules: list[str], held_out: bool | None = True) -> dict[str, Any]:
         """For results.json, with the rule that decides, and whether no training saw the instances (None: unknown)."""
         return {**self.settings(), "rule": self.decided_by(rules), "held_out": held_out}
+
+    @classmethod
+    def of_results(cls, results: Mapping[str, Any]) -> Protocol:
+        """The protocol that a results.json was played by."""
+        return cls(**{name: value for name, value in results["protocol"].items() if name != "held_out"})
 
     def settings(self) -> dict[str, Any]:
         """All that counts, as JSON has it, but for where instances are from; no strength without a variation."""

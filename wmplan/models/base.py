@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wmplan.errors import UserError
 from wmplan.planning.action_kinds import check_kinds, check_measured, kept_by
 from wmplan.settings.build import convert_fields
+from wmplan.settings.dtypes import dtype_name
 
 if TYPE_CHECKING:
     from wmplan.planning.constraints import Projection
@@ -174,7 +175,7 @@ class WorldModel(nn.Module, ABC):
         """
         if dtype != self.computes_in:
             raise UserError(
-                f"a {type(self).__name__} computes in {_name(self.computes_in)} alone, not in {_name(dtype)}"
+                f"a {type(self).__name__} computes in {dtype_name(self.computes_in)} alone, not in {dtype_name(dtype)}"
             )
 
     @property
@@ -333,7 +334,3 @@ class WorldModel(nn.Module, ABC):
         if time > 1 and (past_actions is None or tuple(past_actions.shape) != (batch, time - 1, spec.block_dim)):
             given = "missing" if past_actions is None else f"of shape {tuple(past_actions.shape)}"
             raise UserError(f"past_actions must be ({batch}, {time - 1}, {spec.block_dim}), got {given}")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

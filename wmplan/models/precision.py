@@ -19,7 +19,7 @@ from wmplan import device
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.models.linear import has_bfloat16
-from wmplan.settings.dtypes import check_dtype
+from wmplan.settings.dtypes import check_dtype, dtype_name
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,6 @@ class Taken(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """As settings have it."""
-    return str(dtype).removeprefix("torch.")
 
 
 def take_dtype(model: WorldModel, name: str = "auto") -> Taken:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from wmplan.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -16,3 +21,8 @@ def check_dtype(name: str) -> str:
     if name not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return name
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A type of torch's as settings have it."""
+    return str(dtype).removeprefix("torch.")

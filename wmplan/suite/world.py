@@ -76,7 +76,7 @@ def play_in_world(
         for begin in range(0, len(given), pool):
             part = given[begin : begin + pool]
             world = swm.World(
-                env.world, num_envs=len(part), image_shape=(PICTURE, PICTURE), max_episode_steps=2 * budget
+                env.world_id, num_envs=len(part), image_shape=(PICTURE, PICTURE), max_episode_steps=2 * budget
             )
             watched = WatchedPolicy(policy)
             world.set_policy(watched)

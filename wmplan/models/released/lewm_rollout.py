@@ -209,7 +209,7 @@ class FoldedPredictor:
         past: Tensor | None,
         size: int,
         last_only: bool,
-        starts: Sequence[int] | None = None,
+        starts: list[int],
     ) -> Tensor:
         """Predicted latents (b, S, H or 1, D).
 
@@ -219,10 +219,9 @@ class FoldedPredictor:
             past: normalised actions between the context's frames, of shape (b, T - 1, A), or None.
             size: candidates in one pass.
             last_only: whether only the last step's are given.
-            starts: first frame of the window at each step; where left out, it slides.
+            starts: first frame of the window at each step.
         """
-        time, horizon = context.shape[1], actions.shape[2]
-        starts = [max(0, time + step - self.window) for step in range(horizon)] if starts is None else list(starts)
+        time = context.shape[1]
         shared: dict[int, list[WindowCache]] = {}
         if past is not None and time > 1:
             conditions = self.condition(past[:, None])
