@@ -14,7 +14,8 @@ import pytest
 from wmplan.data import open_data
 from wmplan.data.collection import CollectConfig, collect
 from wmplan.data.meta import DataError
-from wmplan.data.policies import CollectionPolicy, HeldActions, Noise, policy_of
+from wmplan.data.policies import CollectionPolicy, HeldActions, Noise, Play, policy_of
+from wmplan.data.registered import make_environment
 from wmplan.errors import UserError
 from wmplan.evaluation.instance_sources import instance_source
 
@@ -125,8 +126,37 @@ def test_a_model_plays_towards_recorded_frames(tmp_path: Path) -> None:
     data = collect(play, progress=False)
     actions = data.episode(0)["action"][:-1]
     assert np.isfinite(actions).all() and np.abs(actions).max() > 0
-    assert open_data(tmp_path / "play").meta.policy_options == {"name": "pusht", "goals": str(recorded)}
+    assert open_data(tmp_path / "play").meta.policy_options == {
+        "name": "pusht",
+        "goals": str(recorded),
+        "goal_steps": 50,
+        "replan_every": None,
+    }
     with pytest.raises(DataError, match=r"with goals=DATA, a model, got 'pusht'"):
         config(tmp_path / "none", policy="pusht")
     with pytest.raises(UserError, match="there is no model"):
         collect(config(tmp_path / "none", policy="nowhere", goals=str(recorded)), progress=False)
+
+
+@pytest.mark.parametrize(("replan_every", "plans"), [(12, 1), (4, 3), (None, 6)])
+def test_play_plans_as_often_as_it_is_told(tmp_path: Path, replan_every: int | None, plans: int) -> None:
+    """None is what the card says: every second robot step."""
+    collect(config(tmp_path / "recorded", image_size=(64, 64)), progress=False)
+    env = make_environment("wmplan.envs:wmplan/PushT-v0", {"image_size": (64, 64)})
+    env.reset(seed=0)
+    policy = CollectionPolicy("pusht", goals=str(tmp_path / "recorded"), goal_steps=12, replan_every=replan_every)
+    play = policy.start(env, np.random.default_rng(0), 12)
+    assert isinstance(play, Play)
+    made = []
+    for _ in range(12):
+        env.step(play(np.empty(0)))
+        if not any(play.controller.last_plan is plan for plan in made):
+            made.append(play.controller.last_plan)
+    assert len(made) == plans
+
+
+def test_play_needs_whole_steps(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="goal_steps must be at least 1, got 0"):
+        config(tmp_path / "none", policy="pusht", goals="data", goal_steps=0)
+    with pytest.raises(DataError, match="replan_every must be at least 1, got 0"):
+        config(tmp_path / "none", policy="pusht", goals="data", replan_every=0)

@@ -66,6 +66,9 @@ class CollectConfig:
             MODULE:NAME; or a model, which plans to random frames of `goals`.
         noise: of policy=noise.
         goals: data whose frames a model plans to.
+        goal_steps: robot steps in which it goes for one of them.
+        replan_every: robot steps between its plans, null for what its card says; as many as goal_steps to play every
+            plan to its end.
         env: options of the environment: env.pixels, env.success, ... (docs/your-environment.md), and those of its own.
         shard: collect one piece alone, as 3/16, the third of sixteen; `wmplan merge` joins all of them, made anywhere.
         engine: who collects: "local", processes of this machine; "ray", workers on a Ray cluster; or "slurm", a job
@@ -88,6 +91,8 @@ class CollectConfig:
     policy: str = EXPLORATION
     noise: Noise = field(default_factory=Noise)
     goals: str | None = None
+    goal_steps: int = 50
+    replan_every: int | None = None
     env: dict[str, Any] = field(default_factory=dict)
     shard: str | None = None
     engine: str = "local"
@@ -101,9 +106,9 @@ class CollectConfig:
                 object.__setattr__(self, name, checked_choice(getattr(self, name), self.strength))
         except UserError as error:
             raise DataError(str(error)) from None
-        for name in ("episodes", "steps", "episodes_per_shard"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("episodes", "steps", "episodes_per_shard", "goal_steps", "replan_every"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise DataError(f"{name} must be at least 1, got {number}")
         if self.seed < 0:
             raise DataError(f"seed must be at least 0, got {self.seed}")
         if self.processes is not None and self.processes < 1:
@@ -137,7 +142,7 @@ class CollectConfig:
     @property
     def collection_policy(self) -> CollectionPolicy:
         """What chooses the actions."""
-        return CollectionPolicy(self.policy, self.noise, self.goals)
+        return CollectionPolicy(self.policy, self.noise, self.goals, self.goal_steps, self.replan_every)
 
     def make_environment(self) -> PlanningEnvironment:
         """The task's environment, without Gymnasium's wrappers."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 EXPLORATION, EXPERT, HELD, NOISE = "exploration", "expert", "held", "noise"
 LONGEST = 10  # robot steps that a held action lasts
-GOAL_STEPS = 50  # robot steps in which play goes for one goal
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,16 @@ class CollectionPolicy:
             action (A,); or a model to play with, which plans to random frames of `goals`.
         noise: of the policy noise.
         goals: recorded data whose frames a model plans to.
+        goal_steps: robot steps in which it goes for one of them.
+        replan_every: robot steps between its plans; None for what its card says. With as many as `goal_steps` every
+            plan is played to its end, which shows most of what the model has wrong.
     """
 
     name: str = EXPLORATION
     noise: Noise = field(default_factory=Noise)
     goals: str | None = None
+    goal_steps: int = 50
+    replan_every: int | None = None
 
     @property
     def is_play(self) -> bool:
@@ -84,7 +88,7 @@ class CollectionPolicy:
         if self.name == NOISE:
             return _noise(self.noise, low, high, rng, steps)
         if self.is_play:
-            return Play(env, rng, self.name, self.goals)
+            return Play(env, rng, self)
         policy = load_function(self.name, "policy")(env, rng)
         if not callable(policy):
             raise UserError(f"policy={self.name} must give a function from task state to action, got {policy!r}")
@@ -95,7 +99,9 @@ class CollectionPolicy:
         told: dict[str, Any] = {} if self.name == EXPLORATION else {"name": self.name}
         if self.name == NOISE:
             told["noise"] = {"beta": self.noise.beta, "scale": self.noise.scale}
-        return {**told, "goals": self.goals} if self.is_play else told
+        if not self.is_play:
+            return told
+        return {**told, "goals": self.goals, "goal_steps": self.goal_steps, "replan_every": self.replan_every}
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> CollectionPolicy:
@@ -135,18 +141,20 @@ def _noise(noise: Noise, low: Array, high: Array, rng: np.random.Generator, step
 class Play:
     """Plans with a model to one random frame of recorded data after another."""
 
-    def __init__(self, env: PlanningEnvironment, rng: np.random.Generator, model: str, goals: str | None) -> None:
-        if goals is None:
-            raise UserError(f"policy={model} plays towards recorded frames: say goals=DATA")
-        self.env, self.rng, self.step = env, rng, 0
-        self.controller, self.data = _controller(model), _frames(goals)
+    def __init__(self, env: PlanningEnvironment, rng: np.random.Generator, policy: CollectionPolicy) -> None:
+        if policy.goals is None:
+            raise UserError(f"policy={policy.name} plays towards recorded frames: say goals=DATA")
+        self.env, self.rng, self.goal_steps, self.step = env, rng, policy.goal_steps, 0
+        self.controller, self.data = _controller(policy.name, policy.replan_every), _frames(policy.goals)
         if (dim := self.controller.model.spec.action_dim) != len(env.task.action_low):
-            raise UserError(f"policy={model} has actions of {dim} numbers, the task's have {len(env.task.action_low)}")
+            raise UserError(
+                f"policy={policy.name} has actions of {dim} numbers, the task's have {len(env.task.action_low)}"
+            )
 
     def __call__(self, state: Array) -> Array:
         """The action (A,) of the next robot step."""
         seen = self.env.observe()
-        if self.step % GOAL_STEPS == 0:
+        if self.step % self.goal_steps == 0:
             episode = int(self.rng.integers(len(self.data)))
             row = int(self.rng.integers(int(self.data.lengths[episode])))
             goal = self.data.read(episode, "pixels", row, row + 1)[0]
@@ -156,11 +164,12 @@ class Play:
 
 
 @functools.lru_cache(maxsize=1)
-def _controller(model: str) -> Controller:
+def _controller(model: str, replan_every: int | None) -> Controller:
     from wmplan.control.make import make_controller
     from wmplan.models.loading import load
 
-    return make_controller(load(model))
+    schedule = {} if replan_every is None else {"replan_every": replan_every}
+    return make_controller(load(model), schedule=schedule)
 
 
 @functools.lru_cache(maxsize=1)
