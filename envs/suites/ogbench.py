@@ -11,7 +11,7 @@ from wmplan.environment import Array, Policy
 from wmplan.envs.suites.ogbench_arm import HAND, OBJECT, TOLERANCE, ArmEnvironment, ArmTask
 from wmplan.envs.suites.packages import OGBENCH
 from wmplan.envs.suites.play import arm_play
-from wmplan.envs.suites.recipes import planning, small_training
+from wmplan.envs.suites.recipes import planning
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -36,19 +36,18 @@ class CubeTask(ArmTask):
     id="wmplan.envs:wmplan/OGBenchCubeSingle-v0",
     suite=OGBENCH,
     max_episode_steps=200,
-    training=small_training(
-        joint={"steps": 500, "batch_size": 40},
-        predictor_options={"width": 256, "depth": 3},
-        dynamics={"steps": 1500, "batch_size": 128},
-        state_weight=5,
-        reader={"steps": 1500, "batch_size": 64},
-        reader_options={"channels": [24, 48], "blocks": [1, 1], "hidden": 96},
-    ),
-    # Where the hand is to be, how it is turned and how far closed: a cube that is held goes with it.
+    training={  # Push-T's with fewer steps: an encoder of the scene beside one of the robot, and a hidden state
+        "rollout": 1,
+        "joint_predictor_options": {"width": 256},
+        "joint": {"steps": 1500, "batch_size": 64},
+        "dynamics": {"steps": 3000, "batch_size": 128},
+        "critic": {"steps": 0},
+        "decoder": {"steps": 0},
+    },
     planning=planning(
         {
-            "proprio": {"weight": 1.0, "steps": "last", "weight_by": [1.0, 1.0, 1.0, 0.2, 0.2, 0.5]},
-            "action": {"weight": 0.005},
+            "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
+            "proprio": {"weight": 4.0, "steps": "last"},
         },
         {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
     ),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array
+from wmplan.envs.pusht import PLANNING
 from wmplan.envs.suites.bare_import import import_bare
 from wmplan.envs.suites.packages import STABLE_WORLDMODEL
 from wmplan.envs.suites.pymunk_pusht import PymunkPushT, PymunkPushTTask
@@ -51,7 +52,15 @@ class SwmPushTTask(PymunkPushTTask):
     action_low, action_high = np.full(2, -1.0), np.full(2, 1.0)
 
 
-@register_task("swm_pusht", id="wmplan.envs:wmplan/SwmPushT-v0", suite=STABLE_WORLDMODEL, max_episode_steps=200)
+@register_task(
+    "swm_pusht",
+    id="wmplan.envs:wmplan/SwmPushT-v0",
+    suite=STABLE_WORLDMODEL,
+    max_episode_steps=200,
+    # As Push-T's, without copies: the green T that each picture shows would be elsewhere in them.
+    training={"dynamics": {"steps": 5000}, "critic": {"steps": 0}, "decoder": {"steps": 0}},
+    planning=PLANNING,
+)
 class SwmPushT(PymunkPushT):
     """Push-T, 10 robot steps a second. The suite's success: disc and block within 20 pixels of its goal, and the turn.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from wmplan.data import open_data
-from wmplan.data.collection import CollectConfig, collect
+from wmplan.data.collection import CollectConfig, collect, run_episode
 from wmplan.data.meta import DataError
 from wmplan.data.policies import CollectionPolicy, HeldActions, Noise, Play, policy_of
 from wmplan.data.registered import make_environment
@@ -160,3 +160,16 @@ def test_play_needs_whole_steps(tmp_path: Path) -> None:
         config(tmp_path / "none", policy="pusht", goals="data", goal_steps=0)
     with pytest.raises(DataError, match="replan_every must be at least 1, got 0"):
         config(tmp_path / "none", policy="pusht", goals="data", replan_every=0)
+
+
+def test_play_draws_each_frame_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect(config(tmp_path / "recorded", image_size=(64, 64)), progress=False)
+    env = make_environment("wmplan.envs:wmplan/PushT-v0", {"image_size": (64, 64)})
+    drawn, render = [], env.render
+    monkeypatch.setattr(env, "render", lambda *size: drawn.append(size) or render(*size))
+    counts = []
+    for policy in (CollectionPolicy(), CollectionPolicy("pusht", goals=str(tmp_path / "recorded"))):
+        drawn.clear()
+        run_episode(env, np.random.default_rng(0), 4, policy=policy)
+        counts.append(len(drawn))
+    assert counts[0] == counts[1] >= 5

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmplan.data.policies import CollectionPolicy
+from wmplan.data.policies import CollectionPolicy, Play
 from wmplan.data.varied_frames import COLUMN, chosen_looks, varied_frames
 from wmplan.environment import PlanningEnvironment, has
 from wmplan.random_streams import Stream, stream_rng
@@ -75,7 +75,8 @@ def run_episode(
         if step == steps or (step and getattr(env, "ended", False)):
             note("action", np.full_like(low, np.nan))
             break
-        action = np.clip(np.asarray(choose(state), np.float32), low, high)
+        chosen = choose.act(seen) if isinstance(choose, Play) and seen else choose(state)
+        action = np.clip(np.asarray(chosen, np.float32), low, high)
         env.step_physics(action)
         note("action", action)
     columns = {name: np.stack(values) for name, values in rows.items()}

@@ -153,7 +153,10 @@ class Play:
 
     def __call__(self, state: Array) -> Array:
         """The action (A,) of the next robot step."""
-        seen = self.env.observe()
+        return self.act(self.env.observe())
+
+    def act(self, seen: Mapping[str, NDArray[Any]]) -> Array:
+        """The same, for who has drawn the present observation already."""
         if self.step % self.goal_steps == 0:
             episode = int(self.rng.integers(len(self.data)))
             row = int(self.rng.integers(int(self.data.lengths[episode])))
