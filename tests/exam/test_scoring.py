@@ -29,6 +29,13 @@ def test_the_largest_window_shows_an_exchange_that_the_mean_hides() -> None:
     assert pairs_won(over_windows(surprise, "largest")).tolist() == [[1, 1]]
 
 
+def test_two_windows_count_where_one_is_matched_by_what_is_usual() -> None:
+    surprise = np.array([[[3.0, 0, 0], [3, 0, 0], [3, 2, 0], [3, 0, 2]]])
+    assert pairs_won(over_windows(surprise, "largest")).tolist() == [[0.5, 0.5]]
+    assert pairs_won(over_windows(surprise, "mean of the two largest")).tolist() == [[1, 1]]
+    assert over_windows(np.array([3.0]), "mean of the two largest") == 3
+
+
 def test_rounding_decides_no_pair() -> None:
     assert pairs_won(np.array([[1.0, 1.0, 1.0 + 1e-9, 1.0 - 1e-9]])).tolist() == [[0.5, 0.5]]
 

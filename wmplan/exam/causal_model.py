@@ -1,4 +1,4 @@
-"""A causal model without actions sits the exam: how much further off each next tubelet is than it expected."""
+"""A causal model without actions sits the exam: how far off each next tubelet is, given what it expected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wmplan.exam.subject import Array, Window, batches, distinct_windows
 from wmplan.exam.video_model import VideoSubject
 
 BATCH = 16
-WORST = (None, 8, 1)
+WORST = (None, 16, 8, 1)
 """Tokens of a tubelet whose surprise counts, the largest; of 64. What is impossible happens in a few of them, and in a
 mean over all it is lost among what is hard to predict anyhow."""
 
@@ -22,7 +22,7 @@ class CausalSubject(VideoSubject):
     """A causal VideoJEPA. It has seen a clip from its beginning on whenever it predicts the tubelet that comes next.
 
     So that its windows grow: `context` is what the first one sees. Its surprise is the error beyond the one that was
-    expected, see NextErrors.excess.
+    expected, or the negative logarithm of the likelihood: see NextErrors.excess and log_loss.
     """
 
     def windows(self, length: int) -> list[Window]:
@@ -30,7 +30,8 @@ class CausalSubject(VideoSubject):
         spec, tubelet = self.model.spec, self.model.encoder.tubelet
         slide = tubelet * spec.stride
         every = [
-            Window(seen * tubelet, tubelet, spec.stride, slide, worst)
+            Window(seen * tubelet, tubelet, spec.stride, slide, worst, likelihood)
+            for likelihood in (False, True)
             for worst in WORST
             for seen in (1, 2)
             if seen < self.model.encoder.grid[0]
@@ -41,9 +42,9 @@ class CausalSubject(VideoSubject):
     def _surprise(self, pixels: Tensor, index: NDArray[np.int64], windows: Sequence[Window]) -> list[Array]:
         clips, of = distinct_windows(index, self.span(self.times(index.shape[1])))
         parts = [self._tokens(pixels[torch.from_numpy(part)]) for part in batches(clips, BATCH)]
-        tokens = torch.cat(parts)[torch.from_numpy(of)]  # (N, spans, times - 1, S)
-        tokens = torch.cat([tokens[:, 0], tokens[:, 1:, -1]], 1)
-        return [self._of(tokens, window) for window in windows]
+        tokens = torch.cat(parts)[torch.from_numpy(of)]  # (N, spans, 2, times - 1, S)
+        excess, log_loss = torch.cat([tokens[:, 0], tokens[:, 1:, :, -1].transpose(1, 2)], 2).unbind(1)
+        return [self._of(log_loss if window.likelihood else excess, window) for window in windows]
 
     def times(self, length: int) -> int:
         """Whole tubelets in a clip of `length` frames, at most those of the model."""
@@ -56,8 +57,9 @@ class CausalSubject(VideoSubject):
         return Window((times - 1) * tubelet, tubelet, stride, tubelet * stride)
 
     def _tokens(self, clips: Tensor) -> Tensor:
-        """Surprise (B, times - 1, S) at each token of clips (B, T, H, W, 3)."""
-        return self.model.next_errors(clips.to(self.model.encoder.embed.weight.device)).excess.cpu()
+        """Surprise at each token of clips (B, T, H, W, 3), by excess and by likelihood, (B, 2, times - 1, S)."""
+        errors = self.model.next_errors(clips.to(self.model.encoder.embed.weight.device))
+        return torch.stack([errors.excess, errors.log_loss], 1).cpu()
 
     def _of(self, tokens: Tensor, window: Window) -> Array:
         """(N, its starts) from the surprise (N, times - 1, S) at each token."""

@@ -68,8 +68,8 @@ def physics(
         exam: where clips come from; "scenes" are those without a robot, "pusht" and "arm_reach" ask about these tasks.
         properties: names of those to ask for; none for all that the exam has.
         pairs: pairs of worlds a property, each two possible and two impossible clips; every second one is occluded.
-        choice_pairs: pairs a property, others, on which the window is chosen, and whether a clip's surprise is the mean
-            or the largest of its windows', once for all properties.
+        choice_pairs: pairs a property, others, on which the window is chosen, and how a clip's surprise comes from its
+            windows' (OVER_WINDOWS), once for all properties.
         untrained_networks: how many of the model's architecture, with random weights, sit it too.
         pixel_steps: training steps of a pixel predictor of the model's size; 0 for none.
         seed: of the clips.
@@ -102,6 +102,8 @@ def physics(
             "untrained_networks": untrained_networks,
             "pixel_steps": pixel_steps,
             "seed": seed,
+            "windows": [asdict(one) for one in candidates],
+            "over_windows": list(OVER_WINDOWS),
             "versions": versions(),
         }
         progress = Progress(folder, made_from)
@@ -116,7 +118,7 @@ def physics(
         own = readings[subject]
         simulator = TrueSimulator(source, subject.image_size)
         readings |= dict.fromkeys(untrained(loaded, untrained_networks), own)
-        readings[simulator] = Reading(simulator.windows(source.length)[0], OVER_WINDOWS[0])
+        readings[simulator] = Reading(simulator.windows(source.length)[0], "mean")
         sat = sit(readings, subject, source, asked, pairs, seed, progress)
         units = dict(source.properties)
         rate = source.rate

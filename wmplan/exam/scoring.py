@@ -1,4 +1,4 @@
-"""Figures of an exam from surprises: pairs by the mean or the largest of a clip's windows, clips by the largest."""
+"""Figures of an exam from surprises: pairs by the mean or the largest of a clip's windows, AUROC by the largest."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ RECOLOURED = 4
 TIE = 1e-6
 """Relative difference below which surprises count as equal: rounding differs with a frame's place in its batch."""
 
-OVER_WINDOWS = ("mean", "largest")
-"""How the surprise of a clip comes from that of its windows, where it is compared with its pair.
+OVER_WINDOWS: dict[str, int | None] = {"mean": None, "largest": 1, "mean of the two largest": 2}
+"""How the surprise of a clip comes from that of its windows, where it is compared with its pair: how many count.
 
 Windows behind the break show a possible world again, which of the two being chance: in a mean they count as much as the
-few that show the exchange. The largest leaves them out, where what a model is used to find hard is not larger still.
+few that show the exchange. The largest leaves them out, where what a model is used to find hard is not larger still;
+and what is exchanged goes and comes, which two windows may show.
 """
 
 
@@ -59,7 +60,7 @@ def described(one: Quadruplet) -> dict[str, Any]:
 
 def over_windows(surprise: Array, how: str) -> Array:
     """Surprise at clips (...,) from that at their windows (..., count); see OVER_WINDOWS."""
-    found: Array = surprise.max(-1) if how == "largest" else surprise.mean(-1)
+    found: Array = np.sort(surprise, -1)[..., -(OVER_WINDOWS[how] or 0) :].mean(-1)
     return found
 
 

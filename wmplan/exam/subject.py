@@ -27,6 +27,8 @@ class Window:
         slide: frames from one window to the next.
         worst: predicted tokens whose surprise counts, those with the largest; all where it is None, as of subjects that
             know no tokens.
+        likelihood: of subjects that say how wrong they may be, whether surprise is the negative logarithm of what they
+            held likely, instead of the error.
     """
 
     context: int
@@ -34,6 +36,7 @@ class Window:
     stride: int = 1
     slide: int = 1
     worst: int | None = None
+    likelihood: bool = False
 
     @property
     def frames(self) -> int:
