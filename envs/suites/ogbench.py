@@ -46,10 +46,14 @@ class CubeTask(ArmTask):
     },
     planning=planning(
         {
-            "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
-            "proprio": {"weight": 4.0, "steps": "last"},
+            "latent": {"weight": 1.0, "kind": "l2", "steps": "sum", "whitened": True},
+            "proprio": {"weight": 1.0, "steps": "last"},
         },
         {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
+        num_samples=300,
+        num_iterations=6,
+        num_elites=20,
+        cold_start_samples=1200,  # whether the cube is grasped or let go
     ),
 )
 class CubeSingle(ArmEnvironment):
