@@ -13,7 +13,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import arm_play
-from wmplan.envs.suites.recipes import planning, small_training
+from wmplan.envs.suites.recipes import planning, scene_training, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -176,14 +176,7 @@ class FetchReach(FetchEnvironment):
 @register_task(
     "fetch_push",
     id="wmplan.envs:wmplan/FetchPush-v0",
-    training={  # Push-T's with fewer steps: an encoder of the scene beside one of the robot, and a hidden state
-        "rollout": 1,
-        "joint_predictor_options": {"width": 256},
-        "joint": {"steps": 1500, "batch_size": 64},
-        "dynamics": {"steps": 2000, "batch_size": 128},
-        "critic": {"steps": 0},
-        "decoder": {"steps": 0},
-    },
+    training=scene_training(dynamics_steps=2000),
     # Whitened, the block counts as much as the hand: where it stands changes seldom.
     planning=planning(
         {

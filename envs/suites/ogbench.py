@@ -11,7 +11,7 @@ from wmplan.environment import Array, Policy
 from wmplan.envs.suites.ogbench_arm import HAND, OBJECT, TOLERANCE, ArmEnvironment, ArmTask
 from wmplan.envs.suites.packages import OGBENCH
 from wmplan.envs.suites.play import arm_play
-from wmplan.envs.suites.recipes import planning
+from wmplan.envs.suites.recipes import planning, scene_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -36,14 +36,7 @@ class CubeTask(ArmTask):
     id="wmplan.envs:wmplan/OGBenchCubeSingle-v0",
     suite=OGBENCH,
     max_episode_steps=200,
-    training={  # Push-T's with fewer steps: an encoder of the scene beside one of the robot, and a hidden state
-        "rollout": 1,
-        "joint_predictor_options": {"width": 256},
-        "joint": {"steps": 1500, "batch_size": 64},
-        "dynamics": {"steps": 3000, "batch_size": 128},
-        "critic": {"steps": 0},
-        "decoder": {"steps": 0},
-    },
+    training=scene_training(dynamics_steps=3000),
     planning=planning(
         {
             "latent": {"weight": 1.0, "kind": "l2", "steps": "sum", "whitened": True},

@@ -1,7 +1,8 @@
 """Recipes of the public suites' tasks: how `wmplan train` trains for them, and how their models' cards plan.
 
 Where a task is about the robot itself, its proprioception says all of it, and the picture has to tell that of the goal
-alone: a small encoder that is asked for it (`loss.proprio`) and a small predictor learn this in minutes.
+alone: a small encoder that is asked for it (`loss.proprio`) and a small predictor learn this in minutes. Where it is
+about an object, the whole scene counts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,22 @@ def small_training(**settings: Any) -> Settings:
         "critic": {"steps": 0},
         "decoder": {"steps": 0},
         **settings,
+    }
+
+
+def scene_training(dynamics_steps: int) -> Settings:
+    """Push-T's settings in fewer steps: an encoder of the scene beside one of the robot, and a hidden state.
+
+    Args:
+        dynamics_steps: of the predictor.
+    """
+    return {
+        "rollout": 1,
+        "joint_predictor_options": {"width": 256},
+        "joint": {"steps": 1500, "batch_size": 64},
+        "dynamics": {"steps": dynamics_steps, "batch_size": 128},
+        "critic": {"steps": 0},
+        "decoder": {"steps": 0},
     }
 
 

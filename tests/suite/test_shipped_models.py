@@ -66,7 +66,7 @@ def test_it_plans_as_its_task_recommends(name: str) -> None:
     assert OF_SUITES[name]["planning"] == TASKS[name].planning
 
 
-@pytest.mark.parametrize("name", ["fetch_push", "fetch_reach", "metaworld_push"])
+@pytest.mark.parametrize("name", ["fetch_push", "fetch_reach", "metaworld_push", "ogbench_cube_single"])
 def test_it_was_trained_as_its_task_recommends(name: str) -> None:
     trained = OF_SUITES[name]["training"]
     for key, value in TASKS[name].training.items():
