@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.environment import Array
-from wmplan.envs.pusht import PLANNING
+from wmplan.envs import pusht
 from wmplan.envs.suites.bare_import import import_bare
 from wmplan.envs.suites.packages import STABLE_WORLDMODEL
 from wmplan.envs.suites.pymunk_pusht import PymunkPushT, PymunkPushTTask
@@ -20,6 +20,10 @@ from wmplan.registry import register_task
 
 MODULES = ("stable_worldmodel.utils", "stable_worldmodel.spaces", "stable_worldmodel.envs.pusht.env")
 TURNED = 2 * np.pi
+SYMMETRIES = {  # about the middle of the table; the green T that each picture shows stays where it is
+    name: {**symmetry, "proprio_about": [256.0, 256.0], "background": True}
+    for name, symmetry in pusht.SYMMETRIES.items()
+}
 
 
 class FasterNumpy:
@@ -57,9 +61,9 @@ class SwmPushTTask(PymunkPushTTask):
     id="wmplan.envs:wmplan/SwmPushT-v0",
     suite=STABLE_WORLDMODEL,
     max_episode_steps=200,
-    # As Push-T's, without copies: the green T that each picture shows would be elsewhere in them.
+    symmetries=SYMMETRIES,
     training={"dynamics": {"steps": 5000}, "critic": {"steps": 0}, "decoder": {"steps": 0}},
-    planning=PLANNING,
+    planning=pusht.PLANNING,
 )
 class SwmPushT(PymunkPushT):
     """Push-T, 10 robot steps a second. The suite's success: disc and block within 20 pixels of its goal, and the turn.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from wmplan.data.background import find_background
 from wmplan.data.meta import DataError
 from wmplan.data.symmetry import FRAMES, Symmetry
 
@@ -49,6 +50,48 @@ def test_actions_are_mapped_robot_step_by_robot_step_and_proprio_as_a_whole() ->
     assert symmetry.map_proprio(torch.tensor([[5.0, 7.0]])).tolist() == [[14.0, 5.0]]
 
 
+def test_proprio_is_mapped_about_the_place_that_stays() -> None:
+    symmetry = Symmetry("flip_columns", EYE, ((-1.0, 0.0), (0.0, 1.0)), proprio_about=(256.0, 100.0))
+    assert symmetry.map_proprio(torch.tensor([[256.0, 7.0], [200.0, 0.0]])).tolist() == [[256.0, 7.0], [312.0, 0.0]]
+
+
+def test_the_background_stays_and_what_stands_before_it_is_copied() -> None:
+    background = torch.full((4, 6, 3), 255, dtype=torch.uint8)
+    background[1, 4] = 90  # a mark on the table
+    frames = background.repeat(2, 1, 1, 1)
+    frames[0, 1, 0] = 10  # something left of the middle, opposite of the mark's neighbour
+    frames[1, 1, 4] = 10  # something that hides the mark
+    symmetry = Symmetry("flip_columns", EYE, background=True)
+    copies = symmetry.map_frames(frames, background)
+    expected = background.repeat(2, 1, 1, 1)
+    expected[0, 1, 5] = 10
+    expected[1, 1, 1] = 10  # and the mark is in sight again
+    assert torch.equal(copies, expected)
+    # Where nothing marks the place, this is the plain copy.
+    plain = torch.full((4, 6, 3), 255, dtype=torch.uint8)
+    frames[:, 1, 4] = torch.tensor([255, 10], dtype=torch.uint8)[:, None]
+    assert torch.equal(symmetry.map_frames(frames, plain), Symmetry("flip_columns", EYE).map_frames(frames))
+
+
+def test_a_background_is_found_behind_what_moves() -> None:
+    scene = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    episodes = []
+    for start in range(6):
+        frames = np.repeat(scene[None], 6, 0)
+        for row in range(6):
+            frames[row, start : start + 2, row : row + 2] = 255 - scene[start : start + 2, row : row + 2]
+        episodes.append(frames)
+
+    class Frames:
+        lengths = np.full(6, 6)
+
+        def read(self, episode: int, name: str, start: int, stop: int) -> np.ndarray:
+            assert name == "front"
+            return episodes[episode][start:stop]
+
+    assert torch.equal(find_background(Frames(), "front"), torch.from_numpy(scene))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,6 +99,7 @@ def test_actions_are_mapped_robot_step_by_robot_step_and_proprio_as_a_whole() ->
         (("same", ((1.0, 0.0), (1.0,))), "action must be a square matrix"),
         (("same", ((1.0, 1.0), (1.0, 1.0))), "action must be a matrix that can be undone"),
         (("same", EYE, ((0.0,),)), "proprio must be a matrix that can be undone"),
+        (("same", EYE, EYE, (1.0,)), "proprio_about must have 2 numbers, one for each of proprio's rows, got 1"),
     ],
 )
 def test_what_is_no_symmetry_is_refused(arguments: tuple[object, ...], message: str) -> None:

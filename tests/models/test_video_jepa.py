@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import wmplan
+from wmplan.errors import UserError
 from wmplan.models import CheckpointError, VideoJEPA, load_pretrained, save
 from wmplan.models.video_jepa import ClipSpec, ViTConfig, pooled
 
@@ -57,3 +58,15 @@ def test_pooling_is_the_mean_of_each_part() -> None:
     torch.testing.assert_close(parts[1], tokens[0, :, :2, 3:].mean((0, 1, 2)))
     torch.testing.assert_close(parts[2], tokens[0, :, 2:, :3].mean((0, 1, 2)))
     assert pooled(tokens, 99).shape == (1, 48)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 100}, "vit.heads must divide vit.width, 100, got 3"),
+        ({"predictor_width": 64}, "vit.predictor_heads must divide vit.predictor_width, 64, got 3"),
+    ],
+)
+def test_heads_that_do_not_divide_the_width_are_named(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ViTConfig(**sizes)

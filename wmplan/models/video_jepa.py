@@ -64,6 +64,10 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self, "vit")
+        for part in ("", "predictor_"):
+            width, heads = getattr(self, f"{part}width"), getattr(self, f"{part}heads")
+            if heads > 0 and width % heads:
+                raise UserError(f"vit.{part}heads must divide vit.{part}width, {width}, got {heads}")
 
 
 class VideoJEPA(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,16 +23,26 @@ FAR = 10.0  # model steps that pairs of different episodes are taken to be apart
 
 @torch.no_grad()
 def encode_episode(
-    model: JEPA, store: Reader, index: int, symmetry: Symmetry | None = None, batch_size: int = 512
+    model: JEPA,
+    store: Reader,
+    index: int,
+    symmetry: Symmetry | None = None,
+    backgrounds: Mapping[str, Tensor] | None = None,
+    batch_size: int = 512,
 ) -> NDArray[np.float32]:
-    """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L)."""
+    """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L).
+
+    Args:
+        backgrounds: of each camera (H, W, 3), for a symmetry that leaves them in place.
+    """
     uses_proprio = model.spec.proprio_dim > 0
     cameras = model.spec.cameras
     episode = store.episode(index, (*cameras, "proprio") if uses_proprio else cameras)
     frames = {camera: torch.from_numpy(episode[camera]) for camera in cameras}
     proprio = torch.from_numpy(episode["proprio"]).float() if uses_proprio else None
     if symmetry is not None:
-        frames = {camera: symmetry.map_frames(seen).contiguous() for camera, seen in frames.items()}
+        behind = backgrounds or {}
+        frames = {camera: symmetry.map_frames(seen, behind.get(camera)).contiguous() for camera, seen in frames.items()}
         proprio = None if proprio is None else symmetry.map_proprio(proprio)
     rows = len(frames[cameras[0]])
     latents = np.empty((rows, *model.spec.latent_shape), np.float32)

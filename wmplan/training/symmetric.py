@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,13 +96,18 @@ class SymmetryTest:
 
 
 def measure_symmetries(
-    config: TrainConfig, model: JEPA, held_out: HeldOut, latents: NDArray[np.float32]
+    config: TrainConfig,
+    model: JEPA,
+    held_out: HeldOut,
+    latents: NDArray[np.float32],
+    backgrounds: Mapping[str, Tensor],
 ) -> dict[str, dict[str, Any]]:
     """By what share copies under each symmetry are predicted worse than what was recorded; whether it is used.
 
     Args:
         model: with the trained encoder and its whitening.
         latents: of the whole data set, (rows, L).
+        backgrounds: of each camera (H, W, 3), where a symmetry leaves them in place.
     """
     columns = (*config.camera_names, "action", *(("proprio",) if config.proprio else ()))
     train = held_out.windows_of(held_out.training, 3, 4 * WINDOWS, ("action",), latents)
@@ -120,7 +125,10 @@ def measure_symmetries(
     for name, symmetry in config.symmetries.items():
         proprio = symmetry.map_proprio(held["proprio"]) if config.proprio else None
         with torch.no_grad():
-            seen = {camera: symmetry.map_frames(held[camera]).contiguous() for camera in config.camera_names}
+            seen = {
+                camera: symmetry.map_frames(held[camera], backgrounds.get(camera)).contiguous()
+                for camera in config.camera_names
+            }
             copied = model.encode(seen, proprio)
         excess = test.excess(prepared(copied, symmetry.map_actions(held["action"])))
         used = excess <= config.symmetry_tolerance

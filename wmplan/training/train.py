@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from wmplan.checked import read_json_checked, write_json_checked
 from wmplan.data import DataError, WindowSampler
+from wmplan.data.background import find_background
 from wmplan.data.fingerprint import fingerprint
 from wmplan.data.joined import Joined
 from wmplan.data.reader import Reader, open_data
@@ -455,17 +456,27 @@ class Run:
             return
         self.ranks.first_then_all(self._copy_latents)
 
+    @cached_property
+    def backgrounds(self) -> dict[str, Tensor]:
+        """Of each camera, where a symmetry leaves them in place."""
+        if not any(symmetry.background for symmetry in self.config.symmetries.values()):
+            return {}
+        return {camera: find_background(self.store, camera) for camera in self.model.spec.cameras}
+
     def _copy_latents(self) -> None:
         path = self.folder / "symmetries.json"
         if not path.exists():
-            figures = measure_symmetries(self.config, self.model, self.held_out, self.latents)
+            figures = measure_symmetries(self.config, self.model, self.held_out, self.latents, self.backgrounds)
             write_json_checked(path, {"made_from": self.made_from, "figures": figures})
         document = read_json_checked(path)
         require_made_from(path, document["made_from"], self.made_from)
         self.symmetry_figures = document["figures"]
         for name, figures in self.symmetry_figures.items():
             if figures["used"]:
-                encode = partial(encode_episode, self.model, self.store, symmetry=self.config.symmetries[name])
+                symmetry = self.config.symmetries[name]
+                encode = partial(
+                    encode_episode, self.model, self.store, symmetry=symmetry, backgrounds=self.backgrounds
+                )
                 self.copies[name] = cached_latents(
                     self.folder / f"latents.{name}.npy",
                     {**self.made_from, "symmetry": name},
