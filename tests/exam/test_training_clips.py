@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wmplan import cli
+from wmplan.data.meta import DataError
 from wmplan.errors import UserError
 from wmplan.exam.examine import quadruplets
 from wmplan.exam.training_clips import export_clips
@@ -35,6 +36,13 @@ def test_the_clips_are_possible_and_no_exam_shows_them(tmp_path: Path) -> None:
     (same,) = quadruplets(source, "gravity", [1], 5, Stream.EXAM_TRAINING)
     assert np.array_equal(store.read(9, "pixels", 0, 40), same.frames[0])  # world A of the last pair
     source.close()
+
+
+def test_frames_of_no_size_leave_nothing_behind(tmp_path: Path) -> None:
+    for size in ((0, 32), (32, 100_000)):
+        with pytest.raises(DataError, match="image_size must be .height, width. from 8 to 2048"):
+            export_clips(tmp_path / "clips", pairs=1, image_size=size)
+    assert not (tmp_path / "clips").exists()
 
 
 def test_more_pairs_are_added_and_other_clips_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,7 @@ class Outer:
     options: Mapping[str, Any] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     fast: bool = False
+    layers: tuple[Inner, ...] | None = None
 
 
 def test_everything_that_yaml_gives_is_converted() -> None:
@@ -114,6 +115,11 @@ def test_numpy_and_whole_floats_are_numbers_too() -> None:
         ({"name": "a", "inner": {"rate": 10**400}}, f"inner.rate must be a number, got {10**400}"),
         ({"name": "a", "inner": {"width": np.array([1])}}, "inner.width must be a whole number, got [1]"),
         ({"name": "a", "inner": 3}, "inner must be a mapping of keys to values, got 3"),
+        (
+            {"name": "a", "layers": [{}, {"wide": 1}]},
+            "there is no key 'layers[1].wide'; did you mean 'layers[1].width'?",
+        ),
+        ({"name": "a", "layers": [{"width": 1.5}]}, "layers[0].width must be a whole number, got 1.5"),
     ],
 )
 def test_what_does_not_fit_is_named(settings: dict[str, Any], says: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.data.collection import saved_episodes
-from wmplan.data.meta import StoreMeta
+from wmplan.data.meta import DataError, StoreMeta
 from wmplan.data.shard_writer import EpisodeWriter
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.exam.examine import MOST_PAIRS, asked_for, quadruplets
@@ -26,6 +26,8 @@ from wmplan.settings.numbers import MAX_SEED, whole_number
 CLIPS = 3
 """Of a pair: both worlds from beginning to end, and one with a legal change of light and colours."""
 PAIRS_IN_SHARD = 20
+LARGEST_SIDE = 2048
+"""Of a frame, in pixels."""
 
 
 def export_clips(
@@ -52,10 +54,12 @@ def export_clips(
 
     Raises:
         UserError: naming what is wrong with the settings.
-        DataError: where the folder holds something else.
+        DataError: where the folder holds something else, or frames cannot have this size.
         Interrupted: after Ctrl-C or SIGTERM, once the pair under way is drawn; the same call goes on.
     """
     pairs, seed = whole_number(pairs, "pairs", 1, MOST_PAIRS), whole_number(seed, "seed", 0, MAX_SEED)
+    if not all(8 <= side <= LARGEST_SIDE for side in image_size):
+        raise DataError(f"image_size must be [height, width] from 8 to {LARGEST_SIDE}, got {list(image_size)}")
     folder = Path(out)
     make_folder(folder)
     with contextlib.closing(EXAMS[exam](image_size)) as source:

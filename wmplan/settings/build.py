@@ -132,11 +132,20 @@ def _first_that_fits(value: Any, hints: Sequence[Any], path: str, union: Any) ->
         try:
             return convert(value, hint, path)
         except UserError:
-            if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            if _are_settings(value, hint):
                 raise
     if isinstance(value, int) and abs(value) > MAX_INT and int in hints:
         return convert(value, int, path)  # which says what is wrong with it
     raise UserError(f"{path} must be {_kind(union)}, got {value!r}")
+
+
+def _are_settings(value: Any, hint: Any) -> bool:
+    """Whether the value is meant for this hint, keys of a dataclass or a list of such; what is wrong is in a key."""
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, Mapping)
+    inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
+    of_settings = len(inner) == 1 and dataclasses.is_dataclass(inner[0])
+    return of_settings and isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
 
 
 def _convert_sequence(value: Sequence[Any], kind: type, inner: Sequence[Any], path: str, hint: Any) -> Any:

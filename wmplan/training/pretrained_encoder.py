@@ -51,13 +51,28 @@ def with_encoder_of(other: VideoJEPA, config: TrainConfig) -> TrainConfig:
             f"pretrained={config.pretrained} looks at clips from their beginning (objective=next), a world model at "
             "single frames: take one of objective=ijepa, vjepa or lejepa"
         )
+    if config.fine_tune:
+        raise UserError(
+            f"fine_tune=true goes on with a pretrained model's predictor, and pretrained={config.pretrained} holds an "
+            "encoder alone: leave it out"
+        )
     sizes = other.config
+    if config.encoder not in ("token_vit", TrainConfig.encoder):
+        raise UserError(
+            f"encoder={config.encoder} is not what pretrained={config.pretrained} holds, which is a token_vit: leave "
+            "it out"
+        )
     options: dict[str, Any] = {name: getattr(sizes, name) for name in ("patch", "tubelet", "width", "depth", "heads")}
     chosen: dict[str, Any] = {
         name: config.encoder_options[name] for name in ("pool", "grid") if name in config.encoder_options
     }
-    pooled = chosen if config.encoder == "token_vit" else {}
-    return replace(config, encoder="token_vit", encoder_options={**options, **pooled}, robot_dim=0)
+    for name, value in config.encoder_options.items():
+        if name not in chosen and options.get(name) != value:
+            raise UserError(
+                f"encoder.{name} is {value}, which pretrained={config.pretrained} settles: only pool and grid of "
+                "encoder=token_vit can be chosen"
+            )
+    return replace(config, encoder="token_vit", encoder_options={**options, **chosen}, robot_dim=0)
 
 
 def take_tokens(model: JEPA, other: VideoJEPA, path: str | None) -> None:

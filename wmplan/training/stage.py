@@ -114,6 +114,8 @@ class Stage:
         self.saved_step: int | None = None
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
+        self.latest: dict[str, Any] = {}
+        """The training figures of the report under way, for what evaluates."""
         self.later_seconds = 0.0
         """What the stages after this one will take, for the time that is shown to be left."""
 
@@ -218,6 +220,7 @@ class Stage:
     def report(self, figures: dict[str, Any]) -> dict[str, Any]:
         """Evaluate, save, and write the log from what was saved."""
         extra: dict[str, Any] = {}
+        self.latest = figures
         if self.evaluate and self.ranks.first:
             self.module.eval()
             extra = self.evaluate(self.step)

@@ -77,3 +77,13 @@ def test_a_data_set_is_read_as_it_is(tmp_path: Path) -> None:
         open_frames(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         open_frames(tmp_path / "nowhere")
+
+
+def test_pictures_of_16_bits_keep_their_shades(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 32 * 48).reshape(32, 48).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    Image.fromarray((ramp // 257).astype(np.uint8)).save(tmp_path / "b.png")
+    store = open_frames(tmp_path, image_size=(32, 48))
+    deep, plain = (store.read(episode, "pixels", 0, 1)[0].astype(int) for episode in (0, 1))
+    assert np.abs(deep - plain).max() <= 1
+    store.close()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -73,6 +73,7 @@ def test_the_largest_grid_of_a_clip() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(4, 16), st.integers(4, 16), st.floats(0.05, 1.0), st.floats(0.2, 5.0))
+@example(5, 5, 0.28125, 0.9375)
 def test_a_block_has_the_share_that_is_asked_for(rows: int, columns: int, scale: float, aspect: float) -> None:
     """To half a row or column, which is as near as whole cells come; the aspect gives way at the border."""
     height, width = block_shape(rows, columns, scale, aspect)
@@ -143,10 +144,12 @@ def test_drawing_ends_wherever_it_is_not_refused(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"blocks": 0}, "masks.blocks must be at least 1, got 0"),
+        ({"blocks": 0}, "masks.blocks must be from 1 to 1000, got 0"),
         ({"scale": (0.5, 0.2)}, r"masks.scale must be two shares .* got \[0.5, 0.2\]"),
         ({"context": (0.5, 1.2)}, "masks.context must be two shares"),
         ({"aspect": (0.0, 1.0)}, "masks.aspect must be two ratios above 0"),
+        ({"blocks": 10**6}, "masks.blocks must be from 1 to 1000, got 1000000"),
+        ({"future": (1, 2), "blocks": 7}, "masks.blocks is of blocks, which masks with a future have not"),
     ],
 )
 def test_wrong_settings(wrong: dict[str, object], says: str) -> None:

@@ -69,6 +69,23 @@ def test_what_comes_next_is_learned_and_nothing_is_planned_with_it(config: Pretr
         with_encoder_of(model, TrainConfig(config.data, "pusht", "x", pretrained=config.out))
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"fine_tune": True}, "fine_tune=true goes on with a pretrained model's predictor"),
+        ({"encoder": "impala"}, "encoder=impala is not what pretrained=.* holds"),
+        ({"encoder": "token_vit", "encoder_options": {"width": 7}}, "encoder.width is 7, which pretrained=.* settles"),
+    ],
+)
+def test_what_a_pretrained_encoder_settles_is_not_ignored(
+    config: PretrainConfig, settings: dict[str, object], says: str
+) -> None:
+    model = pretrain(replace(config, steps=0))
+    asked = TrainConfig(config.data, "pusht", "x", pretrained=config.out, **settings)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=says):
+        with_encoder_of(model, asked)
+
+
 class Killed(Pretraining):
     """Dies in its fifth step, when it was saved at the fourth."""
 
@@ -121,6 +138,13 @@ def test_a_folder_of_images_is_enough_and_the_broken_are_named(
     assert card["data"]["episodes"] == 12 and "probe" not in card["figures"]
 
 
+def test_a_collapse_is_told_and_the_run_goes_on(config: PretrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = replace(config, objective="lejepa", steps=40, save_every=10, learning_rate=0.5, weight_decay=(1.9, 1.9))
+    pretrain(wild)
+    alarms = [line for line in capsys.readouterr().err.splitlines() if line.startswith("collapse alarm")]
+    assert alarms and all("take" in line for line in alarms)
+
+
 def test_no_steps_leave_the_untrained_network(config: PretrainConfig) -> None:
     model = pretrain(replace(config, steps=0))
     assert model.target is not None
@@ -142,6 +166,8 @@ def test_what_cannot_be_run(config: PretrainConfig) -> None:
         "clip": (replace(config, frames=90), "windows of 90 frames"),
         "size": (replace(config, image_size=(64, 64)), "has frames of 32 x 32, not 64 x 64"),
         "data": (replace(config, data="nowhere"), "nowhere is no data set"),
+        "next": (replace(config, objective="next", frames=2), "clips have 1 token along time, objective=next"),
+        "tubelet": (replace(config, vit=replace(SIZES, tubelet=9)), "vit.tubelet must be at most the clip's frames, 1"),
     }.values():
         with pytest.raises(UserError, match=says):
             pretrain(wrong)
@@ -151,6 +177,8 @@ def test_what_cannot_be_run(config: PretrainConfig) -> None:
         ({"objective": "lejepa", "momentum": (0.9, 1.0)}, "which objective=lejepa has not"),
         ({"objective": "next", "masks": (MaskConfig(),)}, "masks are of tokens that are hidden"),
         ({"masks": ()}, "masks must have at least one entry"),
+        ({"objective": "next", "targets": "layer"}, "targets is of features, objective=next predicts colours"),
+        ({"objective": "next", "sigreg": 0.5}, "sigreg is of features"),
     ]:
         with pytest.raises(UserError, match=says):
             replace(config, **settings)  # type: ignore[arg-type]

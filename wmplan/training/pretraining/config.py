@@ -36,7 +36,15 @@ class Recipe:
     schedule: Literal["cosine", "constant"]
 
     def vit(self, sizes: ViTConfig) -> ViTConfig:
-        """The sizes, with the tubelet that is taken where they say none: one frame where a clip has but one."""
+        """The sizes, with the tubelet that is taken where they say none: one frame where a clip has but one.
+
+        Raises:
+            UserError: where a token would have more frames than a clip.
+        """
+        require(
+            sizes.tubelet is None or sizes.tubelet <= self.frames,
+            f"vit.tubelet must be at most the clip's frames, {self.frames}, got {sizes.tubelet}",
+        )
         return replace(sizes, tubelet=sizes.tubelet or min(self.tubelet, self.frames))
 
 
@@ -154,6 +162,10 @@ class PretrainConfig:
             self.masks is None or self.objective != "next",
             "masks are of tokens that are hidden, which objective=next has not: leave them out",
         )
+        if self.objective == "next":
+            for name in ("targets", "momentum_warm_up", "sigreg", "projection"):
+                value, default = getattr(self, name), getattr(PretrainConfig, name)
+                require(value == default, f"{name} is of features, objective=next predicts colours: leave it out")
         require(0 <= self.sigreg < 1, f"sigreg must be at least 0 and below 1, got {self.sigreg}")
         require(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
         require(0 <= self.warm_up < 1, f"warm_up must be a share of the steps below 1, got {self.warm_up}")

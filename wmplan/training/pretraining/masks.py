@@ -26,6 +26,7 @@ ATTEMPTS = 10
 """Places that are tried for a block that would leave too little to see, before it is left out."""
 LEAST_SEEN = 1 / 8
 """Of the grid's cells."""
+MOST_BLOCKS = 1000
 LARGEST_SIDE = 64
 """Of the grids that are searched for the smallest that works."""
 
@@ -55,8 +56,8 @@ class MaskConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self, "masks")
-        if self.blocks < 1:
-            raise UserError(f"masks.blocks must be at least 1, got {self.blocks}")
+        if not 1 <= self.blocks <= MOST_BLOCKS:
+            raise UserError(f"masks.blocks must be from 1 to {MOST_BLOCKS}, got {self.blocks}")
         for name in ("scale", "context"):
             share = getattr(self, name)
             if share is not None and not 0 < share[0] <= share[1] <= 1:
@@ -69,6 +70,10 @@ class MaskConfig:
                 raise UserError(f"masks.{name} must be two whole numbers of at least 1, in order, got {list(steps)}")
         if self.past is not None and self.future is None:
             raise UserError("masks.past is of masks with future=[least,most]: give both or neither")
+        if self.future is not None:
+            for name in ("blocks", "scale", "aspect", "context"):
+                if getattr(self, name) != getattr(MaskConfig, name):
+                    raise UserError(f"masks.{name} is of blocks, which masks with a future have not: leave it out")
 
 
 class Masks(NamedTuple):
@@ -168,7 +173,8 @@ def block_shape(rows: int, columns: int, scale: float, aspect: float) -> tuple[i
     area = max(1, round(scale * rows * columns))
     height = min(max(round(math.sqrt(area * aspect)), 1), rows)
     width = min(max(round(area / height), 1), columns)
-    return min(max(round(area / width), 1), rows), width
+    other = min(max(round(area / width), 1), rows)  # where the width had to give way, the height may make up for it
+    return min(height, other, key=lambda one: (abs(one * width - area), abs(math.log(one / width / aspect)))), width
 
 
 def draw_shape(

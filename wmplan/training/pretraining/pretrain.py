@@ -19,6 +19,7 @@ from wmplan.data.frames import open_frames
 from wmplan.data.readers.frame_folders import FrameFolder
 from wmplan.data.sampler import split_episodes
 from wmplan.device import find_device
+from wmplan.errors import UserError
 from wmplan.models import VideoJEPA, save
 from wmplan.models.sizing import build_to_train
 from wmplan.models.video_jepa import ClipSpec
@@ -69,8 +70,7 @@ class Pretraining:
         self.spec = ClipSpec((height, width), self.recipe.frames, config.stride, self.store.meta.control_rate)
         with seeded_initialisation(config.seed):
             self.model = build_to_train(self.untrained)
-        for masks in self.recipe.masks:
-            require_grid(self.model.encoder.grid, masks)
+        self.require_grid()
         record = read_record(config)
         usable = self.store.lengths > (self.recipe.frames - 1) * config.stride
         self.training, self.held = split_episodes(len(self.store), config.validation, usable=usable)
@@ -96,6 +96,17 @@ class Pretraining:
             self.logger = make_logger(config.logger, self.folder, config.name, compared(config))
         self.untrained_figures: dict[str, Any] = {}
         self.stage: Stage | None = None
+
+    def require_grid(self) -> None:
+        """Raise a UserError where the clips' tokens are too few for what is predicted of them."""
+        grid = self.model.encoder.grid
+        for masks in self.recipe.masks:
+            require_grid(grid, masks)
+        if self.config.objective == "next" and grid[0] < 2:
+            raise UserError(
+                "clips have 1 token along time, objective=next predicts the second and later ones: take more frames, "
+                "or a smaller tubelet"
+            )
 
     def untrained(self) -> VideoJEPA:
         """The model with its first weights."""
@@ -199,8 +210,8 @@ class Pretraining:
         if found["collapsed"]:
             assert self.stage is not None
             cause = health.likely_cause(
-                found,
-                [row["loss"] for row in self.stage.rows if "loss" in row],
+                {**self.stage.latest, **found},
+                [row["loss"] for row in (*self.stage.rows, self.stage.latest) if "loss" in row],
                 objective=self.config.objective,
                 momentum=self.momentum,
                 learning_rate=self.config.learning_rate,
