@@ -176,14 +176,19 @@ class FetchReach(FetchEnvironment):
 @register_task(
     "fetch_push",
     id="wmplan.envs:wmplan/FetchPush-v0",
-    training=scene_training(dynamics_steps=2000),
-    # Whitened, the block counts as much as the hand: where it stands changes seldom.
+    training=scene_training(joint_steps=3000, dynamics_steps=5000),
+    # Whitened, the block counts as much as the hand: where it stands changes seldom. What the hand's own state adds has
+    # to be little, or else plans go to where the hand is to be and leave the block.
     planning=planning(
         {
             "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
-            "proprio": {"weight": 4.0, "steps": "last"},
+            "proprio": {"weight": 0.2, "steps": "last"},
         },
-        {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
+        {"replan_every": 5, "arrival_step": 25, "min_horizon": 2},
+        num_samples=300,
+        num_iterations=6,
+        num_elites=25,
+        cold_start_samples=2400,  # decides from which side the block is pushed
     ),
     **COMMON,
 )

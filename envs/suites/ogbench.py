@@ -36,7 +36,7 @@ class CubeTask(ArmTask):
     id="wmplan.envs:wmplan/OGBenchCubeSingle-v0",
     suite=OGBENCH,
     max_episode_steps=200,
-    training=scene_training(dynamics_steps=3000),
+    training=scene_training(joint_steps=1500, dynamics_steps=3000),
     planning=planning(
         {
             "latent": {"weight": 1.0, "kind": "l2", "steps": "sum", "whitened": True},

@@ -33,16 +33,17 @@ def small_training(**settings: Any) -> Settings:
     }
 
 
-def scene_training(dynamics_steps: int) -> Settings:
+def scene_training(joint_steps: int, dynamics_steps: int) -> Settings:
     """Push-T's settings in fewer steps: an encoder of the scene beside one of the robot, and a hidden state.
 
     Args:
+        joint_steps: of the encoder.
         dynamics_steps: of the predictor.
     """
     return {
         "rollout": 1,
         "joint_predictor_options": {"width": 256},
-        "joint": {"steps": 1500, "batch_size": 64},
+        "joint": {"steps": joint_steps, "batch_size": 64},
         "dynamics": {"steps": dynamics_steps, "batch_size": 128},
         "critic": {"steps": 0},
         "decoder": {"steps": 0},
