@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.distance import cosine
 from torch import Tensor
 
+from wmplan.errors import UserError
 from wmplan.models.base import Frames, ModelSpec, WorldModel
 from wmplan.planning import (
     ActionPenalty,
@@ -101,6 +102,13 @@ def test_last_steps_need_no_other() -> None:
 
 
 def test_proprio_distance() -> None:
+    np.testing.assert_allclose(
+        ProprioDistance(2, "sum", (1.0, 3.0), kind="l1")(PREDICTED, GOAL, ACTIONS),
+        by_hand(lambda z, g: (abs(z[3] - g[3]) + 3 * abs(z[4] - g[4])) / 2, "sum"),
+        rtol=1e-5,
+    )
+    with pytest.raises(UserError, match="kind must be l2 or l1, got 'cosine'"):
+        ProprioDistance(2, kind="cosine")
     np.testing.assert_allclose(
         ProprioDistance(2, "sum", (1.0, 3.0))(PREDICTED, GOAL, ACTIONS),
         by_hand(lambda z, g: ((z[3] - g[3]) ** 2 + 3 * (z[4] - g[4]) ** 2) / 2, "sum"),

@@ -121,7 +121,7 @@ class LatentDistance(_OverSteps):
 
 @dataclass(frozen=True)
 class ProprioDistance(_OverSteps):
-    """Mean squared distance between the robot states at the end of flat latents, in their standard deviations.
+    """Mean distance between the robot states at the end of flat latents, in their standard deviations.
 
     Attributes:
         dim: numbers of robot state, the last of the latent.
@@ -131,6 +131,8 @@ class ProprioDistance(_OverSteps):
             goal's state off its image, the states that lead there are best read in the same way: what it misreads
             is then misread on both sides, and is no error once the pictures are alike.
         executed: weight of the same distance at the end of the executed prefix, beside these steps.
+        kind: "l2" (squared) or "l1", which asks as much of the last millimetre as of the first: a robot that is far
+            from its goal does not outweigh all else, and still comes to it exactly.
     """
 
     dim: int
@@ -138,9 +140,12 @@ class ProprioDistance(_OverSteps):
     weight_by: tuple[float, ...] | None = None
     read: Callable[[Tensor], Tensor] | None = None
     executed: float = 0.0
+    kind: str = "l2"
 
     def __post_init__(self) -> None:
         check_steps(self.steps, self.executed)
+        if self.kind not in ("l2", "l1"):
+            raise UserError(f"kind must be l2 or l1, got {self.kind!r}")
         if self.dim < 1:
             raise UserError(f"dim must be at least 1, got {self.dim}: the latent has to hold robot state")
         if self.weight_by is not None and len(self.weight_by) != self.dim:
@@ -148,10 +153,11 @@ class ProprioDistance(_OverSteps):
 
     def distance(self, predicted: Tensor, goal: Tensor) -> Tensor:
         states = [at_least_float32(self.read(z) if self.read else z[..., -self.dim :]) for z in (predicted, goal)]
-        square = (states[0] - states[1][:, None, None]).square()
+        apart = states[0] - states[1][:, None, None]
+        each = apart.square() if self.kind == "l2" else apart.abs()
         if self.weight_by is not None:
-            square = square * torch.tensor(self.weight_by, dtype=square.dtype, device=square.device)
-        return square.mean(-1)
+            each = each * torch.tensor(self.weight_by, dtype=each.dtype, device=each.device)
+        return each.mean(-1)
 
 
 @dataclass(frozen=True)

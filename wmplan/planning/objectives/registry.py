@@ -37,7 +37,7 @@ __all__ = [
 def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objective:
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
-    Terms: `latent` {kind, steps, whitened, visual_only, executed}, `proprio` {steps, weight_by, seen, executed},
+    Terms: `latent` {kind, steps, whitened, visual_only, executed}, `proprio` {kind, steps, weight_by, seen, executed},
     `critic` {steps, executed}, `action` {effort, change}, `native` {the settings of an imported model's own}, and
     `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again; and those
     of plug-ins. A term of weight 0 is left out.
@@ -106,6 +106,7 @@ def _latent(
 def _proprio(
     model: ObjectiveModel,
     *,
+    kind: str = "l2",
     steps: str = "last",
     weight_by: tuple[float, ...] | None = None,
     seen: bool = False,
@@ -114,6 +115,7 @@ def _proprio(
     """The distance between the predicted and the goal's robot state.
 
     Args:
+        kind: "l2" (squared) or "l1" (absolute), which far from the goal asks for less, and at it for more.
         steps: predicted steps that count: "last", "sum", "min" or "discounted".
         weight_by: a weight for each number of the robot state; None for 1.
         seen: read the goal's off its picture, and the present one too, so that what is misread cancels.
@@ -125,7 +127,8 @@ def _proprio(
         raise UserError("objective proprio: seen is true, and the model reads no robot state off its frames")
     weights = convert(weight_by, tuple[float, ...] | None, "objective.proprio.weight_by")
     beside = finite_number(executed, "objective.proprio.executed")
-    return ProprioDistance(model.spec.proprio_dim, steps, weights, model.read_proprio if seen else None, beside)
+    read = model.read_proprio if seen else None
+    return ProprioDistance(model.spec.proprio_dim, steps, weights, read, beside, kind)
 
 
 @register_objective("critic")
