@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import wmplan
 from wmplan import standard_streams
@@ -712,6 +712,8 @@ def run_several(name: str, arguments: Sequence[str]) -> int:
     runs = combinations(arguments)
     out = Path(read_settings(name, runs[0].arguments)["out"])
     settings = {run: read_settings(name, [*run.arguments, f"out={quoted(str(out / run.name))}"]) for run in runs}
+    for run, own in settings.items():
+        _check_planner(run.name, own)
     pieces = [one for one in settings.values() if one.get("shard") is not None]
     for run, own in settings.items():
         print(f"{run.name}:")
@@ -722,6 +724,18 @@ def run_several(name: str, arguments: Sequence[str]) -> int:
 
         print(f"\n{sweep_table(write_sweep(out, {run.name: run.chosen for run in runs}))}")
     return 0
+
+
+def _check_planner(run: str, settings: Settings) -> None:
+    """Raise a UserError that names the run of a sweep whose planner's settings do not fit together."""
+    from wmplan.planning.registry import make_config
+
+    planner = settings.get("planner")
+    if isinstance(planner, Mapping) and planner.get("name") is not None:
+        try:
+            make_config(**planner)
+        except UserError as error:
+            raise UserError(f"{run}: {error}") from None
 
 
 def _load_named_plugins(arguments: Sequence[str]) -> list[str]:
@@ -745,7 +759,7 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
 
     one = COMMANDS[name]
     overrides = list(arguments)
-    plain = [i for i, argument in enumerate(overrides) if "=" not in argument and not argument.startswith("-")]
+    plain = [i for i, argument in enumerate(overrides) if _is_plain(argument)]
     unnamed = [key for key in one.positional if not any(other.startswith(f"{key}=") for other in overrides)]
     for key, i in zip(unnamed, plain, strict=False):
         overrides[i] = f"{key}={quoted(overrides[i])}"
@@ -762,6 +776,12 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
             form = key.upper() if key in (*one.positional, one.many) else f"{key}=..."
             raise UserError(f"{key} is missing: wmplan {name} {form}")
     return settings
+
+
+def _is_plain(argument: str) -> bool:
+    """Whether an argument is no `key=value`: a folder of a sweep's has "=" in its name, behind a "/"."""
+    key, equals, _ = argument.partition("=")
+    return not argument.startswith("-") and (not equals or "/" in key)
 
 
 def overview(group: str = "") -> str:

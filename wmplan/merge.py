@@ -37,6 +37,9 @@ def merge(dirs: Sequence[str | Path], *, out: str | Path) -> dict[str, Any] | Ep
     if len(pieces) < len(folders):
         twice = next(one for i, one in enumerate(folders) if one in folders[:i])
         raise UserError(f"{twice} is given twice")
+    own = next((folder for folder in folders if folder.resolve() == Path(out).resolve()), None)
+    if own is not None:
+        raise UserError(f"out={out} is one of the pieces, which stay as they are: give another folder")
     kinds = {piece["kind"]: folder for folder, piece in pieces.items()}
     if len(kinds) > 1:
         (first, one), (second, other) = kinds.items()

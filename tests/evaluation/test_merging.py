@@ -13,7 +13,7 @@ import pytest
 
 from wmplan import cli
 from wmplan.errors import UserError
-from wmplan.evaluation import Protocol, evaluate
+from wmplan.evaluation import Protocol, evaluate, load_results
 from wmplan.merge import merge
 
 HERE = Path(__file__).parent
@@ -73,6 +73,9 @@ def test_pieces_make_what_one_process_writes(pieces: list[Path], play: Any, tmp_
     played: list[Any] = []
     longer = play(tmp_path / "merged", episodes=6, on_episode=played.append)  # the merged run can be made longer
     assert len(played) == 2 + 1 + 1 and longer["episodes"] == 6
+    with pytest.raises(UserError, match="was made longer since it was merged, it holds 6 instances and the pieces 5"):
+        merge(parts, out=tmp_path / "merged")
+    assert load_results(tmp_path / "merged")["episodes"] == 6
 
 
 def test_a_merge_that_was_stopped_goes_on(pieces: list[Path], tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_pieces_that_do_not_fit_are_refused_and_nothing_is_written(
             merge(folders, out=out)
         assert not out.exists()
     before = (second / "per_episode.jsonl").read_bytes()
-    with pytest.raises(UserError, match=r'2 holds a run with shard="2/3", this one has not set: give another out=DIR'):
+    with pytest.raises(UserError, match=r"out=.*2 is one of the pieces, which stay as they are: give another folder"):
         merge([first, second, third], out=second)
     with pytest.raises(UserError, match=r'2 holds a run with shard="2/3", this one has "1/3"'):
         play(second, shard="1/3")

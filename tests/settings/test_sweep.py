@@ -44,6 +44,8 @@ def test_runs_of_a_sweep_stand_in_one_table(tmp_path: Path, capsys: pytest.Captu
     assert cli.main([*common, "seed=0,1", "episodes=1"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in told[-3:-1]] == [["seed=0", "0", "noop"], ["seed=1", "1", "noop"]]
+    assert cli.main(["compare", f"{tmp_path}/seed=0", f"{tmp_path}/seed=1", "row=noop"]) == 2
+    assert "are of different instances" in capsys.readouterr().err  # it found both
     runs = json.loads((tmp_path / "sweep.json").read_text())["runs"]
     for run, seed in zip(runs, (0, 1), strict=True):
         result = load_results(tmp_path / run["folder"])
@@ -53,5 +55,9 @@ def test_runs_of_a_sweep_stand_in_one_table(tmp_path: Path, capsys: pytest.Captu
 def test_a_wrong_value_is_told_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["eval", "-m", "planner=cem,nonesuch", f"out={tmp_path / 'out'}"]) == 2
     assert "nonesuch" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    sizes = ["planner=predictive_sampling,mppi", "planner.num_samples=20", "planner.num_iterations=1"]
+    assert cli.main(["eval", "-m", *sizes, f"out={tmp_path / 'out'}"]) == 2
+    assert "planner=mppi: num_elites must be from 0 to num_samples" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     assert cli.main(["train", "-m", "seed=0,1", "data=x", "out=y"]) == 2
     assert "it is one of wmplan eval" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from wmplan.atomic_io import write_durably
 from wmplan.errors import UserError
 from wmplan.evaluation.journal import Journal, Key, Record, read_journal
-from wmplan.evaluation.results import WRITES, assemble, write_results
+from wmplan.evaluation.results import WRITES, assemble, load_results, write_results
 from wmplan.evaluation.worker import units_of
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.pieces import Piece, require_complete, require_one_command
@@ -42,6 +42,7 @@ def merge_evaluations(pieces: Mapping[Path, Mapping[str, Any]], out: Path) -> di
     for one, its in pieces.items():
         _require_finished(one, its, journals[one][1])
 
+    _require_no_longer(folder, piece["result"]["episodes"])
     make_folder(folder / "episodes")
     source: dict[Key, tuple[Path, Record]] = {
         key: (one, record) for one, (_, records) in journals.items() for key, record in records.items()
@@ -63,6 +64,16 @@ def merge_evaluations(pieces: Mapping[Path, Mapping[str, Any]], out: Path) -> di
     result = assemble(head, list(piece["rows"]), piece["rows_absent"], records, piece["budget"])
     write_results(folder / "results.json", result)
     return result
+
+
+def _require_no_longer(folder: Path, episodes: int) -> None:
+    """Raise a UserError where the folder holds a result of more instances: a merge would take some away."""
+    path = folder / "results.json"
+    if path.exists() and (there := load_results(folder)["episodes"]) > episodes:
+        raise UserError(
+            f"{folder} was made longer since it was merged, it holds {there} instances and the pieces {episodes}: give "
+            "another out=DIR, or make the pieces as long"
+        )
 
 
 def _without_shard(settings: Mapping[str, Any] | None) -> dict[str, Any]:

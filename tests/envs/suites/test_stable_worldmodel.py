@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from wmplan.data.registered import make_environment
+from wmplan.data.symmetry import Symmetry
 from wmplan.envs.suites.packages import STABLE_WORLDMODEL
 from wmplan.envs.suites.swm_pusht import SwmPushTTask
 from wmplan.envs.suites.swm_tworoom import TwoRoomTask, through_door
 from wmplan.registry import TASKS
+from wmplan.settings.build import convert
 
 
 def made(name: str) -> Any:
@@ -104,4 +107,46 @@ def test_collection_pushes_the_block_and_keeps_it_on_the_table() -> None:
             seen.append(np.abs(env.task_state()[2:4] - 256).max() < 256)
         moved += float(np.linalg.norm(env.task_state()[2:4] - start[2:4])) > 10
     assert moved >= 7 and np.mean(seen) > 0.97
+    env.close()
+
+
+# Of a state: place and speed of the disc, of the block, the block's turn and its speed.
+MIRRORS = {
+    "flip_columns": (np.array([-1, 1, -1, 1, -1, 1, -1, 1]), lambda turn: -turn, -1),
+    "flip_rows": (np.array([1, -1, 1, -1, 1, -1, 1, -1]), lambda turn: np.pi - turn, -1),
+    "half_turn": (np.array([-1, -1, -1, -1, -1, -1, -1, -1]), lambda turn: np.pi + turn, 1),
+}
+
+
+@pytest.mark.parametrize("name", MIRRORS)
+def test_a_mirrored_push_is_what_the_symmetry_says(name: str) -> None:
+    env, signs, (sign, turned, way) = made("swm_pusht"), np.full(8, 256.0), MIRRORS[name]
+    signs[[2, 3, 6, 7]] = 0  # speeds have no middle
+    given = convert(TASKS["swm_pusht"].symmetries[name], Symmetry, name)
+    frames = []
+    for seed in range(60):
+        env.reset(seed=seed)
+        frames.append(env.render().copy())
+    background = torch.from_numpy(np.median(frames, axis=0).astype(np.uint8))
+    pushed = 0
+    for seed in range(12):
+        env.reset(seed=seed)
+        env.rest_at(np.array([200.0 + seed, 150.0]), np.array([230.0, 240.0]), 0.3 * seed)
+        state, before = env.get_state(), env.task_state()
+        other = state.copy()
+        other[:8] = signs + sign * (state[:8] - signs)
+        other[8], other[9] = turned(state[8]), way * state[9]
+        actions = torch.tensor([[0.1, 0.8]] * 8)
+        for action in actions:
+            env.step_physics(action.double().numpy())
+        frame, after = torch.from_numpy(env.render().copy()), env.task_state()
+        pushed += np.linalg.norm(after[2:4] - before[2:4]) > 20
+        env.set_state(other)
+        for action in given.map_actions(actions):
+            env.step_physics(action.double().numpy())
+        copied = given.map_proprio(torch.from_numpy(after[None, :2]))[0].numpy()
+        np.testing.assert_allclose(copied, env.task_state()[:2], atol=1.0)
+        apart = given.map_frames(frame, background).int() - torch.from_numpy(env.render().copy()).int()
+        assert apart.abs().float().mean() < 1.5  # of 255; a flipped green T alone is 5
+    assert pushed >= 6
     env.close()
