@@ -140,8 +140,10 @@ def _differences(differs: Mapping[str, Any]) -> Iterator[str]:
 def _power(found: Mapping[str, Any]) -> Iterator[str]:
     """What a difference takes, and what these instances show."""
     power, instances = found["power"], found["instances"]
-    chance, apart = f"{_percent(power['power'])} % power", f"{_percent(power['discordant'])} % of the episodes differ"
+    chance, share = f"{_percent(power['power'])} % power", power["discordant"]
     if power["instances_needed"] is not None:
+        apart = f"{_percent(max(share, power['difference']))} % of the episodes differ"
+        apart += f", the fewest that can; here {_percent(share)} % do" if share < power["difference"] else ""
         needed = counted(power["instances_needed"], "instance")
         yield f"{chance}: a difference of {_percent(power['difference'])} points takes {needed}, where {apart}"
     least = power["detectable_difference"]
