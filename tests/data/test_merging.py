@@ -79,8 +79,10 @@ def test_pieces_that_do_not_fit_are_refused_and_nothing_is_written(pieces: list[
         with pytest.raises(UserError, match=message):
             merge(folders, out=tmp_path / "merged")
         assert not (tmp_path / "merged").exists()
-    with pytest.raises(DataError, match="2 holds a piece: give another out=DIR"):
+    with pytest.raises(UserError, match="2 is one of the pieces, which stay as they are: give another folder"):
         merge([first, second], out=second)
+    with pytest.raises(DataError, match="again holds a piece: give another out=DIR"):
+        merge([first, second], out=tmp_path / "again")
 
 
 def test_a_folder_holds_one_piece(pieces: list[Path], tmp_path: Path) -> None:
