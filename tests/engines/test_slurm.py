@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -84,6 +85,30 @@ def test_a_run_that_is_left_goes_on_and_is_taken_up(
     assert sorted([*done, *SlurmEngine(LOCAL).run(replace(again, jobs=left), 1)]) == [0, 1, 2]
     assert begun(tmp_path) == [0, 1, 2]
     assert "slurm: 1 job" not in capsys.readouterr().err  # none was submitted again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "told"), [(signal.SIGINT, "the same command takes up what they do"), (signal.SIGHUP, "")])
+def test_ctrl_c_in_a_terminal_and_its_end_leave_the_jobs_running(
+    engine: SlurmEngine, tmp_path: Path, sent: signal.Signals, told: str
+) -> None:
+    run = "list(SlurmEngine(LOCAL).run(work(Path(sys.argv[1]), 'slow', jobs=3), 1))"
+    code = f"import sys; from {__name__} import *; {run}"
+    program = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    notes = tmp_path / "begun.txt"
+    while not (notes.is_file() and notes.read_text().strip()):
+        assert program.poll() is None
+        time.sleep(0.1)
+    os.killpg(program.pid, sent)  # a terminal sends it to all that were started in it
+    _, said = program.communicate(timeout=60)
+    assert program.returncode != 0 and told in said
+    assert sorted(engine.run(work(tmp_path, "slow", jobs=3), 1)) == [0, 1, 2]
+    assert begun(tmp_path) == [0, 1, 2]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -110,7 +111,7 @@ class SlurmEngine(Engine):
             }
             given |= {"additional_parameters": config.parameters or None}
             executor.update_parameters(**{f"slurm_{name}": one for name, one in given.items() if one is not None})
-            with executor.batch():
+            with deaf_to_the_terminal(), executor.batch():
                 jobs = [executor.submit(task) for task in tasks]
             return jobs
         except (self.submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
@@ -259,6 +260,19 @@ class _Run:
         for one in self.submitted:
             with contextlib.suppress(Exception):
                 one.job.cancel()
+
+
+@contextlib.contextmanager
+def deaf_to_the_terminal() -> Iterator[None]:
+    """Processes that are started herein, as submitit's local jobs, do not end with the terminal, nor by Ctrl-C in it.
+
+    They inherit which signals wait; the one that comes here meanwhile is heard at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _numbers(jobs: Sequence[Any]) -> str:
