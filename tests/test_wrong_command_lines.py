@@ -71,6 +71,13 @@ LINES = {
     "import nothing out=x action_low=abc": "action_low must be a list of numbers, got 'abc'",
     "import nothing out=x control_rate=fast": "control_rate must be a number or null, got 'fast'",
     # choices and settings of parts
+    "eval task=none model=pusht out=x": "task=none is for wmplan train; wmplan eval needs one of arm_reach, ",
+    "collect task=nine out=x": "there is no task 'nine'; it is one of arm_reach, fetch_pick_and_place",
+    "eval planner=cem,icem model=pusht out=x": "planner has several values, cem,icem: wmplan eval -m runs each of them",
+    "eval planner=cem,icen model=pusht out=x": "there is no planner 'cem,icen'; did you mean 'cem'?",
+    "compare x": "second is missing: wmplan compare FIRST SECOND",
+    "suite name=nothing out=x": "there is no suite 'nothing'; it is one of all, arm_reach, dm_control",
+    "suite name=gym_push setup=x": "there is no suite 'gym_push'; did you mean 'gym_pusht'?",
     f"{PLAN} planner.name=cemm": "there is no planner 'cemm'",
     f"{PLAN} planner.num_samples=1.5": "num_samples must be a whole number, got 1.5",
     f"{PLAN} planner.num_sample=3": "num_sample",

@@ -773,7 +773,8 @@ def read_settings(name: str, arguments: Sequence[str]) -> Settings:
     settings = compose(name, overrides)
     for key, value in settings.items():
         if value == "???":
-            form = key.upper() if key in (*one.positional, one.many) else f"{key}=..."
+            named = [key] if key == one.many else one.positional
+            form = " ".join(map(str.upper, named)) if key in named else f"{key}=..."
             raise UserError(f"{key} is missing: wmplan {name} {form}")
     return settings
 

@@ -1,4 +1,4 @@
-"""The folder that a command writes into, checked before anything is computed: it may hold what another one wrote."""
+"""The folder or file that a command writes into, checked before anything is computed: it may hold what another one wrote."""
 
 from __future__ import annotations
 
@@ -33,6 +33,20 @@ def check_folder(out: str | Path, kind: str, marks: Sequence[str], writes: Seque
         if _holds_anything(folder / name):
             raise UserError(f"out={folder} holds {name}, which is not of {kind} that could go on: give another out=DIR")
     return folder
+
+
+def check_file(out: str | Path) -> Path:
+    """Check that a file can be written, before anything is computed.
+
+    Raises:
+        UserError: if it is a folder, or would be in none.
+    """
+    file = Path(out)
+    if not str(out) or file.is_dir():
+        raise UserError(f"out={out} has to name a file, it is a folder")
+    if not file.parent.is_dir():
+        raise UserError(f"out={out} cannot be written: there is no folder {file.parent}")
+    return file
 
 
 def make_folder(folder: Path) -> None:

@@ -112,9 +112,12 @@ def test_the_command_prints_the_table_and_what_it_takes(tmp_path: Path, capsys: 
         (["a", "b", "row=oracle"], "has no row 'oracle'; it has planner"),
         (["a", "b", "difference=0"], "difference must be above 0 and at most 1, got 0"),
         (["a", "b", "difference=1.5"], "difference must be above 0 and at most 1, got 1.5"),
+        (["a", "b", "difference=-0.03"], "difference must be above 0 and at most 1, got -0.03"),
+        (["a", "again", "power=90"], "power must be above 0.05 and below 1, got 90"),
+        (["a", "b", "out=b"], "out=b has to name a file, it is a folder"),
         (["a", "b", "power=1"], "power must be above 0.05 and below 1, got 1"),
-        (["a"], "second is missing: wmplan compare SECOND"),
-        (["a", "b", "out=nowhere/x.json"], "nowhere"),
+        (["a"], "second is missing: wmplan compare FIRST SECOND"),
+        (["a", "b", "out=nowhere/x.json"], "out=nowhere/x.json cannot be written: there is no folder nowhere"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
@@ -123,6 +126,7 @@ def test_what_cannot_be_compared_is_one_line(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a", A)
     write(tmp_path / "b", B)
+    write(tmp_path / "again", A)
     write(tmp_path / "other", B, first=100)
     write(tmp_path / "renamed", B, rule="mine")
     assert cli.main(["compare", *given]) == 2

@@ -16,8 +16,9 @@ from wmplan.atomic_io import write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.instances import Instance, load_instances
 from wmplan.evaluation.paired import PairedTest, mcnemar
-from wmplan.evaluation.power import detectable_difference, pairs_needed
+from wmplan.evaluation.power import detectable_difference, pairs_needed, require_power
 from wmplan.evaluation.results import load_results
+from wmplan.output_folder import check_file
 from wmplan.settings.difference import MISSING, differences
 
 Json = Mapping[str, Any]
@@ -41,7 +42,7 @@ def compare_results(
         first: the result folder of an evaluation.
         second: that of another; differences are the second less the first.
         row: which row of both results is compared.
-        difference: claimed difference of success rates, up to 1; it is told how many instances show it. None for the
+        difference: claimed difference of success rates, above 0 and up to 1; it is told how many instances show it. None for the
             one that was found.
         power: chance with which so many instances show it.
         out: file for the comparison as JSON; None for none.
@@ -50,10 +51,14 @@ def compare_results(
         What is written to `out`: `comparisons`, one a rule and time, each a PairedTest with both rates; `power`.
 
     Raises:
-        UserError: if a folder holds no result, or the results share no instances, seeds or rules.
+        UserError: if a folder holds no result, or the results share no instances, seeds or rules; at a difference or a
+            power that cannot be, or an `out` that cannot be written.
     """
-    if difference is not None and not 0 < abs(difference) <= 1:
+    if difference is not None and not 0 < difference <= 1:
         raise UserError(f"difference must be above 0 and at most 1, got {difference:g}")
+    require_power(power)
+    if out is not None:
+        check_file(out)
     folders = Path(first), Path(second)
     results = load_results(folders[0]), load_results(folders[1])
     numbers = shared_instances(folders, results)

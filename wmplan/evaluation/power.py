@@ -31,6 +31,12 @@ def mcnemar_power(pairs: int, difference: float, discordant: float, level: float
     return float(np.sum(stats.binom.pmf(differ, pairs, discordant) * np.where(fewest < 0, 0.0, found)))
 
 
+def require_power(power: float, level: float = LEVEL) -> None:
+    """Raise a UserError unless it is between the level and 1."""
+    if not level < power < 1:
+        raise UserError(f"power must be above {level:g} and below 1, got {power:g}")
+
+
 def critical_number(differ: ArrayLike, level: float = LEVEL) -> NDArray[np.int64]:
     """The most pairs that the worse method may win alone, of those that differ, for the test to reject; -1: never."""
     numbers = np.asarray(differ, np.int64)
@@ -44,8 +50,7 @@ def pairs_needed(difference: float, discordant: float, power: float = 0.8, level
     Raises:
         UserError: if the difference is 0 or larger than `discordant`, or the power is not between the level and 1.
     """
-    if not level < power < 1:
-        raise UserError(f"power must be above {level:g} and below 1, got {power:g}")
+    require_power(power, level)
     if difference == 0:
         raise UserError("no number of instances shows a difference of 0")
     discordant_chance(difference, discordant)

@@ -20,7 +20,15 @@ from wmplan.deprecated import SETTINGS
 from wmplan.errors import UserError
 from wmplan.settings.command import find_command
 from wmplan.settings.describe import default_settings
-from wmplan.settings.groups import choice_settings, config_file, group_options, read_text, read_yaml, whole_choice
+from wmplan.settings.groups import (
+    NO_TASK,
+    choice_settings,
+    config_file,
+    group_options,
+    read_text,
+    read_yaml,
+    whole_choice,
+)
 from wmplan.settings.protocols import named_protocol
 from wmplan.settings.suggest import did_you_mean
 from wmplan.settings.text import UNREADABLE, quoted, read, take_as_written
@@ -48,6 +56,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     choices = chosen(command, overrides)
     target = one.load_target()
     own = {} if target is None else default_settings(target, one.hidden)
+    for group, choice in choices.items():
+        if one.sweeps and "," in choice and set(choice.split(",")) <= set(group_options(group)):
+            raise UserError(f"{group} has several values, {choice}: wmplan {command} -m runs each of them")
+    if choices.get("task") == NO_TASK and TRAINING not in choices:
+        raise UserError(f"task=none is for wmplan train; wmplan {command} needs one of {', '.join(group_options('task'))}")
     if TRAINING in choices:  # settings of the command itself, over its defaults
         own = _laid_over(own, choice_settings(TRAINING, choices[TRAINING]))
     defaults = {

@@ -57,7 +57,7 @@ def choice_texts(group: str, choice: str, settings: Mapping[str, Any]) -> dict[s
         for part in ("planner", "objective", "schedule"):
             inner = choice_texts(part, "preset", settings.get(part, {}))
             found |= {f"{part}.{name}": text for name, text in inner.items()}
-    return found | (comments(read_text(f"{group}/{choice}.yaml")) if choice in group_options(group) else {})
+    return found | comments(read_text(f"{group}/{choice}.yaml"))
 
 
 def explain_parameters(target: Callable[..., Any], path: str, values: Mapping[str, Any] | None = None) -> str:

@@ -33,9 +33,13 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
+NO_TASK = "none"
+"""What task=NAME may be where data is of no task here."""
+
+
 def group_options(group: str) -> list[str]:
-    """The choices of a configuration group; empty where there is no such group."""
-    return sorted({*_presets(group), *REGISTRIES.get(group, ())})
+    """The choices of a configuration group, task=none left out; empty where there is no such group."""
+    return sorted({*_presets(group), *REGISTRIES.get(group, ())} - ({NO_TASK} if group == "task" else set()))
 
 
 def choice_settings(group: str, choice: str) -> dict[str, Any]:

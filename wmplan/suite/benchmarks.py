@@ -55,7 +55,7 @@ def chosen_benchmarks(name: str) -> tuple[Benchmark, ...]:
         return every
     found = known.get(name) or tuple(one for one in every if one.task == name)
     if not found:
-        names = [ALL, *known, *dict.fromkeys(one.task for one in every)]
+        names = {ALL, *known, *(one.task for one in every)}
         raise UserError(f"there is no suite {name!r}; {did_you_mean(name, names)}")
     return found
 
