@@ -131,13 +131,13 @@ def precision(settings: Settings) -> None:
 
 
 @command("suite", target="wmplan.suite.run:run_suite", free=("planner",), resumes=True, text=("out", "setup"))
-def suite(settings: Settings) -> None:
+def suite(settings: Settings) -> int:
     """Run public suites by their published protocols: one table, with the published figures beside those measured here.
 
     Run again after an interruption, it goes on; with another model=, that model's rows are added, on the same
     instances. A suite that is not installed is told, with the command that installs it, and does not stop the others.
     With setup=DIR it makes a virtual environment for a suite instead, beside what is installed here; what the suite
-    pins is its own there. Run again, it mends what is there.
+    pins is its own there. Run again, it mends what is there. Exit status 1 if the table has no row with a figure.
 
     Examples:
       wmplan suite name=native out=results/suite
@@ -146,6 +146,8 @@ def suite(settings: Settings) -> None:
       wmplan suite name=pusht 'protocols=[long]' out=results/suite
       wmplan suite name=pusht model=hf://org/name out=results/suite
     """
+    from pathlib import Path
+
     from wmplan.settings.build import build
     from wmplan.suite.run import run_suite
     from wmplan.suite_setup import set_up_suite
@@ -153,9 +155,10 @@ def suite(settings: Settings) -> None:
     setup = settings.pop("setup")
     if setup is not None:
         print(f"{set_up_suite(settings['name'], setup)}: wmplan with {settings['name']}")
-        return
-    build(run_suite, settings)
+        return 0
+    rows = build(run_suite, settings)
     print(f"table: {settings['out']}/table.md, table.json and table.html")
+    return int(all(row.results(Path(settings["out"])) is None for row in rows))
 
 
 @command("collect", target="wmplan.data.collection:CollectConfig", free=("env",), resumes=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from wmplan.evaluation.instance_sources import instances_said, why_unserved
 from wmplan.registry import TASKS
 from wmplan.settings.protocols import named_protocols
 from wmplan.text_table import table
+
+TOTAL = 118
+"""Letters in a line."""
 
 
 def results_table(result: Mapping[str, Any]) -> str:
@@ -162,19 +166,19 @@ def list_models() -> str:
     from wmplan.models import VideoJEPA, resolve, shipped_models
     from wmplan.models.loading import tasks_of
 
-    rows = []
+    names = {entry.id: name for name, entry in TASKS.items()}
+    told = []
     for name, card in shipped_models().items():
         model = load_any(name, device="cpu")
         spec, size = model.spec, sum(file.stat().st_size for file in resolve(name).iterdir()) / 1e6
         count = sum(parameter.numel() for parameter in model.parameters())
         height, width = spec.image_size
         frames = model.spec.frames if isinstance(model, VideoJEPA) else model.spec.history
-        shape = f"{height} x {width}, {frames} frames"
-        tasks = ", ".join(tasks_of(card)) or "none"
-        rows.append([name, tasks, f"{count / 1e6:.2f} M", f"{size:.1f} MB", shape, _measured(card)])
-    if not rows:
-        return "no models are shipped in this installation"
-    return table(["model", "task", "parameters", "size", "sees", "measured"], rows)
+        tasks = ", ".join(names.get(one, one) for one in tasks_of(card)) or "no task"
+        shape = f"{frames} frames of {height} x {width}, {count / 1e6:.2f} M parameters, {size:.1f} MB"
+        measured = textwrap.fill(_measured(card), TOTAL, initial_indent="  measured: ", subsequent_indent=" " * 12)
+        told.append(f"{name}  ({tasks})\n  sees:     {shape}\n{measured}")
+    return "\n\n".join(told) or "no models are shipped in this installation"
 
 
 def list_tasks() -> str:
@@ -217,7 +221,8 @@ def _measured(card: Mapping[str, Any]) -> str:
     """The success rates among a card's figures, and the pairs that were won in an exam."""
     figures = card.get("figures") or {}
     found = {name: value for name, value in figures.items() if "success" in name or name == "pairs_won"}
-    return ", ".join(f"{name} {_percent(value)} %" for name, value in found.items()) or "not in its card"
+    told = (f"{name.replace('_', ' ')}: {_percent(value)} %" for name, value in found.items())
+    return "; ".join(told) or "not in its card"
 
 
 def _percent(rate: float) -> str:

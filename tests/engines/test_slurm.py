@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from wmplan import cli
 from wmplan.data.collection import CollectConfig, collect
 from wmplan.engines.slurm import SlurmConfig, SlurmEngine
 from wmplan.engines.work import Work
@@ -137,6 +138,16 @@ def test_without_submitit_the_command_that_installs_it_is_told(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"engine=slurm needs an extra: pip install 'wmplan\[slurm\]'"):
         SlurmEngine(SlurmConfig())
+
+
+def test_without_slurm_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    line = ["eval", "model=null", "rows=[noop]", "episodes=1", "engine=slurm", f"out={tmp_path / 'out'}"]
+    assert cli.main(line) == 2
+    assert "engine=slurm finds no srun" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

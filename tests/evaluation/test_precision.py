@@ -103,7 +103,7 @@ def test_an_evaluation_that_goes_on_keeps_its_type(
     assert dtype_before(out / "bfloat16") == "bfloat16" and dtype_before(out / "float32") == "float32"
     again = ["eval", "task=pusht", f"model={model}", "rows=[planner]", *FEW]
     assert main([*again, f"out={out / 'bfloat16'}"]) == 0
-    assert f"planning in bfloat16: the run in {out / 'bfloat16'} goes on" in capsys.readouterr().err
+    assert f"planning in bfloat16, as the run that {out / 'bfloat16'} holds" in capsys.readouterr().err
     assert main([*again, f"out={out / 'bfloat16'}", "dtype=float32"]) == 2
     assert 'dtype="bfloat16"' in capsys.readouterr().err
 

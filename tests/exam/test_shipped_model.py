@@ -31,8 +31,9 @@ def test_its_card_tells_what_was_measured_and_how_it_is_made_again() -> None:
 
 @pytest.mark.slow
 def test_the_models_are_listed_with_it() -> None:
-    (line,) = [line for line in list_models().splitlines() if line.startswith(f"{NAME} ")]
-    assert "pairs_won" in line and "64 x 64, 20 frames" in line
+    (told,) = [one for one in list_models().split("\n\n") if one.startswith(f"{NAME} ")]
+    assert "pairs won" in told and "20 frames of 64 x 64" in told
+    assert max(map(len, list_models().splitlines())) <= 118
 
 
 @pytest.mark.slow

@@ -40,6 +40,13 @@ def short(tiny: TrainConfig, write_public: Callable[..., Path]) -> TrainConfig:
     return replace(tiny, joint=StageConfig(4, 4, 1e-3, save_every=2), dynamics=none, critic=none, decoder=none)
 
 
+def test_a_run_without_the_package_leaves_nothing(short: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="logger=wandb needs wandb"):
+        train(replace(short, logger="wandb"))
+    assert not Path(short.out).exists()
+
+
 @pytest.mark.slow
 def test_tensorboard(short: TrainConfig) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

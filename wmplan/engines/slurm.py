@@ -68,7 +68,7 @@ class SlurmEngine(Engine):
     """A job array, whose jobs leave what they do beside the result, in its folder `slurm`.
 
     Raises:
-        UserError: if submitit is not installed.
+        UserError: if submitit is not installed, or there is no Slurm here.
     """
 
     name = "slurm"
@@ -80,6 +80,10 @@ class SlurmEngine(Engine):
             import submitit
         except ImportError as error:
             raise UserError("engine=slurm needs an extra: pip install 'wmplan[slurm]'") from error
+        if config.cluster == "slurm" and shutil.which("srun") is None:  # which submitit looks for
+            raise UserError(
+                "engine=slurm finds no srun: run it where Slurm's commands are, or try it here with slurm.cluster=local"
+            )
         self.submitit = submitit
 
     def workers(self, wanted: int | None, jobs: int) -> int:
@@ -116,10 +120,7 @@ class SlurmEngine(Engine):
             return jobs
         except (self.submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
             said = " ".join(str(error).split())[-300:]
-            raise UserError(
-                f"engine=slurm: the jobs could not be submitted ({said}); run it where sbatch is, or try it here with "
-                "slurm.cluster=local"
-            ) from error
+            raise UserError(f"engine=slurm: the jobs could not be submitted ({said})") from error
 
     def find(self, number: str, logs: Path) -> Any:
         """A job that an earlier run has submitted."""
@@ -276,8 +277,10 @@ def deaf_to_the_terminal() -> Iterator[None]:
 
 
 def _numbers(jobs: Sequence[Any]) -> str:
+    """Of the jobs: an array's by its first and last, which has all between."""
     names = [str(job.job_id) for job in jobs]
-    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    in_array = len(names) > 1 and all("_" in name for name in names)
+    return f"{names[0]} to {names[-1]}" if in_array else ", ".join(names)
 
 
 def _runs(process: int) -> bool:

@@ -215,7 +215,7 @@ def model_in(
     if before is None:
         return loaded, str(take_dtype(loaded, dtype))
     loaded.compute_in(getattr(torch, before))
-    return loaded, f"{before}: the run in {folder} goes on"
+    return loaded, f"{before}, as the run that {folder} holds"
 
 
 def dtype_before(folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,6 +112,12 @@ def flat(row: Mapping[str, Any]) -> dict[str, float]:
 def missing(package: str) -> UserError:
     """Of a logger's package that is not installed."""
     return UserError(f"logger={package} needs {package}, install it with: pip install 'wmplan[{package}]'")
+
+
+def require_logger(kind: LoggerName) -> None:
+    """Raise a UserError with the command that installs a logger's package, where it is not there."""
+    if kind != "none" and importlib.util.find_spec(kind) is None:
+        raise missing(kind)
 
 
 def make_logger(kind: LoggerName, folder: Path, name: str, settings: Mapping[str, Any]) -> Logger:

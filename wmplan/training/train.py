@@ -55,7 +55,7 @@ from wmplan.training.latent_stages import (
     latent_whitening,
     one_step_changes,
 )
-from wmplan.training.loggers import Logger, NoLogger, make_logger
+from wmplan.training.loggers import Logger, NoLogger, make_logger, require_logger
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
 from wmplan.training.placement import placement_figures, placement_loss
@@ -99,6 +99,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, ranks: Ranks | None = None) -> None:
         self.config, self.folder, self.ranks = config, Path(config.out), ranks or Ranks()
+        require_logger(config.logger)
         self.store = open_all(config)
         with contextlib.suppress(DataError):  # which the checks tell, with all else that is wrong
             self.store = at_rate(self.store, config.control_rate, config.action_kind, config.data_rate)

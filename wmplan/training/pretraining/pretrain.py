@@ -26,7 +26,7 @@ from wmplan.models.video_jepa import ClipSpec
 from wmplan.training.curves import draw_curves
 from wmplan.training.identity import claim, compared, read_record
 from wmplan.training.initial_model import seeded_initialisation
-from wmplan.training.loggers import Logger, NoLogger, make_logger
+from wmplan.training.loggers import Logger, NoLogger, make_logger, require_logger
 from wmplan.training.precision import multiplies_bfloat16
 from wmplan.training.pretraining import health, schedules
 from wmplan.training.pretraining.card import card
@@ -61,6 +61,7 @@ class Pretraining:
 
     def __init__(self, config: PretrainConfig, ranks: Ranks | None = None) -> None:
         self.config, self.recipe, self.folder = config, config.recipe, Path(config.out)
+        require_logger(config.logger)
         self.ranks = ranks or Ranks(find_device(config.device))
         self.share = self.ranks.share(config.batch_size)
         self.store = open_frames(config.data, camera=config.camera, image_size=config.image_size)
