@@ -13,7 +13,7 @@ from wmplan.envs.suites.environment import SuiteTask
 from wmplan.envs.suites.mujoco_environment import MujocoSuiteEnvironment
 from wmplan.envs.suites.packages import GYMNASIUM_ROBOTICS
 from wmplan.envs.suites.play import arm_play
-from wmplan.envs.suites.recipes import planning, scene_training, small_training
+from wmplan.envs.suites.recipes import planning, scene_planning, scene_training, small_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -177,16 +177,11 @@ class FetchReach(FetchEnvironment):
     "fetch_push",
     id="wmplan.envs:wmplan/FetchPush-v0",
     training=scene_training(joint_steps=3000, dynamics_steps=5000),
-    # Whitened, the block counts as much as the hand: where it stands changes seldom. What the hand's own state adds has
-    # to be little, or else plans go to where the hand is to be and leave the block.
-    planning=planning(
-        {
-            "latent": {"weight": 1.0, "kind": "l2", "steps": "last", "whitened": True},
-            "proprio": {"weight": 0.2, "steps": "last"},
-        },
-        {"replan_every": 5, "arrival_step": 25, "min_horizon": 2},
-        num_samples=300,
-        num_iterations=6,
+    # What the hand's own state adds has to be little, or else plans go to where the hand is to be and leave the block.
+    planning=scene_planning(
+        steps="last",
+        proprio=0.2,
+        min_horizon=2,
         num_elites=25,
         cold_start_samples=2400,  # decides from which side the block is pushed
     ),

@@ -11,7 +11,7 @@ from wmplan.environment import Array, Policy
 from wmplan.envs.suites.ogbench_arm import HAND, OBJECT, TOLERANCE, ArmEnvironment, ArmTask
 from wmplan.envs.suites.packages import OGBENCH
 from wmplan.envs.suites.play import arm_play
-from wmplan.envs.suites.recipes import planning, scene_training
+from wmplan.envs.suites.recipes import scene_planning, scene_training
 from wmplan.registry import register_task
 
 if TYPE_CHECKING:
@@ -37,14 +37,10 @@ class CubeTask(ArmTask):
     suite=OGBENCH,
     max_episode_steps=200,
     training=scene_training(joint_steps=1500, dynamics_steps=3000),
-    planning=planning(
-        {
-            "latent": {"weight": 1.0, "kind": "l2", "steps": "sum", "whitened": True},
-            "proprio": {"weight": 1.0, "steps": "last"},
-        },
-        {"replan_every": 5, "arrival_step": 25, "min_horizon": 1},
-        num_samples=300,
-        num_iterations=6,
+    planning=scene_planning(
+        steps="sum",
+        proprio=1.0,
+        min_horizon=1,
         num_elites=20,
         cold_start_samples=1200,  # whether the cube is grasped or let go
     ),

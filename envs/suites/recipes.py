@@ -60,3 +60,24 @@ def planning(objective: Settings, schedule: Settings, **planner: Any) -> Setting
     """
     search = {"name": "icem", "num_samples": 128, "num_iterations": 4, "num_elites": 12, "horizon": 5, **planner}
     return {"planner": search, "objective": objective, "schedule": schedule}
+
+
+def scene_planning(steps: str, proprio: float, min_horizon: int, **planner: Any) -> Settings:
+    """What a card recommends where an object is to be moved to where it is some 25 robot steps later.
+
+    Whitened, the latent has an object count as much as the robot, though where it stands changes seldom.
+
+    Args:
+        steps: of a plan whose latents count, "last" or "sum".
+        proprio: weight of the robot's own state after the last step.
+        min_horizon: model steps of the shortest plan.
+        planner: settings in place of a wide search's, or beside them.
+    """
+    return planning(
+        {
+            "latent": {"weight": 1.0, "kind": "l2", "steps": steps, "whitened": True},
+            "proprio": {"weight": proprio, "steps": "last"},
+        },
+        {"replan_every": 5, "arrival_step": 25, "min_horizon": min_horizon},
+        **{"num_samples": 300, "num_iterations": 6, **planner},
+    )

@@ -89,7 +89,9 @@ def test_a_run_that_is_left_goes_on_and_is_taken_up(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "told"), [(signal.SIGINT, "the same command takes up what they do"), (signal.SIGHUP, "")])
+@pytest.mark.parametrize(
+    ("sent", "told"), [(signal.SIGINT, "the same command takes up what they do"), (signal.SIGHUP, "")]
+)
 def test_ctrl_c_in_a_terminal_and_its_end_leave_the_jobs_running(
     engine: SlurmEngine, tmp_path: Path, sent: signal.Signals, told: str
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.errors import UserError
+from wmplan.sixteen_bits import in_eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,8 +111,7 @@ def _as_rgb(picture: Image, file_format: str | None) -> Image:
     if (mode == "I" and file_format in ("PNG", "PPM")) or mode.startswith("I;16"):  # 0 to 65535
         if "transparency" in picture.info:
             raise UserError(f"a transparent colour: fill it first, or {SAVE}")
-        grey = np.round(np.asarray(picture, np.float64) / 257).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        return Image.fromarray(in_eight_bits(picture)).convert("RGB")
     if mode in ("I", "F"):
         what = "floats" if mode == "F" else "32-bit numbers"
         raise UserError(f"{what}, whose black and white are not known: {SAVE}")

@@ -24,6 +24,7 @@ from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.errors import UserError
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.settings.difference import difference
+from wmplan.settings.numbers import require_image_size
 
 SHARD_BYTES = 1 << 28  # of raw rows: a shard is composed in memory
 LARGEST_SIDE = 4096
@@ -56,8 +57,8 @@ def convert_data(
     Raises:
         UserError: where the data cannot be read, or the folder holds something else.
     """
-    if image_size is not None and not all(1 <= side <= LARGEST_SIDE for side in image_size):
-        raise UserError(f"image_size must be [height, width] from 1 to {LARGEST_SIDE}, got {list(image_size)}")
+    if image_size is not None:
+        require_image_size(image_size, 1, LARGEST_SIDE)
     if control_rate is not None and not 0 < control_rate < 1e6:
         raise UserError(f"control_rate must be above 0 rows a second, got {control_rate}")
     data = open_data(source, camera=camera, cameras=cameras)

@@ -21,7 +21,7 @@ from wmplan.interruption import Interrupted, Interruption
 from wmplan.output_folder import make_folder
 from wmplan.random_streams import Stream
 from wmplan.registry import EXAMS
-from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.settings.numbers import MAX_SEED, require_image_size, whole_number
 
 CLIPS = 3
 """Of a pair: both worlds from beginning to end, and one with a legal change of light and colours."""
@@ -54,12 +54,11 @@ def export_clips(
 
     Raises:
         UserError: naming what is wrong with the settings.
-        DataError: where the folder holds something else, or frames cannot have this size.
+        DataError: where the folder holds something else.
         Interrupted: after Ctrl-C or SIGTERM, once the pair under way is drawn; the same call goes on.
     """
     pairs, seed = whole_number(pairs, "pairs", 1, MOST_PAIRS), whole_number(seed, "seed", 0, MAX_SEED)
-    if not all(8 <= side <= LARGEST_SIDE for side in image_size):
-        raise DataError(f"image_size must be [height, width] from 8 to {LARGEST_SIDE}, got {list(image_size)}")
+    require_image_size(image_size, 8, LARGEST_SIDE)
     folder = Path(out)
     make_folder(folder)
     with contextlib.closing(EXAMS[exam](image_size)) as source:

@@ -60,7 +60,9 @@ def compose(command: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if one.sweeps and "," in choice and set(choice.split(",")) <= set(group_options(group)):
             raise UserError(f"{group} has several values, {choice}: wmplan {command} -m runs each of them")
     if choices.get("task") == NO_TASK and TRAINING not in choices:
-        raise UserError(f"task=none is for wmplan train; wmplan {command} needs one of {', '.join(group_options('task'))}")
+        raise UserError(
+            f"task=none is for wmplan train; wmplan {command} needs one of {', '.join(group_options('task'))}"
+        )
     if TRAINING in choices:  # settings of the command itself, over its defaults
         own = _laid_over(own, choice_settings(TRAINING, choices[TRAINING]))
     defaults = {

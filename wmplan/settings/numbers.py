@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wmplan.errors import UserError
@@ -69,6 +69,12 @@ def whole_numbers(value: Any, name: str, least: int | None = None, most: int | N
     numbers = plain(value)
     several = numbers if isinstance(numbers, Iterable) and not isinstance(numbers, str | bytes) else [numbers]
     return [whole_number(one, name, least, most) for one in several]
+
+
+def require_image_size(image_size: Sequence[int], least: int, most: int) -> None:
+    """Raise a UserError unless both sides of frames are within these bounds, in pixels."""
+    if not all(least <= side <= most for side in image_size):
+        raise UserError(f"image_size must be [height, width] from {least} to {most}, got {list(image_size)}")
 
 
 def _range(least: int | None, most: int | None) -> str:

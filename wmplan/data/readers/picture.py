@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wmplan.data.meta import DamagedError, DataError
+from wmplan.sixteen_bits import in_eight_bits
 
 MOST_PIXELS = 1 << 26
 
@@ -29,9 +30,8 @@ def decode_picture(content: bytes, shape: tuple[int, ...] | None, where: str) ->
             size = (picture.height, picture.width)
             if (shape is not None and size != shape[:2]) or not 0 < size[0] * size[1] <= MOST_PIXELS:
                 raise DataError(f"{where} is {size[0]} x {size[1]}, it must be {_told(shape)}")
-            if picture.mode.startswith("I"):  # 16 bits, of which Pillow would cut off all above 255
-                grey = np.round(np.asarray(picture, np.float64).clip(0, 65535) / 257).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
+            if picture.mode.startswith("I"):
+                return np.repeat(in_eight_bits(picture)[..., None], 3, axis=2)
             return np.array(picture.convert("RGB"))
     except DataError:
         raise

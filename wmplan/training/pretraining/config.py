@@ -8,11 +8,14 @@ from typing import Literal
 from wmplan.machine import MOST_THREADS
 from wmplan.models.video_jepa import ViTConfig
 from wmplan.settings.build import convert_fields
-from wmplan.settings.numbers import MAX_SEED, whole_number
+from wmplan.settings.numbers import MAX_SEED, require_image_size, whole_number
 from wmplan.training.config import require
 from wmplan.training.loggers import LoggerName
 from wmplan.training.precision import Precision, from_old_setting
 from wmplan.training.pretraining.masks import MaskConfig
+
+LARGEST_SIDE = 4096
+"""Of a frame, in pixels."""
 
 Objective = Literal["ijepa", "vjepa", "lejepa", "next"]
 Targets = Literal["standard", "layer"]
@@ -147,10 +150,8 @@ class PretrainConfig:
         for name in ("stride", "projection", "batch_size", "save_every", "devices"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.frames is None or self.frames >= 1, f"frames must be at least 1, got {self.frames}")
-        require(
-            self.image_size is None or all(1 <= side <= 4096 for side in self.image_size),
-            f"image_size must be [height, width] from 1 to 4096, got {list(self.image_size or ())}",
-        )
+        if self.image_size is not None:
+            require_image_size(self.image_size, 1, LARGEST_SIDE)
         require(self.masks is None or len(self.masks) > 0, "masks must have at least one entry, got []")
         momentum = self.momentum or (0.0, 0.0)
         require(all(0 <= one <= 1 for one in momentum), f"momentum must be two from 0 to 1, got {list(momentum)}")
