@@ -1,4 +1,4 @@
-"""The folder or file that a command writes into, checked before anything is computed: it may hold what another one wrote."""
+"""Where a command writes, checked before anything is computed: it may hold what another one wrote."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def compare_results(
         first: the result folder of an evaluation.
         second: that of another; differences are the second less the first.
         row: which row of both results is compared.
-        difference: claimed difference of success rates, above 0 and up to 1; it is told how many instances show it. None for the
-            one that was found.
+        difference: claimed difference of success rates, above 0 and up to 1; it is told how many instances show it.
+            None for the one that was found.
         power: chance with which so many instances show it.
         out: file for the comparison as JSON; None for none.
 

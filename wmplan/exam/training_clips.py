@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from wmplan.data.collection import saved_episodes
-from wmplan.data.meta import DataError, StoreMeta
+from wmplan.data.meta import StoreMeta
 from wmplan.data.shard_writer import EpisodeWriter
 from wmplan.data.store import EpisodeStore, shard_path
 from wmplan.exam.examine import MOST_PAIRS, asked_for, quadruplets

@@ -87,10 +87,8 @@ def run_suite(
         entry = Entry(benchmark, part, chosen, str(run.relative_to(folder)))
         kept = [row for row in played if row != "planner"] if chosen is None else played
         if chosen is None:
-            entry = replace(
-                entry,
-                reason=f"no model for {benchmark.task} is shipped: wmplan suite name={benchmark.task} model=... out={folder}",
-            )
+            command = f"wmplan suite name={benchmark.task} model=... out={folder}"
+            entry = replace(entry, reason=f"no model for {benchmark.task} is shipped: {command}")
         try:
             require_suite(benchmark)
             if kept:
