@@ -124,6 +124,13 @@ class Judgement(Protocol):
         """Whether going from start to goal takes what the task is about."""
 
 
+class GoalJudgement(Protocol):
+    """What a task with rules may say beside them: whether a state may be asked for. Where it says nothing, all may."""
+
+    def may_be_goal(self, state: Array) -> NDArray[np.bool_]:
+        """(..., D) -> (...); false for what no picture shows, or cannot be undone, as an object that fell."""
+
+
 class OwnSuccess(Protocol):
     """Ability `success`: the environment itself says whether it counts the present state as success."""
 

@@ -38,6 +38,10 @@ class SuiteTask(ABC):
     def distance(self, state: Array, goal: Array) -> Array:
         """About 1 where the first rule begins to hold."""
 
+    def may_be_goal(self, state: Array) -> NDArray[np.bool_]:
+        """Whether a recorded state may be asked for, (..., D) -> (...): a picture has to show it."""
+        return np.ones(state.shape[:-1], bool)
+
     def progress(self, start: Array, goal: Array) -> NDArray[np.bool_]:
         """Whether going from start to goal takes what the task is about: what its first rule is about has to move."""
         return ~next(iter(self.rules(start, goal).values()))

@@ -24,6 +24,8 @@ TOLERANCE = 0.05  # metres, the suite's own
 PER_STEP = 0.05  # metres that an action of 1 moves the hand's target
 PLACES = np.array([[1.15, 0.55, 0.43], [1.5, 0.95, 0.7]])
 """Corners of the box over the table that the hand wanders in, in metres."""
+ON_TABLE = 0.41
+"""Metres above the floor that the middle of a block is at least while it is on the table, or held above it."""
 GRASPED = 0.027  # metres of each finger from the middle, at and below which a block of 5 cm is held
 
 
@@ -51,6 +53,10 @@ class FetchTask(SuiteTask):
             return {"hand": hand}
         block = np.linalg.norm(apart[..., OBJECT], axis=-1) < TOLERANCE
         return {"object": block, "hand_and_object": hand & block}
+
+    def may_be_goal(self, state: Array) -> NDArray[np.bool_]:
+        """A block that falls, or lies beside the table, is never brought back."""
+        return state[..., OBJECT][..., 2] > ON_TABLE if self.object else super().may_be_goal(state)
 
     def distance(self, state: Array, goal: Array) -> Array:
         part = OBJECT if self.object else HAND

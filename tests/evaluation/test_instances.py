@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,28 @@ def test_a_protocol_that_leaves_nothing_to_do_is_refused(
     monkeypatch.setattr(env.task, "progress", lambda start, goal: np.bool_(False))
     with pytest.raises(UserError, match="gave no instance"):
         generate_instances(env, PROTOCOL, 1, seed=0)
+
+
+@pytest.mark.parametrize("keep_solved", [False, True])
+def test_a_goal_that_the_task_does_not_take_is_refused_by_every_protocol(
+    env: PlanningEnvironment, monkeypatch: pytest.MonkeyPatch, keep_solved: bool
+) -> None:
+    protocol = replace(PROTOCOL, keep_solved=keep_solved)
+    every = generate_instances(env, protocol, 6, seed=0)
+
+    def goals(instances: list[Instance]) -> list[float]:
+        found = []
+        for one in instances:
+            one.start(env)
+            found.append(float(env.goal[0]))
+        return found
+
+    middle = float(np.median(goals(every)))
+    monkeypatch.setattr(env.task, "may_be_goal", lambda state: state[..., 0] > middle, raising=False)
+    left = generate_instances(env, protocol, 6, seed=0)
+    assert min(goals(left)) > middle and len(set(goals(left))) == 6
+    kept = [one.episode for one, goal in zip(every, goals(every), strict=True) if goal > middle]
+    assert kept == [one.episode for one in left][: len(kept)]
 
 
 @pytest.mark.parametrize(

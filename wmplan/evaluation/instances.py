@@ -144,12 +144,16 @@ def collect_instances(
 def accepted(env: PlanningEnvironment, protocol: Protocol, candidate: Instance) -> Instance | None:
     """The instance as the protocol takes it: None where there is nothing to do and such are refused.
 
-    A protocol that keeps all of them has those marked in which the rule that decides holds at some time of doing
-    nothing within the budget. One that refuses does so by any rule, and where the task sees no progress to make.
+    No protocol takes a goal that the task says is none (may_be_goal), such as one that no picture shows. A protocol
+    that keeps all others has those marked in which the rule that decides holds at some time of doing nothing within
+    the budget. One that refuses does so by any rule, and where the task sees no progress to make.
     """
+    candidate.start(env)
+    may_be_goal = getattr(env.task, "may_be_goal", None)
+    if may_be_goal is not None and not bool(may_be_goal(env.goal)):
+        return None
     if protocol.keep_solved:
         return replace(candidate, solved=is_solved(env, protocol, candidate, decided=True))
-    candidate.start(env)
     if has(env, "rules") and not bool(env.task.progress(env.task_state(), env.goal)):
         return None
     return None if is_solved(env, protocol, candidate) else candidate

@@ -251,6 +251,14 @@ class WorldModel(nn.Module, ABC):
         """Whether read_proprio() is there: a goal may then be an image alone, and objectives may ask what is seen."""
         return False
 
+    @property
+    def proprio_units(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (P,), in the robot's units, of the standardised state that flat latents end with.
+
+        None where they end with none, or with what a network makes of it.
+        """
+        return None
+
     def read_proprio(self, latents: Tensor) -> Tensor:
         """The standardised robot state (..., P) that the frames behind latents (..., *latent) show.
 

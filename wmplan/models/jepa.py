@@ -236,6 +236,10 @@ class JEPA(WorldModel):
         return self.proprio_head is not None
 
     @property
+    def proprio_units(self) -> tuple[Tensor, Tensor] | None:
+        return (self.proprio_mean, self.proprio_std) if self.spec.proprio_dim else None
+
+    @property
     def robot_entries(self) -> Tensor:
         own = super().robot_entries
         if self.config.robot_dim:

@@ -19,6 +19,7 @@ from wmplan.planning.objectives.registry import (
     ProprioDistance,
     SwitchByDistance,
     WeightedSum,
+    WorkspaceLimit,
     make_objective,
 )
 from wmplan.planning.plan import Plan
@@ -66,6 +67,7 @@ __all__ = [
     "SwitchByDistance",
     "WarmStart",
     "WeightedSum",
+    "WorkspaceLimit",
     "environment_generators",
     "make_config",
     "make_objective",

@@ -75,6 +75,10 @@ class ObjectiveModel(Protocol):
     def reads_proprio(self) -> bool:
         """Whether read_proprio() is there."""
 
+    @property
+    def proprio_units(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (P,) of the robot state that flat latents end with; None where they do not."""
+
     def read_proprio(self, latents: Tensor) -> Tensor:
         """The robot state (..., P) that the frames behind latents (..., L) show."""
 

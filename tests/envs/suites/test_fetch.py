@@ -12,6 +12,8 @@ import pytest
 from wmplan.data.registered import make_environment
 from wmplan.envs.suites.compatibility import mend_joint_types
 from wmplan.envs.suites.fetch import FetchTask
+from wmplan.evaluation.instances import generate_instances
+from wmplan.evaluation.protocol import Protocol
 from wmplan.registry import TASKS
 
 
@@ -25,6 +27,25 @@ def test_rules_by_hand() -> None:
     assert push.rules(states, goal)["hand_and_object"].tolist() == [True, False, False]
     np.testing.assert_allclose(push.distance(states, goal), [0, 0, 1])
     assert len(reach.state_names) == 4 and len(push.state_names) == 11
+
+
+def test_a_block_that_fell_is_no_goal() -> None:
+    push, states = FetchTask(object=True), np.zeros((3, 11))
+    states[:, 6] = [0.425, 0.6, 0.15]  # on the table, in the air, falling
+    assert push.may_be_goal(states).tolist() == [True, True, False]
+    assert FetchTask(object=False).may_be_goal(states[:, :4]).all()
+
+
+@pytest.mark.slow
+def test_every_goal_has_its_block_on_the_table() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    env = make_environment(TASKS["fetch_push"].id, {"image_size": 16})
+    instances = generate_instances(env, Protocol(), 20, seed=5)
+    assert max(one.episode for one in instances) >= 20  # some were refused
+    for one in instances:
+        one.start(env)
+        assert 0.41 < env.goal[6] < 0.6
+    env.close()
 
 
 def test_joint_types_are_mended_for_one_module_alone() -> None:

@@ -34,6 +34,11 @@ def test_rules_by_hand() -> None:
     assert SwmPushTTask().rules(apart, np.zeros(5))["public"].tolist() == [True, False, False]
 
 
+def test_a_disc_that_left_the_table_is_no_goal() -> None:
+    states = np.array([[256.0, 0.0, 300, 300, 0], [256, -3, 300, 300, 0], [540, 100, 300, 300, 0]])
+    assert SwmPushTTask().may_be_goal(states).tolist() == [True, False, False]
+
+
 def test_the_way_leads_through_the_door() -> None:
     place, goal, door = np.array([30.0, 200.0]), np.array([200.0, 190.0]), np.array([112.0, 49.0])
     crossed = []

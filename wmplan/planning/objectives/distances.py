@@ -161,6 +161,26 @@ class ProprioDistance(_OverSteps):
 
 
 @dataclass(frozen=True)
+class WorkspaceLimit(Objective):
+    """How far the robot goes beyond given bounds on its way: squares of what is beyond, in standard deviations, summed.
+
+    A cost of the last step leaves the way open, and a model is wrong first where no data was: plans that leave the
+    camera's picture, or the region that was recorded, look good to it.
+
+    Attributes:
+        low, high: bounds of the P standardised robot states at the end of flat latents; infinite for none.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        states = at_least_float32(predicted[..., -len(self.low) :])  # (B, S, H, P)
+        beyond = (states.new_tensor(self.low) - states).relu() + (states - states.new_tensor(self.high)).relu()
+        return beyond.square().sum((-2, -1))
+
+
+@dataclass(frozen=True)
 class CriticDistance(_OverSteps):
     """What a critic says of the way from predicted to goal latent, in model steps.
 

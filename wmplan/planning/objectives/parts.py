@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 from wmplan.planning.objectives.combinations import SwitchByDistance, WeightedSum, start
-from wmplan.planning.objectives.distances import ActionPenalty, LatentDistance, ProprioDistance
+from wmplan.planning.objectives.distances import (
+    ActionPenalty,
+    LatentDistance,
+    ProprioDistance,
+    WorkspaceLimit,
+)
 from wmplan.planning.objectives.objective import Objective
 
 
 def on_robot_state(objective: Objective, dim: int) -> Objective:
-    """What an objective says of the robot's own state, `dim` numbers, and of actions."""
+    """What an objective says of the robot's own state, `dim` numbers, of where it may be, and of actions."""
     terms = _terms(objective)
     states = [(weight, replace(one, read=None)) for weight, one in terms if isinstance(one, ProprioDistance)]
-    actions = [(weight, one) for weight, one in terms if isinstance(one, ActionPenalty)]
-    return WeightedSum([*(states or [(1.0, ProprioDistance(dim))]), *actions])
+    others = [(weight, one) for weight, one in terms if isinstance(one, ActionPenalty | WorkspaceLimit)]
+    return WeightedSum([*(states or [(1.0, ProprioDistance(dim))]), *others])
 
 
 def on_scene(objective: Objective, robot: Tensor) -> Objective:
@@ -31,7 +36,7 @@ def on_scene(objective: Objective, robot: Tensor) -> Objective:
         robot: which of a flat latent's L numbers are the robot's, (L,) of true and false, not all.
     """
     kept = [(weight, one) for weight, term in _terms(objective) if (one := _scene_term(term, robot)) is not None]
-    if all(isinstance(one, ActionPenalty) for _, one in kept):
+    if all(isinstance(one, ActionPenalty | WorkspaceLimit) for _, one in kept):
         kept.insert(0, (1.0, without(LatentDistance(), robot)))
     return WeightedSum(kept)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wmplan.errors import UserError
@@ -16,6 +18,7 @@ from wmplan.planning.objectives.distances import (
     CriticDistance,
     LatentDistance,
     ProprioDistance,
+    WorkspaceLimit,
 )
 from wmplan.planning.objectives.objective import Objective, ObjectiveFunction, as_objective
 from wmplan.registry import OBJECTIVES, register_objective
@@ -30,6 +33,7 @@ __all__ = [
     "ProprioDistance",
     "SwitchByDistance",
     "WeightedSum",
+    "WorkspaceLimit",
     "make_objective",
 ]
 
@@ -38,9 +42,9 @@ def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objectiv
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
     Terms: `latent` {kind, steps, whitened, visual_only, executed}, `proprio` {kind, steps, weight_by, seen, executed},
-    `critic` {steps, executed}, `action` {effort, change}, `native` {the settings of an imported model's own}, and
-    `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations again; and those
-    of plug-ins. A term of weight 0 is left out.
+    `workspace` {low, high}, `critic` {steps, executed}, `action` {effort, change}, `native` {what an imported model's own
+    takes}, and `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations
+    again; and those of plug-ins. A term of weight 0 is left out.
 
     Raises:
         ValueError: if a term or a setting is unknown, or the model lacks what it needs.
@@ -129,6 +133,31 @@ def _proprio(
     beside = finite_number(executed, "objective.proprio.executed")
     read = model.read_proprio if seen else None
     return ProprioDistance(model.spec.proprio_dim, steps, weights, read, beside, kind)
+
+
+@register_objective("workspace")
+def _workspace(
+    model: ObjectiveModel, *, low: tuple[float | None, ...], high: tuple[float | None, ...]
+) -> WorkspaceLimit:
+    """Where the robot is not to go on its way: the square of how far it is beyond, in its standard deviations.
+
+    Args:
+        low: the least that each number of the robot state may be, in its own units; null for no bound.
+        high: the most.
+    """
+    units = model.proprio_units
+    if units is None:
+        raise UserError("objective workspace: the model's latents do not hold the robot's state")
+    bounds = []
+    for name, given, none in (("low", low, -math.inf), ("high", high, math.inf)):
+        values = convert(given, tuple[float | None, ...], f"objective.workspace.{name}")
+        if len(values) != len(units[0]):
+            raise UserError(f"objective.workspace.{name} has {len(values)} entries, it has to have {len(units[0])}")
+        bounds.append(torch.tensor([none if one is None else one for one in values]))
+    if bool((bounds[0] >= bounds[1]).any()):
+        raise UserError(f"objective.workspace.low must be below high, got {list(low)} and {list(high)}")
+    mean, deviation = (one.cpu() for one in units)
+    return WorkspaceLimit(*(tuple(((one - mean) / deviation).tolist()) for one in bounds))
 
 
 @register_objective("critic")
