@@ -42,8 +42,8 @@ def make_objective(config: Mapping[str, Any], model: ObjectiveModel) -> Objectiv
     """An objective as a weighted sum of the terms in `config`, each a mapping of its settings with `weight`.
 
     Terms: `latent` {kind, steps, whitened, visual_only, executed}, `proprio` {kind, steps, weight_by, seen, executed},
-    `workspace` {low, high}, `critic` {steps, executed}, `action` {effort, change}, `native` {what an imported model's own
-    takes}, and `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations
+    `workspace` {low, high}, `critic` {steps, executed}, `action` {effort, change}, `native` {of an imported model's
+    own}, and `switch` {threshold, near: {...}, far: {...}, measure: {...}}, whose parts are such configurations
     again; and those of plug-ins. A term of weight 0 is left out.
 
     Raises:
