@@ -129,18 +129,19 @@ def test_seen_proprio_is_read_off_both_latents_alike() -> None:
     assert not torch.equal(objective(PREDICTED, GOAL, ACTIONS), ProprioDistance(2, "sum")(PREDICTED, GOAL, ACTIONS))
 
 
-def test_a_workspace_counts_what_is_beyond_it_at_every_step_in_standard_deviations() -> None:
+def test_a_workspace_counts_what_is_beyond_it_at_the_end_and_before_the_next_plan() -> None:
     mean, deviation = np.array([2.0, -1.0]), np.array([0.5, 4.0])
     units = tuple(torch.tensor(one, dtype=torch.float32) for one in (mean, deviation))
     given = {"weight": 3.0, "low": [1.8, None], "high": [2.4, 1.0]}
     objective = make_objective({"workspace": given}, model(proprio_units=units))
-    assert not objective.last_only
-    states = PREDICTED[..., -2:].double().numpy() * deviation + mean
+    assert objective.last_only and objective.at_executed is not None
+    states = PREDICTED[:, :, -1, -2:].double().numpy() * deviation + mean
     low, high = np.array([1.8, -np.inf]), np.array([2.4, 1.0])
     beyond = np.maximum(low - states, 0) + np.maximum(states - high, 0)
-    expected = 3 * ((beyond / deviation) ** 2).sum((-2, -1))
-    assert (expected == 0).any() or expected.min() < expected.max()
-    np.testing.assert_allclose(objective(PREDICTED, GOAL, ACTIONS), expected, rtol=1e-4, atol=1e-6)
+    expected = 3 * ((beyond / deviation) ** 2).sum(-1)
+    assert expected.min() < expected.max()
+    for read in (objective, objective.at_executed):
+        np.testing.assert_allclose(read(PREDICTED, GOAL, ACTIONS), expected, rtol=1e-4, atol=1e-6)
     wrong = [
         ({"low": [1.8], "high": [2.4, 1.0]}, "objective.workspace.low has 1 entries, it has to have 2"),
         ({"low": [2.4, 0], "high": [2.4, 1.0]}, "workspace.low must be below high"),

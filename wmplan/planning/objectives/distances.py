@@ -162,10 +162,11 @@ class ProprioDistance(_OverSteps):
 
 @dataclass(frozen=True)
 class WorkspaceLimit(Objective):
-    """How far the robot goes beyond given bounds on its way: squares of what is beyond, in standard deviations, summed.
+    """How far the robot is beyond given bounds, squared, in standard deviations.
 
-    A cost of the last step leaves the way open, and a model is wrong first where no data was: plans that leave the
-    camera's picture, or the region that was recorded, look good to it.
+    It is read after the last step, and where the executed prefix ends: what lies between is planned anew before the
+    robot is there. A cost of the last step alone leaves the way open, and where no data was a model is wrong: plans
+    that leave the camera's picture, or the region that was recorded, look good to it now and then.
 
     Attributes:
         low, high: bounds of the P standardised robot states at the end of flat latents; infinite for none.
@@ -174,10 +175,18 @@ class WorkspaceLimit(Objective):
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    @property
+    def last_only(self) -> bool:
+        return True
+
+    @property
+    def at_executed(self) -> Objective:
+        return self
+
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        states = at_least_float32(predicted[..., -len(self.low) :])  # (B, S, H, P)
+        states = at_least_float32(predicted[:, :, -1, -len(self.low) :])  # (B, S, P)
         beyond = (states.new_tensor(self.low) - states).relu() + (states - states.new_tensor(self.high)).relu()
-        return beyond.square().sum((-2, -1))
+        return beyond.square().sum(-1)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _proprio(
 def _workspace(
     model: ObjectiveModel, *, low: tuple[float | None, ...], high: tuple[float | None, ...]
 ) -> WorkspaceLimit:
-    """Where the robot is not to go on its way: the square of how far it is beyond, in its standard deviations.
+    """Where the robot is to stay: the square of how far beyond it is, at the plan's end and before the next plan.
 
     Args:
         low: the least that each number of the robot state may be, in its own units; null for no bound.
