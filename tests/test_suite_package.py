@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 import wmplan
@@ -24,6 +27,13 @@ def test_a_missing_package_is_named_with_its_commands() -> None:
     there = SuitePackage("json", "json", ("json",), ("json",), ("json",))
     there.require()
     assert there.is_installed
+
+
+def test_notices_of_farama_about_a_suite_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices = {"json": {"1.0": "of tasks that nobody has asked for"}, "other": {}}
+    monkeypatch.setitem(sys.modules, "farama_notifications", SimpleNamespace(notifications=notices))
+    SuitePackage("json", "json", ("json",), ("json",), ("json",)).require()
+    assert list(notices) == ["other"]
 
 
 def test_tasks_of_a_missing_suite_are_listed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,8 +151,8 @@ def _power(found: Mapping[str, Any]) -> Iterator[str]:
         needed = counted(power["instances_needed"], "instance")
         yield f"{chance}: a difference of {_percent(power['difference'])} points takes {needed}, where {apart}"
     least = power["detectable_difference"]
-    said = "no difference" if least is None else f"differences from {_percent(least)} points on"
-    yield f"{chance}: these {counted(instances, 'instance')} show {said}"
+    said = "too few to show any difference" if least is None else f"they show {_percent(least)} points and more"
+    yield f"{chance}: there are {counted(instances, 'instance')}, {said}"
 
 
 def _points(rate: float) -> str:
@@ -170,7 +170,7 @@ def list_models() -> str:
     told = []
     for name, card in shipped_models().items():
         model = load_any(name, device="cpu")
-        spec, size = model.spec, sum(file.stat().st_size for file in resolve(name).iterdir()) / 1e6
+        spec, size = model.spec, (resolve(name) / "weights.safetensors").stat().st_size / 1e6
         count = sum(parameter.numel() for parameter in model.parameters())
         height, width = spec.image_size
         frames = model.spec.frames if isinstance(model, VideoJEPA) else model.spec.history

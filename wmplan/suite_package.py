@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class SuitePackage:
         Raises:
             NotPossibleError: with the commands that install it.
         """
+        with contextlib.suppress(ImportError):  # Farama's packages print notices of tasks, in every process
+            importlib.import_module("farama_notifications").notifications.pop(self.module, None)
         try:
             importlib.import_module(self.module)
         except ModuleNotFoundError as error:

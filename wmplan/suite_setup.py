@@ -61,6 +61,7 @@ def set_up_suite(name: str, setup: str | Path) -> Path:
     behind = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("-packages"))]
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(behind)]
     (packages / BEHIND).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"installing {suite.name} in {folder}, which takes some minutes", file=sys.stderr)
     _run(
         [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *suite.own],
         f"{suite.name} in {folder}",

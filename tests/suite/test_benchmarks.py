@@ -6,9 +6,11 @@ import pytest
 
 from wmplan.errors import UserError
 from wmplan.registry import TASKS
+from wmplan.settings.describe import meanings
 from wmplan.settings.groups import read_yaml
 from wmplan.settings.protocols import named_protocol
 from wmplan.suite.benchmarks import chosen_benchmarks, suites
+from wmplan.suite.run import run_suite
 
 
 def test_every_figure_has_a_source_and_every_protocol_exists() -> None:
@@ -18,6 +20,11 @@ def test_every_figure_has_a_source_and_every_protocol_exists() -> None:
             named_protocol(one["protocol"])
             for figure in one.get("published", ()):
                 assert 0 < figure["success"] <= 100 and figure["by"] and figure["source"]
+
+
+def test_the_help_names_every_suite() -> None:
+    said = meanings(run_suite)["name"]
+    assert all(name in said for name in read_yaml("suites.yaml")) and set(suites()) <= set(read_yaml("suites.yaml"))
 
 
 def test_benchmarks_are_chosen_by_suite_by_task_or_all() -> None:

@@ -163,5 +163,16 @@ def test_a_damaged_list_of_rows_is_one_line(tmp_path: Path) -> None:
         run_suite("pusht", out=tmp_path, protocols=["default"], rows=["noop"], **FEW)
 
 
+def test_what_is_said_of_a_damaged_list_of_rows_can_be_done(tmp_path: Path) -> None:
+    def run() -> bytes:
+        run_suite("pusht", out=tmp_path, protocols=["default"], rows=["noop"], **FEW)
+        return (tmp_path / "runs" / "shipped" / "pusht-default" / "per_episode.jsonl").read_bytes()
+
+    journal = run()
+    (tmp_path / "suite.json").unlink()
+    assert run() == journal  # no episode is played again
+    assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == 1
+
+
 def test_folders_of_models_are_plain() -> None:
     assert slug("hf://org/name-1.2") == "hf_org_name-1.2" and slug("runs/mine/model") == "runs_mine_model"

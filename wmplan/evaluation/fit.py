@@ -6,6 +6,7 @@ from wmplan.environment import PlanningEnvironment
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
 from wmplan.models.loading import shipped_models, tasks_of
+from wmplan.registry import TASKS
 
 
 def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: str, proprio: bool = True) -> None:
@@ -31,8 +32,9 @@ def require_fit(model: WorldModel, name: str, env: PlanningEnvironment, task: st
         differs.append(f"{spec.control_rate:g} robot steps a second, the task has {env.control_rate:g}")
     if not differs:
         return
-    home = model.card.get("task")
+    identity = model.card.get("task")
+    home = next((one for one, entry in TASKS.items() if entry.id == identity), identity)
     own = f", which was trained for {home}," if home else ""
     right = [f"model={one}" for one, card in shipped_models().items() if task in tasks_of(card)]
     advice = " or ".join(right) if right else "model=... for one of that task"
-    raise UserError(f"model {name}{own} has {' and '.join(differs)}: give {advice}, or another task=...")
+    raise UserError(f"model {name}{own} has {'; '.join(differs)}: give {advice}, or another task=...")

@@ -147,7 +147,8 @@ def load_results(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"there is no {path}: is {folder} the folder of a finished `wmplan eval`?") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        again = "delete it and run its command again, no finished episode is played twice"
+        raise UserError(f"{path} is damaged ({error}): {again}") from error
     if not isinstance(result, dict) or result.get("schema") != 1:
         raise UserError(f"{path} is no result of schema 1")
     expected = result.pop("sha256", None)  # earlier files have none

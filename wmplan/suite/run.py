@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wmplan.control.settings import Choice
+from wmplan.counted import counted
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.evaluation.evaluate import chosen_rows, evaluate
 from wmplan.evaluation.policies import DEFAULT_ROWS
@@ -49,7 +50,8 @@ def run_suite(
     another model, whose rows stand beside those that are there, on the same instances.
 
     Args:
-        name: of a suite or a task, or "all".
+        name: of a suite (native, metaworld, gymnasium_robotics, ogbench, dm_control, gym_pusht or swm), of a task, or
+            "all".
         out: folder for table.md, table.json, table.html and a result folder for each row; it has to be given.
         model: a shipped name, a path, or hf://org/name, for every task that it fits; None for the model that is shipped
             for each.
@@ -71,7 +73,7 @@ def run_suite(
     """
     if out is None:
         raise UserError("out is missing: wmplan suite out=... for the table, or setup=... for a virtual environment")
-    folder = check_folder(out, "a suite", ["suite.json"], ("table.md", "table.json", "table.html", "runs"))
+    folder = check_folder(out, "a suite", ["suite.json", "table.json"], ("table.md", "table.html", "runs"))
     wanted, played = list(_wanted(name, protocols)), chosen_rows(rows, SHIPPED)
     if model is not None:
         card_of(model)  # a wrong name or path is said once, not in every row
@@ -81,7 +83,7 @@ def run_suite(
     write_entries(folder)  # whatever happens, the folder is known as a suite's
     settings: dict[str, Any] = {"episodes": episodes, "seed": seed, "planner_seeds": planner_seeds, "planner": planner}
     settings |= {"workers": workers, "device": device}
-    for benchmark, part, protocol in wanted:
+    for number, (benchmark, part, protocol) in enumerate(wanted, start=1):
         chosen = shipped_model(benchmark) if model is None else model
         run = folder / "runs" / (SHIPPED if model is None else slug(model)) / f"{benchmark.name}{part}"
         entry = Entry(benchmark, part, chosen, str(run.relative_to(folder)))
@@ -92,6 +94,7 @@ def run_suite(
         try:
             require_suite(benchmark)
             if kept:
+                told(f"{benchmark.name}{part}: {counted(episodes, 'instance')}, row {number} of {len(wanted)}")
                 evaluate(chosen, TASKS[benchmark.task].id, run, protocol=protocol, rows=kept, **settings)
         except UserError as error:
             entry = replace(entry, reason=str(error))
