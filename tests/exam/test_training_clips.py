@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from wmplan import cli
-from wmplan.data.meta import DataError
 from wmplan.errors import UserError
 from wmplan.exam.examine import quadruplets
 from wmplan.exam.training_clips import export_clips
@@ -40,7 +39,7 @@ def test_the_clips_are_possible_and_no_exam_shows_them(tmp_path: Path) -> None:
 
 def test_frames_of_no_size_leave_nothing_behind(tmp_path: Path) -> None:
     for size in ((0, 32), (32, 100_000)):
-        with pytest.raises(DataError, match="image_size must be .height, width. from 8 to 2048"):
+        with pytest.raises(UserError, match="image_size must be .height, width. from 8 to 2048"):
             export_clips(tmp_path / "clips", pairs=1, image_size=size)
     assert not (tmp_path / "clips").exists()
 
