@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,7 +170,11 @@ def test_what_is_said_of_a_damaged_list_of_rows_can_be_done(tmp_path: Path) -> N
         return (tmp_path / "runs" / "shipped" / "pusht-default" / "per_episode.jsonl").read_bytes()
 
     journal = run()
-    (tmp_path / "suite.json").unlink()
+    (tmp_path / "suite.json").write_text('{"bad')
+    with pytest.raises(UserError, match="damaged") as damaged:
+        run()
+    (advised,) = re.findall(r"write (.*) into it", str(damaged.value))
+    (tmp_path / "suite.json").write_text(advised)
     assert run() == journal  # no episode is played again
     assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == 1
 

@@ -56,7 +56,7 @@ def read_entries(suite: Path) -> list[Entry]:
         return [_entry(one) for one in json.loads(path.read_text(encoding="utf-8"))["rows"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): delete it, and run the suite again; no episode is lost"
+            f'{path} is damaged ({error}): write {{"rows": []}} into it, and run the suite again; no episode is lost'
         ) from None
 
 

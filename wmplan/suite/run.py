@@ -73,7 +73,7 @@ def run_suite(
     """
     if out is None:
         raise UserError("out is missing: wmplan suite out=... for the table, or setup=... for a virtual environment")
-    folder = check_folder(out, "a suite", ["suite.json", "table.json"], ("table.md", "table.html", "runs"))
+    folder = check_folder(out, "a suite", ["suite.json"], ("table.md", "table.json", "table.html", "runs"))
     wanted, played = list(_wanted(name, protocols)), chosen_rows(rows, SHIPPED)
     if model is not None:
         card_of(model)  # a wrong name or path is said once, not in every row
