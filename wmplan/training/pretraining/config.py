@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from wmplan.machine import MOST_THREADS
+from wmplan.models.base import MOST_PIXELS
 from wmplan.models.video_jepa import ViTConfig
 from wmplan.settings.build import convert_fields
 from wmplan.settings.numbers import MAX_SEED, require_image_size, whole_number
@@ -13,9 +14,6 @@ from wmplan.training.config import require
 from wmplan.training.loggers import LoggerName
 from wmplan.training.precision import Precision, from_old_setting
 from wmplan.training.pretraining.masks import MaskConfig
-
-LARGEST_SIDE = 4096
-"""Of a frame, in pixels."""
 
 Objective = Literal["ijepa", "vjepa", "lejepa", "next"]
 Targets = Literal["standard", "layer"]
@@ -151,7 +149,7 @@ class PretrainConfig:
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.frames is None or self.frames >= 1, f"frames must be at least 1, got {self.frames}")
         if self.image_size is not None:
-            require_image_size(self.image_size, 1, LARGEST_SIDE)
+            require_image_size(self.image_size, 1, MOST_PIXELS)
         require(self.masks is None or len(self.masks) > 0, "masks must have at least one entry, got []")
         momentum = self.momentum or (0.0, 0.0)
         require(all(0 <= one <= 1 for one in momentum), f"momentum must be two from 0 to 1, got {list(momentum)}")
