@@ -24,6 +24,18 @@ def test_results() -> None:
     assert "\n1 instance of data/mine, seed 3" in one
 
 
+def test_the_flag_of_the_environment_is_said_to_be_about_another_goal_where_it_may_be() -> None:
+    rule = {"success": 1.0, "success_ci95": [0.8, 1.0], "success_at_end": 1.0}
+    rows = {"noop": {"rules": {"object": rule, "environment": rule}, "gap_closed": None, "plan_ms": {"p50": None}}}
+    protocol = {"offset": 25, "budget": 50, "rule": "object"}
+    result = {"rows": rows, "episodes": 7, "seed": 3, "protocol": protocol}
+    said = "environment is the environment's own flag"
+    assert said in results_table(result) and said in results_table({**result, "settings": {"instances": "data/mine"}})
+    about_it = [{"settings": {"instances": "goals"}}, {"settings": {"instances": "expert"}}]
+    about_it.append({"protocol": {**protocol, "rule": "environment"}})
+    assert all(said not in results_table({**result, **one}) for one in about_it)
+
+
 def test_results_say_how_soon_the_planner_succeeds() -> None:
     rule = {
         "success": 0.9,

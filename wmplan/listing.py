@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wmplan.counted import counted
-from wmplan.evaluation.instance_sources import instances_said, why_unserved
+from wmplan.evaluation.instance_sources import flag_said, instances_said, why_unserved
 from wmplan.registry import TASKS
 from wmplan.settings.protocols import named_protocols
 from wmplan.text_table import table
@@ -47,7 +47,9 @@ def results_table(result: Mapping[str, Any]) -> str:
         f"success{when} in % with its 95 % interval"
     )
     absent = [f"row {name}: absent, {reason}" for name, reason in result.get("rows_absent", {}).items()]
-    return "\n".join([table(head, rows), *_in_time(result["rows"].get("planner")), *_unsolved(result), *absent, said])
+    flag = flag_said(result)
+    below = [*_in_time(result["rows"].get("planner")), *_unsolved(result), *absent, *([flag] if flag else []), said]
+    return "\n".join([table(head, rows), *below])
 
 
 def sweep_table(sweep: Mapping[str, Any]) -> str:
@@ -124,6 +126,7 @@ def comparison_table(found: Mapping[str, Any]) -> str:
         [
             f"A is {first}, B is {second}: row {found['row']}, {counted(found['instances'], 'instance')} "
             f"that both have, {counted(len(seeds), 'planner seed')}",
+            *_left_out(found),
             *_differences(found["differs"]),
             "",
             table(head, rows),
@@ -131,6 +134,15 @@ def comparison_table(found: Mapping[str, Any]) -> str:
             *_power(found),
         ]
     )
+
+
+def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    """Instances and planner seeds that only one of both has, on one line."""
+    both = {"instances": found["instances"], "planner seeds": len(found["planner_seeds"])}
+    had = {name: [found[side][name.replace(" ", "_")] for side in ("first", "second")] for name in both}
+    more = [f"A has {a} {name}, B {b}" for name, (a, b) in had.items() if {a, b} != {both[name]}]
+    if more:
+        yield f"what one of them has alone is left out: {'; '.join(more)}"
 
 
 def _differences(differs: Mapping[str, Any]) -> Iterator[str]:

@@ -99,6 +99,10 @@ def test_the_command_prints_the_table_and_what_it_takes(tmp_path: Path, capsys: 
     assert lines[3].split()[:6] == ["pose,", "any", "time", "33.3", "58.3", "+25.0"]
     assert any(line.startswith("90 % power: a difference of 10 points takes ") for line in lines)
     assert lines[-1] == "90 % power: there are 6 instances, too few to show any difference"
+    assert not any("left out" in line for line in lines)
+    assert cli.main(["compare", str(first), str(write(tmp_path / "fewer", [[one[0]] for one in B[:4]]))]) == 0
+    said = "what one of them has alone is left out: A has 6 instances, B 4; A has 2 planner seeds, B 1"
+    assert said in capsys.readouterr().out.splitlines()
     assert cli.main(["compare", str(first), str(write(tmp_path / "again", A)), "difference=0.1"]) == 0
     assert "where 10 % of the episodes differ, the fewest that can; here 0 % do" in capsys.readouterr().out
 

@@ -76,8 +76,8 @@ def compare_results(
             compared.append({"rule": rule, "when": when, **rates, **asdict(mcnemar(*tables))})
     found = {
         "schema": 1,
-        "first": _told(first, results[0]),
-        "second": _told(second, results[1]),
+        "first": _told(first, results[0], row),
+        "second": _told(second, results[1], row),
         "row": row,
         "task": results[0]["task"],
         "instances": len(numbers),
@@ -154,9 +154,16 @@ def _outcomes(
     return np.array([[played[instance, seed] for seed in seeds] for instance in instances], dtype=bool)
 
 
-def _told(folder: str, result: Json) -> dict[str, Any]:
+def _told(folder: str, result: Json, row: str) -> dict[str, Any]:
     model = result.get("model") or {}
-    return {"folder": folder, "model": model.get("name"), "planner": (result.get("planner") or {}).get("name")}
+    return {
+        "folder": folder,
+        "model": model.get("name"),
+        "planner": (result.get("planner") or {}).get("name"),
+        "instances": result["episodes"],
+        "instances_sha256": result["instances_sha256"],
+        "planner_seeds": len({one["planner_seed"] for one in result["per_episode"] if one["row"] == row}),
+    }
 
 
 def _differs(results: Sequence[Json]) -> dict[str, list[Any]]:

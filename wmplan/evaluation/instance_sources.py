@@ -29,7 +29,7 @@ from wmplan.evaluation.instances import (
     load_instances,
 )
 from wmplan.evaluation.protocol import EXPERT, GOALS, POLICY, RANDOM_STATES, Protocol
-from wmplan.evaluation.success import holds_now
+from wmplan.evaluation.success import ENVIRONMENT, holds_now
 from wmplan.random_streams import Stream, stream_rng
 from wmplan.variation import draw_factors
 
@@ -266,3 +266,11 @@ def instances_said(result: Mapping[str, Any]) -> tuple[str, str]:
     if source == RANDOM_STATES:
         return held_out, "start and goal random states"
     return f"{counted(result['episodes'], 'instance')} of {source}", far
+
+
+def flag_said(result: Mapping[str, Any]) -> str | None:
+    """What the environment's own flag is about where goals are recorded states; None where it is about these goals."""
+    source, rules = result.get("settings", {}).get("instances", POLICY), next(iter(result["rows"].values()))["rules"]
+    if source in (GOALS, EXPERT) or ENVIRONMENT not in rules or result["protocol"].get("rule") in (None, ENVIRONMENT):
+        return None
+    return f"{ENVIRONMENT} is the environment's own flag: it may be about the target of its reset, not about this goal"

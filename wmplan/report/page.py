@@ -15,9 +15,10 @@ from typing import Any
 from wmplan.atomic_io import write_durably
 from wmplan.counted import counted
 from wmplan.deprecated import with_new_keys
-from wmplan.evaluation.instance_sources import instances_said
+from wmplan.evaluation.instance_sources import flag_said, instances_said
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import load_results
+from wmplan.evaluation.success import ENVIRONMENT
 from wmplan.registry import TASKS
 from wmplan.report.charts import chart_cards
 from wmplan.report.diagnosis_section import diagnosis_section
@@ -114,8 +115,9 @@ def tiles(results: Json) -> list[tuple[str, str]]:
         reached = (percent(row["success"]), f"reach the goal ({rule}), 95 % {interval(row['success_ci95'])}")
         at_end = (percent(row["success_at_end"]), "are there at the end")
         shown += [at_end, reached] if results["protocol"].get("success") == "end" else [reached, at_end]
+        others = {rule, ENVIRONMENT} if flag_said(results) else {rule}
         for other, figures in row["rules"].items():
-            if other != rule:
+            if other not in others:
                 shown.append((percent(figures["success"]), f"by the rule {other}, {interval(figures['success_ci95'])}"))
         shown.append((milliseconds(row["plan_ms"]["p50"]), "for one plan (p50), from frame to action"))
         if "oracle" in rows and rows["oracle"]["success"]:
@@ -188,6 +190,9 @@ def table_note(results: Json) -> str:
         "Gap closed: share of the start's distance that is gone at the end. Distances are the task's own: about 1 "
         "where its first rule begins to hold."
     )
+    flag = flag_said(results)
+    if flag is not None:
+        text += f" {escape(flag)}."
     replay = results["rows"].get("replay")
     if replay is not None and replay["success"] < 1:
         text += f' <b class="bad">Replay reaches only {percent(replay["success"])}: states or rules are wrong.</b>'
@@ -195,9 +200,13 @@ def table_note(results: Json) -> str:
 
 
 def video(film: bytes) -> str:
-    """A film (mp4) that plays in the page."""
+    """A film (mp4) that plays in the page; a click stops it: a player's bar would cover half of so small a picture."""
     data = base64.b64encode(film).decode()
-    return f'<video controls autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    pause = "this.paused ? this.play() : this.pause()"
+    return (
+        f'<video autoplay loop muted playsinline tabindex="0" title="a click stops and starts it" onclick="{pause}" '
+        f'src="data:video/mp4;base64,{data}"></video>'
+    )
 
 
 def gallery(films: Sequence[tuple[Json, bytes]]) -> str:

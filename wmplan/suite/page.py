@@ -13,7 +13,7 @@ from wmplan.report.films import choose_films, make_films
 from wmplan.report.page import page, video
 from wmplan.report.plots import Bar, bar_chart
 from wmplan.suite.entries import Entry
-from wmplan.suite.table import HEAD, NOTE, cells, note, row
+from wmplan.suite.table import HEAD, NOTE, cells, reasons, row
 
 FILMS = 2
 """Of each row: a failure and a success where there are both."""
@@ -30,7 +30,7 @@ def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
     body = [
         f'<h2>Success</h2><div class="card scroll">{_table(rows)}</div>',
         f'<p class="soft" style="margin-top:10px">{escape(NOTE)}</p>',
-        *(f'<p class="soft">{escape(note(one))}</p>' for one in rows if one["reason"]),
+        *(f'<p class="soft">{escape(one)}</p>' for one in reasons(rows)),
         f'<div class="films">{"".join(map(_chart, rows))}</div>',  # of one size, however few
         f'<h2>Episodes</h2><div class="films">{"".join(films)}</div>' if films else "",
         f'<h2>Published figures</h2><div class="card scroll">{_sources(rows)}</div>',

@@ -80,7 +80,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as Markdown, and what its columns mean."""
     lines = ["# Suites", "", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     lines += [f"| {' | '.join(cells(one))} |" for one in rows]
-    notes = [f"- {note(one)}" for one in rows if one["reason"]]
+    notes = [f"- {one}" for one in reasons(rows)]
     return "\n".join([*lines, "", NOTE, "", *notes, *([""] if notes else [])])
 
 
@@ -109,10 +109,14 @@ def cells(one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def note(one: Mapping[str, Any]) -> str:
-    """Why a row has no figures, or none of a planner."""
-    model = f", {one['model']}" if one["model"] else ""
-    return f"{one['task']}, {one['protocol']}{model}: {one['reason']}"
+def reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why rows have no figures, or none of a planner: each reason once, after the rows that it is for."""
+    found: dict[str, list[str]] = {}
+    for one in rows:
+        if one["reason"]:
+            model = f" ({one['model']})" if one["model"] else ""
+            found.setdefault(one["reason"], []).append(f"{one['task']} {one['protocol']}{model}")
+    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
 
 
 def shown(rate: Mapping[str, Any] | None) -> str:
