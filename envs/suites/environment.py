@@ -51,14 +51,22 @@ def checked_state(state: Array, size: int, of: str = "the suite") -> Array:
     """A full state (size,), as float64.
 
     Raises:
-        UserError: if it has another shape: it is of another task, or of other versions of what `of` names.
+        UserError: if it has another size, being of another task, or of other versions of what `of` names; if it is no
+            row of numbers, or holds some that are not finite.
     """
-    state = np.asarray(state, np.float64)
+    try:
+        state = np.asarray(state, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"a full state is a row of {size} numbers, got {type(state).__name__}") from None
+    if state.ndim != 1:
+        raise UserError(f"a full state of this task has shape ({size},), the one given has {state.shape}")
     if state.shape != (size,):
         raise UserError(
             f"a full state of this task has {size} numbers, the one given has {state.size}: it is of another task, or "
             f"of other versions of {of}"
         )
+    if not np.isfinite(state).all():
+        raise UserError("state holds numbers that are not finite")
     return state
 
 

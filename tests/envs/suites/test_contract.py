@@ -162,3 +162,21 @@ def test_wrong_calls_are_named(env: Any) -> None:
         env.step_physics(np.full(len(env.task.action_low), np.nan))
     with pytest.raises(UserError, match="of other versions of the suite"):
         env.set_state(np.zeros(7))
+
+
+def test_a_state_that_is_none_is_refused_and_changes_nothing(env: Any) -> None:
+    env.reset(seed=0)
+    play(env, 5, seed=0)
+    present = env.get_state()
+    endless = np.where(np.arange(len(present)) == 3, np.inf, present)
+    for state, says in [
+        (np.full_like(present, np.nan), "state holds numbers that are not finite"),
+        (endless, "state holds numbers that are not finite"),
+        (present[None], r"has shape \(\d+,\), the one given has \(1, \d+\)"),
+        ("middle", "a full state is a row of .* numbers, got str"),
+        ({"robot": 1}, "a full state is a row of .* numbers, got dict"),
+    ]:
+        for call in (env.set_state, env.set_goal, lambda one: env.reset(options={"state": one})):
+            with pytest.raises(UserError, match=says):
+                call(state)
+            np.testing.assert_array_equal(env.get_state(), present)
