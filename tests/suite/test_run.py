@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from wmplan import cli
 from wmplan.errors import UserError
 from wmplan.evaluation import load_results
-from wmplan.models.loading import resolve
+from wmplan.models.loading import card_of, resolve
 from wmplan.models.released import import_checkpoint
 from wmplan.registry import TASKS
 from wmplan.suite.run import run_suite, slug
@@ -123,6 +123,18 @@ def test_what_is_not_installed_or_does_not_fit_is_told_in_its_row_and_stops_noth
             assert "not run" in text and text.count("is not installed: pip install") == 1  # once, for all its rows
 
 
+def test_a_model_that_was_trained_for_another_task_says_so_in_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, same = "wmplan.envs:wmplan/ArmReach-v0", "wmplan.envs:wmplan/PushT-v0"
+    for tasks, reason in ([other], "the model was trained for arm_reach"), ([other, same], None):
+        card = {**card_of("pusht"), "task": tasks[0], "tasks": tasks}
+        monkeypatch.setattr("wmplan.suite.run.card_of", lambda model, card=card: card)
+        run_suite("pusht", out=tmp_path, protocols=["lewm"], model="pusht", rows=["noop"], **FEW)
+        (row,) = json.loads((tmp_path / "table.json").read_text())["rows"]
+        assert row["reason"] == reason and row["noop"] is not None
+
+
 def test_several_goals_give_a_row_each(tmp_path: Path) -> None:
     run_suite("arm_reach", out=tmp_path, protocols=["long"], rows=["noop"], **{**FEW, "episodes": 1})
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
@@ -136,6 +148,11 @@ def test_several_goals_give_a_row_each(tmp_path: Path) -> None:
         (["name=pusht", "out=x", "protocols=[lewn]"], "there is no protocol 'lewn'; did you mean 'lewm'?"),
         (["name=pusht", "out=x", "rows=[planer]"], "there is no row 'planer'"),
         (["name=pusht", "out=x", "episodes=0"], "episodes must be at least 1, got 0"),
+        (["name=pusht", "out=x", "protocols=[]"], "protocols is empty, it has to name some of default, dino_wm"),
+        (["name=pusht", "out=x", "workers=0"], "workers must be from 1 to 1024, got 0"),
+        (["name=pusht", "out=x", "seed=-1"], "seed must be from 0 to 9223372036854775807, got -1"),
+        (["name=pusht", "out=x", "device=cupboard"], "device must be auto, cpu, cuda, cuda:1, ... or mps, got"),
+        (["name=pusht", "out=x", "planner=cem", "planner.num_samples=-1"], "num_samples must be at least 1, got -1"),
         (["name=pusht", "out=x", "model=nothing"], "there is no model and no folder or file 'nothing'"),
         (["name=pusht"], "out is missing: wmplan suite out=..."),
         (["name=pusht", "out=notes.txt"], "out=notes.txt cannot be made"),

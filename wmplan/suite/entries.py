@@ -22,7 +22,7 @@ class Entry:
         part: "-offset_75", of a protocol with several offsets; else empty.
         model: as it was given; None where none is shipped.
         folder: of the results, below that of the suite.
-        reason: why there are none, or none of the planner.
+        reason: why there are none, or none of the planner; or what has to be known of the model.
     """
 
     benchmark: Benchmark

@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wmplan.control.settings import Choice
+from wmplan.control.settings import Choice, planning_settings
 from wmplan.counted import counted
+from wmplan.device import find_device
 from wmplan.errors import NotPossibleError, UserError
 from wmplan.evaluation.evaluate import chosen_rows, evaluate
 from wmplan.evaluation.policies import DEFAULT_ROWS
 from wmplan.evaluation.protocol import POLICY, Protocol
+from wmplan.machine import MOST_THREADS
 from wmplan.models.loading import card_of, shipped_models, tasks_of
 from wmplan.output_folder import check_folder, make_folder
+from wmplan.planning.registry import make_config
 from wmplan.registry import TASKS
 from wmplan.report.page import write_report
-from wmplan.settings.numbers import whole_number
+from wmplan.settings.groups import group_options
+from wmplan.settings.numbers import MAX_SEED, whole_number
 from wmplan.suite.benchmarks import ALL, Benchmark, chosen_benchmarks
 from wmplan.suite.entries import Entry, read_entries, write_entries
 from wmplan.suite.page import FILMS, write_page
@@ -75,10 +79,15 @@ def run_suite(
         raise UserError("out is missing: wmplan suite out=... for the table, or setup=... for a virtual environment")
     folder = check_folder(out, "a suite", ["suite.json"], ("table.md", "table.json", "table.html", "runs"))
     wanted, played = list(_wanted(name, protocols)), chosen_rows(rows, SHIPPED)
-    if model is not None:
-        card_of(model)  # a wrong name or path is said once, not in every row
+    # What is wrong of every row is said once.
+    own = () if model is None else tasks_of(card_of(model))
     for key, number in {"episodes": episodes, "planner_seeds": planner_seeds}.items():
         whole_number(number, key, 1)
+    whole_number(seed, "seed", 0, MAX_SEED)
+    if workers is not None:
+        whole_number(workers, "workers", 1, MOST_THREADS)
+    make_config(**planning_settings(None, planner)["planner"])
+    find_device(device)
     make_folder(folder)
     write_entries(folder)  # whatever happens, the folder is known as a suite's
     settings: dict[str, Any] = {"episodes": episodes, "seed": seed, "planner_seeds": planner_seeds, "planner": planner}
@@ -91,6 +100,8 @@ def run_suite(
         if chosen is None:
             command = f"wmplan suite name={benchmark.task} model=... out={folder}"
             entry = replace(entry, reason=f"no model for {benchmark.task} is shipped: {command}")
+        elif own and TASKS[benchmark.task].id not in own:
+            entry = replace(entry, reason=f"the model was trained for {', '.join(map(task_name, own))}")
         try:
             require_suite(benchmark)
             if kept:
@@ -129,12 +140,19 @@ def _by_protocols(benchmarks: Sequence[Benchmark], protocols: Sequence[str] | No
     if protocols is None:
         yield from benchmarks
         return
+    if not protocols:
+        raise UserError(f"protocols is empty, it has to name some of {', '.join(sorted(group_options('protocol')))}")
     published = {one.name: one for one in benchmarks}
     for task in dict.fromkeys(one.task for one in benchmarks):
         suite = next(one.suite for one in benchmarks if one.task == task)
         for name in protocols:
             wanted = Benchmark(suite, task, name)
             yield published.get(wanted.name, wanted)
+
+
+def task_name(identity: str) -> str:
+    """The name of a task with a Gymnasium id; the id itself where it has none here."""
+    return next((name for name, entry in TASKS.items() if entry.id == identity), identity)
 
 
 def shipped_model(benchmark: Benchmark) -> str | None:
