@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import wmplan
 from wmplan.cli import main
 from wmplan.data.registered import make_environment
 from wmplan.errors import NotPossibleError, UserError
+from wmplan.evaluation.machine import versions
 from wmplan.listing import list_tasks
 from wmplan.registry import TASKS, TaskEntry
 from wmplan.suite_package import SuitePackage
@@ -49,6 +51,40 @@ def test_tasks_of_a_missing_suite_are_listed_and_refused(monkeypatch: pytest.Mon
         assert find_suite("nowhere") is NOWHERE
     finally:
         TASKS._entries.pop("nowhere_task")
+
+
+def test_a_suite_of_a_version_that_does_not_run_is_told_with_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = ("numpy", "no-such-distribution")
+    there = SuitePackage("aged", "numpy", ("aged>=2",), ("aged>=2",), versions)
+
+    def make(**options: int) -> None:
+        raise TypeError("unexpected keyword 'x'") if options else AttributeError("no attribute\n'renamed'")
+
+    monkeypatch.setattr(make, "__module__", "wmplan.envs.aged")
+    identity = "wmplan.envs:wmplan/Aged-v0"
+    wmplan.register_task("aged_task", id=identity, suite=there)(make)
+    try:
+        with pytest.raises(UserError) as said:
+            make_environment(identity, {})
+        head, told = str(said.value).split("; ")
+        assert head == f"task '{identity}' cannot be made: AttributeError: no attribute 'renamed'"
+        assert told == (
+            f"numpy is there and does not run (here: numpy {np.__version__}, no-such-distribution unknown): pip "
+            'install "aged>=2", or, in an environment of its own: wmplan suite name=aged setup=DIR'
+        )
+        with pytest.raises(UserError, match="cannot be made: TypeError: unexpected keyword 'x'") as said:
+            make_environment(identity, {"x": 1})  # a mistake in an option, not of the suite
+        assert "does not run" not in str(said.value)
+        listed = list_tasks().splitlines()
+        assert f"  task '{identity}' cannot be made: AttributeError: no attribute 'renamed'; {told}" in listed
+        assert any(line.startswith("pusht  (") for line in listed)  # the others are listed all the same
+    finally:
+        TASKS._entries.pop("aged_task")
+
+
+def test_versions_of_a_suite_without_metadata_are_recorded_as_unknown() -> None:
+    told = versions(("no-such-distribution",))
+    assert told["no-such-distribution"] == "unknown" and told["numpy"] == np.__version__
 
 
 def test_the_suites_have_their_tasks() -> None:

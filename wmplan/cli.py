@@ -158,7 +158,7 @@ def suite(settings: Settings) -> int:
         return 0
     rows = build(run_suite, settings)
     print(f"table: {settings['out']}/table.md, table.json and table.html")
-    return int(all(row.results(Path(settings["out"])) is None for row in rows))
+    return int(all(row.measured(Path(settings["out"]))[1] is None for row in rows))
 
 
 @command("collect", target="wmplan.data.collection:CollectConfig", free=("env",), resumes=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wmplan.counted import counted
+from wmplan.errors import UserError
 from wmplan.evaluation.instance_sources import flag_said, instances_said, why_unserved
 from wmplan.registry import TASKS
 from wmplan.settings.protocols import named_protocols
@@ -211,7 +212,12 @@ def _describe_task(name: str) -> Iterator[str]:
         yield f"{name}  ({identity})"
         yield f"  {suite.versions[0]} is not installed: {suite.advice}"
         return
-    env = make_environment(identity, {})
+    try:
+        env = make_environment(identity, {})
+    except UserError as error:  # of one task, the others are there
+        yield f"{name}  ({identity})"
+        yield f"  {error}"
+        return
     task = env.task
     yield f"{name}  ({identity}, {env.control_rate:g} robot steps a second)"
     bounds = zip(task.action_names, task.action_low, task.action_high, strict=True)

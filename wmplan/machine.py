@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
+
+UNKNOWN = "unknown"
+"""Version of a package that is there without its metadata: a folder of sources on the path."""
+
+
+def installed_version(name: str) -> str:
+    """The version of a distribution, UNKNOWN where none is installed."""
+    try:
+        found: str | None = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return UNKNOWN
+    return found or UNKNOWN
 
 
 def cores() -> int:

@@ -8,6 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from wmplan.errors import NotPossibleError
+from wmplan.machine import installed_version
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class SuitePackage:
             if error.name == self.module:
                 raise NotPossibleError(f"{self.versions[0]} is not installed: {self.advice}") from None
             raise self.lacking(error) from error
+
+    def unfit(self) -> str:
+        """What to say where it is there and does not run: the versions, and the commands that install what fits."""
+        here = ", ".join(f"{name} {installed_version(name)}" for name in self.versions)
+        return f"{self.versions[0]} is there and does not run (here: {here}): {self.advice}"
 
     def lacking(self, error: ModuleNotFoundError) -> NotPossibleError:
         """What to raise where a module that it needs is not there."""

@@ -176,10 +176,49 @@ def test_a_wrong_command_is_one_line(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_damaged_list_of_rows_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "suite.json").write_text('{"rows": [{"benchmark": 3}]}')
+ROW = {
+    "benchmark": {
+        "suite": "native",
+        "task": "pusht",
+        "protocol": "default",
+        "published": [{"success": 90, "by": "a", "source": "b"}],
+    },
+    "part": "",
+    "model": "pusht",
+    "folder": "runs/shipped/pusht-default",
+    "reason": None,
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"benchmark": 3},
+        {**ROW, "folder": 7},
+        {**ROW, "folder": ["runs"]},
+        {**ROW, "folder": "runs/../../elsewhere"},
+        {**ROW, "folder": "/elsewhere"},
+        {**ROW, "model": 5},
+        {**ROW, "reason": ["none"]},
+        {**ROW, "benchmark": {**ROW["benchmark"], "task": None}},
+        {**ROW, "benchmark": {**ROW["benchmark"], "published": [{"success": "x", "by": "a", "source": "b"}]}},
+    ],
+)
+def test_a_damaged_list_of_rows_is_one_line(row: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text(json.dumps({"rows": [row]}))
     with pytest.raises(UserError, match=r"suite.json is damaged .*no episode is lost"):
         run_suite("pusht", out=tmp_path, protocols=["default"], rows=["noop"], **FEW)
+
+
+def test_a_row_whose_results_are_damaged_says_so_and_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text(json.dumps({"rows": [ROW]}))
+    damaged = tmp_path / ROW["folder"] / "results.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"schema": 1, "ta')
+    run_suite("pusht", out=tmp_path, protocols=["lewm"], rows=["noop"], **FEW)
+    first, other = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert "results.json is damaged" in first["reason"] and "instances" not in first and other["noop"] is not None
+    assert "results.json is damaged" in (tmp_path / "table.html").read_text()
 
 
 def test_what_is_said_of_a_damaged_list_of_rows_can_be_done(tmp_path: Path) -> None:

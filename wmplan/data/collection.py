@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from wmplan.engines.work import Work
 from wmplan.environment import PlanningEnvironment, packages
 from wmplan.errors import UserError
 from wmplan.interruption import Interrupted, Interruption
-from wmplan.machine import MOST_THREADS
+from wmplan.machine import MOST_THREADS, installed_version
 from wmplan.pieces import FILE, Piece, read_piece, write_piece
 from wmplan.settings.build import convert_fields
 from wmplan.settings.difference import difference
@@ -308,7 +307,7 @@ def _describe(config: CollectConfig, env: PlanningEnvironment) -> StoreMeta:
         policy=config.policy,
         policy_options=config.collection_policy.as_dict(),
         environment=dict(config.env),
-        versions={name: version(name) for name in ("wmplan", "mujoco", "numpy", *packages(env))},
+        versions={name: installed_version(name) for name in ("wmplan", "mujoco", "numpy", *packages(env))},
     )
 
 

@@ -16,6 +16,7 @@ from wmplan.errors import UserError
 from wmplan.failures import user_message
 from wmplan.gym.adapter import adapt, is_complete
 from wmplan.gym.options import split_options
+from wmplan.registry import TASKS
 
 
 def make_environment(task: str, options: Mapping[str, Any]) -> PlanningEnvironment:
@@ -34,7 +35,7 @@ def make_environment(task: str, options: Mapping[str, Any]) -> PlanningEnvironme
         advice = "" if ":" in task else f"; write MODULE:{task}, with the module that registers it"
         raise UserError(f"task {task!r} cannot be made: {error}{advice}") from error
     except Exception as error:  # whatever the environment's own code raises
-        raise UserError(f"task {task!r} cannot be made: {_said(error)}") from error
+        raise UserError(f"task {task!r} cannot be made: {_said(error)}{_unfit(task, error)}") from error
     try:
         return cast(PlanningEnvironment, adapt(env, image_size, own))
     except Exception as error:
@@ -79,6 +80,14 @@ def most_steps(env: Any) -> int | None:
 def _said(error: Exception) -> str:
     """What an environment's own code raised, in one line."""
     return user_message(error) or " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _unfit(task: str, error: Exception) -> str:
+    """That what is installed of a task's suite does not fit, where its code has failed by itself."""
+    suite = next((entry.suite for entry in TASKS.values() if entry.id == task), None)
+    if suite is None or user_message(error) is not None or "unexpected keyword" in str(error):
+        return ""
+    return f"; {suite.unfit()}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import pickle
 import shutil
@@ -20,7 +19,7 @@ from wmplan.engines.local import ENVIRONMENT
 from wmplan.engines.work import Work
 from wmplan.errors import UserError
 from wmplan.failures import for_other_process
-from wmplan.machine import processor
+from wmplan.machine import installed_version, processor
 
 CARRIED = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "WMPLAN_PLUGINS")  # what the workers take over of the environment
 
@@ -157,10 +156,5 @@ def _failed(raised: Exception) -> Step:
     return Step("error", error)
 
 
-def _installed(name: str) -> str | None:
-    if name == "python":
-        return ".".join(map(str, sys.version_info[:3]))
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _installed(name: str) -> str:
+    return ".".join(map(str, sys.version_info[:3])) if name == "python" else installed_version(name)

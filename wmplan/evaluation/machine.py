@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from wmplan.machine import cores, processor
+from wmplan.machine import cores, installed_version, processor
 
 PACKAGES = ("torch", "numpy", "mujoco", "gymnasium", "scipy")
 
@@ -31,8 +30,8 @@ def machine(workers: int, processors: Iterable[str] = ()) -> dict[str, str | int
 
 def versions(packages: Iterable[str] = ()) -> dict[str, str]:
     """Of wmplan, Python and what the figures depend on, the environment's own packages among it."""
-    installed = {name: importlib.metadata.version(name) for name in dict.fromkeys((*PACKAGES, *packages))}
-    return {"wmplan": importlib.metadata.version("wmplan"), "python": platform.python_version(), **installed}
+    installed = {name: installed_version(name) for name in dict.fromkeys((*PACKAGES, *packages))}
+    return {"wmplan": installed_version("wmplan"), "python": platform.python_version(), **installed}
 
 
 def date() -> str:

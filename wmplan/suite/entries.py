@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from wmplan.atomic_io import write_json
 from wmplan.errors import UserError
 from wmplan.evaluation.results import load_results
 from wmplan.suite.benchmarks import Benchmark, Published
+
+KINDS: dict[str, Any] = {"str": str, "str | None": str | None, "float": int | float}
+"""What fields of a row may hold, by their annotations."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Entry:
         """What was measured; None where nothing is finished."""
         found = suite / self.folder / "results.json"
         return load_results(found.parent) if found.is_file() else None
+
+    def measured(self, suite: Path) -> tuple[Entry, dict[str, Any] | None]:
+        """The row, and what was measured; a row whose results are damaged says so, and has none."""
+        try:
+            return self, self.results(suite)
+        except UserError as error:
+            return replace(self, reason=str(error)), None
 
 
 def write_entries(suite: Path, new: Sequence[Entry] = ()) -> None:
@@ -63,4 +73,13 @@ def read_entries(suite: Path) -> list[Entry]:
 def _entry(told: dict[str, Any]) -> Entry:
     benchmark = told["benchmark"]
     figures = tuple(Published(**one) for one in benchmark["published"])
-    return Entry(**{**told, "benchmark": Benchmark(**{**benchmark, "published": figures})})
+    entry = Entry(**{**told, "benchmark": Benchmark(**{**benchmark, "published": figures})})
+    parts: tuple[Entry | Benchmark | Published, ...] = (entry, entry.benchmark, *figures)
+    for one in parts:
+        for field in fields(one):
+            value, kinds = getattr(one, field.name), KINDS.get(str(field.type))
+            if kinds is not None and not isinstance(value, kinds):
+                raise ValueError(f"{field.name} is {value!r}")
+    if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
+        raise ValueError(f"{entry.folder!r} is no folder below")
+    return entry

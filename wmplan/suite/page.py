@@ -23,7 +23,7 @@ MOST_BARS = 3
 
 def write_page(folder: Path, entries: Sequence[Entry]) -> Path:
     """Write table.html, and the films that it shows beside their episodes."""
-    measured = [(entry, entry.results(folder)) for entry in entries]
+    measured = [entry.measured(folder) for entry in entries]
     rows = [row(entry, results) for entry, results in measured]
     films = [shown for entry, results in measured if results for shown in _films(folder, entry, results)]
     dates = [results["date"] for _, results in measured if results]

@@ -17,7 +17,7 @@ HEAD = (
 
 def write_tables(folder: Path, entries: Sequence[Entry]) -> None:
     """Write table.json and table.md."""
-    rows = [row(entry, entry.results(folder)) for entry in entries]
+    rows = [row(*entry.measured(folder)) for entry in entries]
     write_json(folder / "table.json", {"schema": 1, "rows": rows}, indent=1)
     text = markdown(rows)
     write_durably(folder / "table.md", lambda file: file.write(text.encode()))
