@@ -12,5 +12,4 @@ def smaller_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArra
 
     if picture.shape[:2] == tuple(size):
         return picture
-    resized: NDArray[np.uint8] = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return resized
+    return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)

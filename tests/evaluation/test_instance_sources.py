@@ -127,6 +127,28 @@ def test_a_file_or_folder_gives_back_what_it_holds(env: Any, tmp_path: Path) -> 
         found.instances(env, PROTOCOL, 4, 0)
 
 
+def test_instances_of_another_task_are_refused_also_where_its_states_have_the_same_size(
+    env: Any, tmp_path: Path
+) -> None:
+    instances = PolicyEpisodes().instances(env, PROTOCOL, 1, 0)
+    for task, refused in [
+        (
+            "wmplan.envs:wmplan/PointMazeMedium-v0",
+            "are of pointmaze_medium, this task is pusht: give instances of pusht",
+        ),
+        (TASK, None),
+        ("wmplan/PushT-v0", None),
+        ("mine:mine/PushT-v0", None),  # of a task of somebody's own, which may have the same states
+    ]:
+        save_instances(tmp_path / "instances.json", instances, task, 0, PROTOCOL)
+        source = instance_source(str(tmp_path))
+        if refused is None:
+            assert digest(source.instances(env, PROTOCOL, 1, 0)) == digest(instances)
+        else:
+            with pytest.raises(UserError, match=refused):
+                source.instances(env, PROTOCOL, 1, 0)
+
+
 def test_what_gives_no_instance_is_named(env: Any, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="instances must be policy, goals, .*got 'nowhere'"):
         instance_source("nowhere")

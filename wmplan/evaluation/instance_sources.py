@@ -26,11 +26,12 @@ from wmplan.evaluation.instances import (
     distance_now,
     generate_instances,
     instance_between,
-    load_instances,
+    read_instances,
 )
 from wmplan.evaluation.protocol import EXPERT, GOALS, POLICY, RANDOM_STATES, Protocol
 from wmplan.evaluation.success import ENVIRONMENT, holds_now
 from wmplan.random_streams import Stream, stream_rng
+from wmplan.registry import TASKS
 from wmplan.variation import draw_factors
 
 MOST_TRIES = 20
@@ -190,10 +191,24 @@ class InstanceFile:
     held_out: bool | None = None
 
     def instances(self, env: PlanningEnvironment, protocol: Protocol, count: int, seed: int) -> list[Instance]:
-        read = load_instances(self.path)
+        task, read = read_instances(self.path)
+        require_task(self.path, task, env)
         if len(read) < count:
             raise UserError(f"instances={self.path} holds {len(read)} instances, episodes is {count}")
         return varied(env, read[:count], protocol, seed)
+
+
+def require_task(path: Path, task: str | None, env: PlanningEnvironment) -> None:
+    """Check that instances are of the environment's task, where both are tasks of ours: some have states of one size.
+
+    Raises:
+        UserError: if they are of another.
+    """
+    names = {entry.id.rpartition(":")[2]: name for name, entry in TASKS.items()}
+    here = names.get(getattr(getattr(env, "spec", None), "id", ""))
+    theirs = names.get(str(task).rpartition(":")[2])
+    if here is not None and theirs is not None and here != theirs:
+        raise UserError(f"instances={path} are of {theirs}, this task is {here}: give instances of {here}")
 
 
 def varied(env: PlanningEnvironment, instances: list[Instance], protocol: Protocol, seed: int) -> list[Instance]:

@@ -249,14 +249,23 @@ def load_instances(path: Path) -> list[Instance]:
     Raises:
         UserError: if the file is missing, damaged, or its instances are not those its digest was made of.
     """
+    return read_instances(path)[1]
+
+
+def read_instances(path: Path) -> tuple[str | None, list[Instance]]:
+    """The Gymnasium id of the task that an instances.json is of, None where it does not say it, and the instances.
+
+    Raises:
+        UserError: as load_instances() does.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         instances = [Instance.from_dict(one) for one in content["instances"]]
-        expected = content["sha256"]
+        expected, task = content["sha256"], content.get("task")
     except FileNotFoundError:
         raise UserError(f"there is no {path}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not hold instances of an evaluation: {error}") from error
     if digest(instances) != expected:
         raise UserError(f"{path} was changed: its instances are not those of its sha256")
-    return instances
+    return task, instances
