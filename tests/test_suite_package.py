@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -100,14 +101,38 @@ def test_wrong_settings_are_one_line(tmp_path, capsys: pytest.CaptureFixture[str
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["suite", "name=metaworl", f"setup={tmp_path / 'new'}"]) == 2
     assert main(["suite", "name=metaworld", f"setup={tmp_path}"]) == 2
+    assert main(["suite", "name=metaworld", "setup="]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "wmplan suite: there is no suite 'metaworl'; did you mean 'metaworld'?"
     assert said[1].startswith("wmplan suite: setup=") and "holds something else" in said[1]
+    assert said[2] == "wmplan suite: setup is empty, it has to name a folder"
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_what_pip_says_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = SuitePackage("broken", "broken", (), ("./no such folder",), ("broken",))
-    monkeypatch.setattr("wmplan.suite_setup.suites", lambda: {"broken": broken})
+BROKEN = SuitePackage("broken", "broken", (), ("./no such folder",), ("broken",))
+
+
+def test_what_pip_says_is_told_also_where_making_the_environment_was_interrupted(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmplan.suite_setup.suites", lambda: {"broken": BROKEN})
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "pyvenv.cfg").write_text("home = nowhere")  # the first file of a new one
     with pytest.raises(NotPossibleError, match="broken in .* cannot be set up: ERROR"):
+        set_up_suite("broken", tmp_path / "new")
+    made = (tmp_path / "new" / "pyvenv.cfg").stat().st_mtime_ns
+    with pytest.raises(NotPossibleError, match="cannot be set up: ERROR"):
+        set_up_suite("broken", tmp_path / "new")
+    assert (tmp_path / "new" / "pyvenv.cfg").stat().st_mtime_ns == made  # what is there is kept
+
+
+def test_a_python_that_makes_no_environments_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(folder: object, with_pip: bool) -> None:
+        raise subprocess.CalledProcessError(1, ["python", "-m", "ensurepip", "--upgrade", "--default-pip"])
+
+    monkeypatch.setattr("wmplan.suite_setup.suites", lambda: {"broken": BROKEN})
+    monkeypatch.setattr("venv.create", create)
+    with pytest.raises(
+        NotPossibleError, match="cannot be made into a virtual environment: .* apt install python3-venv"
+    ):
         set_up_suite("broken", tmp_path / "new")

@@ -51,12 +51,14 @@ def set_up_suite(name: str, setup: str | Path) -> Path:
         UserError: if there is no such suite, the folder holds something else, or pip cannot install it.
     """
     suite, folder = find_suite(name), Path(setup)
+    if not str(setup):
+        raise UserError("setup is empty, it has to name a folder")
     if folder.exists() and not (folder / "pyvenv.cfg").is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"setup={folder} must be a new folder or a virtual environment; it holds something else")
     bin_folder = folder / ("Scripts" if sys.platform == "win32" else "bin")
     python = (bin_folder / "python").absolute()
-    if not (folder / "pyvenv.cfg").is_file():
-        venv.create(folder, with_pip=True)
+    if not _has_pip(python):  # also where making it was interrupted
+        _make(folder)
     packages = _packages_of(python)
     behind = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("-packages"))]
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(behind)]
@@ -72,6 +74,25 @@ def set_up_suite(name: str, setup: str | Path) -> Path:
     needs = ", ".join(("wmplan", *(suite.needs or (suite.module,))))
     _run([str(python), "-c", f"import {needs}"], f"{suite.name} in {folder}")
     return command
+
+
+def _has_pip(python: Path) -> bool:
+    """Whether an interpreter is there and has pip."""
+    return (
+        python.exists() and not subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode
+    )
+
+
+def _make(folder: Path) -> None:
+    """Make a virtual environment with pip."""
+    try:
+        venv.create(folder, with_pip=True)
+    except subprocess.CalledProcessError as error:  # Debian's Python has ensurepip in a package of its own
+        raise NotPossibleError(
+            f"setup={folder} cannot be made into a virtual environment: this Python cannot install pip into it "
+            f"({' '.join(map(str, error.cmd[-3:]))} ended with {error.returncode}); on Debian and Ubuntu: apt install "
+            "python3-venv"
+        ) from None
 
 
 def _packages_of(python: Path) -> Path:
