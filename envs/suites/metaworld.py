@@ -52,7 +52,7 @@ REACH: dict[str, Any] = {
 }
 PUSH: dict[str, Any] = {
     **COMMON,
-    "training": small_training(  # with pretrained=metaworld_reach fine_tune=true
+    "training": small_training(  # with fine_tune=true, pretrained= a model of reach
         action_block=10,
         predictor_options={"width": 256, "depth": 3},
         dynamics={"steps": 800, "batch_size": 128},

@@ -29,7 +29,7 @@ PLANNING = planning(
     {"proprio": {"weight": 1.0, "steps": "discounted"}},  # of "last" alone a plan puts off arriving
     {"replan_every": 10, "min_horizon": 2},
     horizon=8,
-    num_samples=300,
+    num_samples=256,
     num_iterations=6,
     num_elites=20,
     parameterization="spline-linear",
