@@ -238,3 +238,5 @@ def test_what_is_said_of_a_damaged_list_of_rows_can_be_done(tmp_path: Path) -> N
 
 def test_folders_of_models_are_plain() -> None:
     assert slug("hf://org/name-1.2") == "hf_org_name-1.2" and slug("runs/mine/model") == "runs_mine_model"
+    assert slug("..") == slug(".") == slug("/") == "model"  # the folder one is in, or the one above
+    assert slug("shipped") == "model_shipped"  # a folder of yours: the other is of those that come with wmplan

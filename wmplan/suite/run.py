@@ -165,5 +165,8 @@ def shipped_model(benchmark: Benchmark) -> str | None:
 
 
 def slug(model: str) -> str:
-    """The name of a model's folder."""
-    return re.sub(r"[^\w.-]+", "_", model).strip("_") or "model"
+    """The name of a model's folder, which is none of those that mean something else."""
+    plain = re.sub(r"[^\w.-]+", "_", model).strip("_")
+    if plain in ("", ".", ".."):
+        return "model"
+    return f"model_{plain}" if plain == SHIPPED else plain
