@@ -209,7 +209,7 @@ def test_other_settings_are_refused_and_the_setting_named(model: Any, finished: 
 
 
 RUN = """
-import sys
+import sys, time
 sys.path.insert(0, {here!r})
 from pixel_world import PixelWorld
 from wmplan.evaluation import Protocol, evaluate
@@ -218,7 +218,7 @@ if __name__ == "__main__":
     protocol = Protocol(goal="image+proprio", offset=12, budget=16, episode_steps=40)
     planner = {{"name": "cem", "num_samples": 12, "num_iterations": 2, "num_elites": 3, "horizon": 2}}
     evaluate(PixelWorld(), {task!r}, {out!r}, planner=planner, protocol=protocol, episodes=3, planner_seeds=2,
-             rows="all", workers=2)
+             rows="all", workers=2, on_episode=lambda _: time.sleep(0.2))  # so that it is killed before it ends
 """
 
 
