@@ -9,6 +9,7 @@ from typing import Any
 from wmplan.counted import counted
 from wmplan.errors import UserError
 from wmplan.evaluation.instance_sources import flag_said, instances_said, why_unserved
+from wmplan.evaluation.results import counted_success
 from wmplan.registry import TASKS
 from wmplan.settings.protocols import named_protocols
 from wmplan.text_table import table
@@ -42,7 +43,7 @@ def results_table(result: Mapping[str, Any]) -> str:
     protocol = result["protocol"]
     instances, goal = instances_said(result)
     named = f"protocol {protocol['name']}, " if "name" in protocol else ""
-    when = ", which counts at the end," if protocol.get("success") == "end" else ""
+    when = ", which counts at the end," if counted_success(result) == "success_at_end" else ""
     said = (
         f"{named}{instances}, seed {result['seed']}: {goal}, {protocol['budget']} steps to get there; "
         f"success{when} in % with its 95 % interval"
@@ -77,7 +78,7 @@ def _unsolved(result: Mapping[str, Any]) -> list[str]:
     """The figures without the instances that doing nothing solves, where the protocol keeps such."""
     if not result["protocol"].get("keep_solved"):
         return []
-    field = "success_at_end" if result["protocol"].get("success") == "end" else "success"
+    field = counted_success(result)
     rest = {name: row["without_solved"] for name, row in result["rows"].items()}
     count = next(iter(rest.values()))
     if count is None:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from wmplan.errors import UserError
 from wmplan.evaluation import Protocol, evaluate, load_results
 from wmplan.evaluation.intervals import wilson
-from wmplan.report.charts import by_start_distance, distance_groups
+from wmplan.report.charts import by_start_distance, chart_cards, distance_groups
 from wmplan.report.films import choose_films
-from wmplan.report.page import percent, write_report
+from wmplan.report.page import gallery, percent, success_table, write_report
 from wmplan.report.plots import Bar, Line, draw_bars, draw_histogram, draw_lines, histogram, line_chart
 
 HERE = Path(__file__).parents[1] / "evaluation"  # where the worlds of tests are
@@ -106,6 +106,41 @@ def test_it_holds_every_figure_of_the_results(page: Page, folder: Path) -> None:
         assert value in text
     for name, value in results["planner"].items():
         assert name in text and (value if isinstance(value, str) else json.dumps(value)) in text
+
+
+def test_a_streams_figures_stand_below_the_rule_that_decides(folder: Path) -> None:
+    results = load_results(folder)
+    for row in results["rows"].values():
+        own = row["rules"].pop(results["protocol"]["rule"])
+        nothing = {**own, "success": 0.0, "success_at_end": 0.0}
+        row["rules"] = {"first": nothing, "decides": own, "last": nothing}
+    results["protocol"]["rule"] = "decides"
+    heads, *lines = re.findall("<tr.*?</tr>", success_table(results))
+    names = re.findall("<th>(.*?)</th>", heads)
+    row = results["rows"]["planner"]
+    for number, stream in enumerate(row["streams"]):
+        line = next(one for one in lines if f"planner, stream {number}<" in one)
+        cells = []
+        for span, cell in re.findall('<td(?: colspan="([0-9]+)")?>(.*?)</td>', line):
+            cells += [cell] * int(span or 1)
+        assert len(cells) == len(names)
+        assert cells[names.index("decides<br>any time")].startswith(percent(stream["success"]))
+        assert cells[names.index("decides<br>at end")] == percent(stream["success_at_end"])
+
+
+def test_success_is_shown_as_its_protocol_counts_it(folder: Path) -> None:
+    results = load_results(folder)
+    results["protocol"]["success"] = "end"
+    for row in results["rows"].values():
+        row |= {"success": 0.125, "success_at_end": 0.875, "success_at_end_ci95": [0.75, 0.95]}
+    for one in results["per_episode"]:
+        one |= {"success": True, "success_step": 3, "success_at_end": False}
+    charts = chart_cards(folder, results)
+    assert "88 %" in charts and "12 %" not in charts and "at the end" in charts and "any time" not in charts
+    (record,) = choose_films(results["per_episode"], 1, "success_at_end")
+    shown = gallery([(record, b"")], "success_at_end")
+    assert "failed" in shown and "there after 3 steps, not at the end" in shown
+    assert "failed" not in gallery([(record, b"")], "success")
 
 
 def test_films_are_in_the_page_as_they_are_in_the_folder(page: Page, folder: Path) -> None:

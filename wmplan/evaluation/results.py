@@ -87,6 +87,11 @@ def aggregate(records: Sequence[Record], budget: int) -> dict[str, Any]:
     }
 
 
+def counted_success(results: Mapping[str, Any]) -> str:
+    """By which field of rows and episodes a protocol counts success: "success", at any time, or "success_at_end"."""
+    return "success_at_end" if results["protocol"].get("success") == "end" else "success"
+
+
 def times_to_goal(steps: Sequence[int | None], budget: int) -> dict[str, Any]:
     """Success by deadline, and the median time of the successes.
 

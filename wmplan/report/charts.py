@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from wmplan.evaluation.intervals import wilson
+from wmplan.evaluation.results import counted_success
 from wmplan.evaluation.rollout import Arrays, load_episode
 from wmplan.report.plots import Bar, Line, bar_chart, histogram, line_chart
 
 Json = Mapping[str, Any]
+WHEN = {"success": "any time", "success_at_end": "at the end"}
 MOST_LINES = 40
 """Single episodes drawn in one chart."""
 
@@ -24,11 +26,12 @@ def chart_cards(folder: Path, results: Json) -> str:
     shown = {"Success by row (95 % intervals)": by_row(results)}
     if records:
         episodes = [load_episode(folder / one["file"]) for one in records if (folder / one["file"]).exists()]
-        reached = [bool(one["success"]) for one in records if (folder / one["file"]).exists()]
+        success = counted_success(results)
+        reached = [bool(one[success]) for one in records if (folder / one["file"]).exists()]
         times = results["rows"]["planner"]["plan_ms"]
         marks = [(times[name], f"{name} {times[name]:.1f} ms") for name in ("p50", "p95", "p99") if times[name]]
         if records[0]["start_distance"] is not None:
-            shown["Success by distance of the start"] = by_start_distance(records)
+            shown["Success by distance of the start"] = by_start_distance(records, success=success)
             shown["Distance to the goal"] = distance_curves(episodes, reached)
         shown |= {
             "Cost of the chosen plan": cost_curves(episodes, reached),
@@ -48,37 +51,32 @@ def card(title: str, body: str, note: str = "") -> str:
 
 def by_row(results: Json) -> str:
     """Success of each row by the rule that decides, with intervals."""
-    bars = [
-        Bar(
-            name,
-            row["success"],
-            tuple(row["success_ci95"]),
-            f"{100 * row['success']:.0f} %",
-            0 if name == "planner" else 5,
-        )
-        for name, row in results["rows"].items()
-    ]
-    return bar_chart("Success by row", bars, f"rule {results['protocol']['rule']}, any time", percent=True)
+    success = counted_success(results)
+    bars = []
+    for name, row in results["rows"].items():
+        rate, ends = row[success], tuple(row[f"{success}_ci95"])
+        bars.append(Bar(name, rate, ends, f"{100 * rate:.0f} %", 0 if name == "planner" else 5))
+    return bar_chart("Success by row", bars, f"rule {results['protocol']['rule']}, {WHEN[success]}", percent=True)
 
 
-def by_start_distance(records: Sequence[Json], most: int = 6) -> str:
+def by_start_distance(records: Sequence[Json], most: int = 6, success: str = "success") -> str:
     """Success in groups of equal size by the start's distance, with Wilson intervals."""
-    bars = distance_groups(records, most)
+    bars = distance_groups(records, most, success)
     return bar_chart(
-        "Success by distance of the start", bars, "success, any time", "distance of the start", percent=True
+        "Success by distance of the start", bars, f"success, {WHEN[success]}", "distance of the start", percent=True
     )
 
 
-def distance_groups(records: Sequence[Json], most: int) -> list[Bar]:
+def distance_groups(records: Sequence[Json], most: int, success: str = "success") -> list[Bar]:
     """A bar for each of at most `most` groups."""
     ordered = sorted(records, key=lambda one: one["start_distance"])
     groups = np.array_split(np.arange(len(ordered)), max(1, min(most, len(ordered) // 5)))
     bars = []
     for group in groups:
         own = [ordered[i] for i in group]
-        success = sum(bool(one["success"]) for one in own)
+        reached = sum(bool(one[success]) for one in own)
         label = f"{own[0]['start_distance']:.1f}–{own[-1]['start_distance']:.1f}"
-        bars.append(Bar(label, success / len(own), wilson(success, len(own)), f"{success}/{len(own)}"))
+        bars.append(Bar(label, reached / len(own), wilson(reached, len(own)), f"{reached}/{len(own)}"))
     return bars
 
 

@@ -15,11 +15,15 @@ from wmplan.report.videos import episode_film, write_mp4
 Record = Mapping[str, Any]
 
 
-def choose_films(records: Sequence[Record], count: int) -> list[Record]:
-    """Up to `count` episodes of the planner: failures first, but a third for the successes where there are any."""
+def choose_films(records: Sequence[Record], count: int, success: str = "success") -> list[Record]:
+    """Up to `count` episodes of the planner: failures first, but a third for the successes where there are any.
+
+    Args:
+        success: the field that counts, see counted_success().
+    """
     own = [one for one in records if one["row"] == "planner"]
-    failed = [one for one in own if not one["success"]]
-    succeeded = [one for one in own if one["success"]]
+    failed = [one for one in own if not one[success]]
+    succeeded = [one for one in own if one[success]]
     failures = min(len(failed), max(count - len(succeeded), count - count // 3))
     return [*failed[:failures], *succeeded[: count - failures]]
 

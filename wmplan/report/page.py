@@ -17,7 +17,7 @@ from wmplan.counted import counted
 from wmplan.deprecated import with_new_keys
 from wmplan.evaluation.instance_sources import flag_said, instances_said
 from wmplan.evaluation.intervals import wilson
-from wmplan.evaluation.results import load_results
+from wmplan.evaluation.results import counted_success, load_results
 from wmplan.evaluation.success import ENVIRONMENT
 from wmplan.registry import TASKS
 from wmplan.report.charts import chart_cards
@@ -42,7 +42,7 @@ def write_report(folder: str | Path, *, films: int = 12) -> Path:
     """
     folder = Path(folder)
     results = load_results(folder)
-    records = choose_films(results["per_episode"], films)
+    records = choose_films(results["per_episode"], films, counted_success(results))
     shown = [
         (record, path.read_bytes()) for record, path in zip(records, make_films(folder, results, records), strict=True)
     ]
@@ -71,7 +71,7 @@ def render(results: Json, charts: str, films: Sequence[tuple[Json, bytes]], diag
         f'<p class="soft" style="margin-top:10px">{table_note(results)}</p>{unsolved(results)}',
         f'<div class="grid">{charts}</div>',
         "" if diagnosis is None else diagnosis_section(diagnosis),
-        gallery(films),
+        gallery(films, counted_success(results)),
         f'<h2>How it was measured</h2><div class="grid">{facts(results)}</div>',
         f'<h2>Every episode</h2><div class="card"><details><summary>{episodes}</summary>'
         f'<div class="scroll">{episode_table(results)}</div></details></div>',
@@ -114,7 +114,7 @@ def tiles(results: Json) -> list[tuple[str, str]]:
         row = rows["planner"]
         reached = (percent(row["success"]), f"reach the goal ({rule}), 95 % {interval(row['success_ci95'])}")
         at_end = (percent(row["success_at_end"]), "are there at the end")
-        shown += [at_end, reached] if results["protocol"].get("success") == "end" else [reached, at_end]
+        shown += [at_end, reached] if counted_success(results) == "success_at_end" else [reached, at_end]
         others = {rule, ENVIRONMENT} if flag_said(results) else {rule}
         for other, figures in row["rules"].items():
             if other not in others:
@@ -150,7 +150,8 @@ def success_table(results: Json) -> str:
         )
     for name, row in results["rows"].items():
         if len(row["streams"]) > 1:
-            lines += [stream_line(name, one, len(rules)) for one in row["streams"]]
+            columns = rules.index(results["protocol"]["rule"]), len(rules)
+            lines += [stream_line(name, one, *columns) for one in row["streams"]]
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -165,12 +166,13 @@ def unsolved(results: Json) -> str:
     return f'<h2>Without {solved} that doing nothing solves</h2><div class="card scroll">{table}</div><p></p>'
 
 
-def stream_line(name: str, stream: Json, rules: int) -> str:
-    """One random stream of a row."""
+def stream_line(name: str, stream: Json, rule: int, rules: int) -> str:
+    """One random stream of a row, in the columns of the rule that decides, which is number `rule` of `rules`."""
+    before = f'<td colspan="{2 * rule}"></td>' if rule else ""
     return (
-        f'<tr class="soft"><td>{escape(name)}, stream {stream["planner_seed"]}</td>'
+        f'<tr class="soft"><td>{escape(name)}, stream {stream["planner_seed"]}</td>{before}'
         f"<td>{percent(stream['success'])}<small>{interval(stream['success_ci95'])}</small></td>"
-        f'<td>{percent(stream["success_at_end"])}</td><td colspan="{2 * (rules - 1) + 6}"></td></tr>'
+        f'<td>{percent(stream["success_at_end"])}</td><td colspan="{2 * (rules - 1 - rule) + 6}"></td></tr>'
     )
 
 
@@ -209,16 +211,17 @@ def video(film: bytes) -> str:
     )
 
 
-def gallery(films: Sequence[tuple[Json, bytes]]) -> str:
-    """The films, playing in the page."""
+def gallery(films: Sequence[tuple[Json, bytes]], success: str) -> str:
+    """The films, playing in the page; `success` is the field that counts."""
     if not films:
         return ""
     figures = []
     for record, film in films:
-        reached = record["success"]
-        said = (
-            f"reached in {record['success_step']} steps" if reached else f"closest {distance(record['min_distance'])}"
-        )
+        reached = record[success]
+        step = record["success_step"]
+        said = f"closest {distance(record['min_distance'])}" if step is None else f"there after {step} steps"
+        if record["success"] and not reached:
+            said += ", not at the end"
         stream = f".{record['planner_seed']}" if record["planner_seed"] else ""
         figures.append(
             f'<figure class="card">{video(film)}<figcaption><span class="tag {"good" if reached else "bad"}">'

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmplan.atomic_io import write_durably
+from wmplan.evaluation.results import counted_success
 from wmplan.report.charts import card
 from wmplan.report.films import choose_films, make_films
 from wmplan.report.page import page, video
@@ -83,8 +84,8 @@ def _chart(one: Mapping[str, Any]) -> str:
 def _films(folder: Path, entry: Entry, results: Mapping[str, Any]) -> list[str]:
     """Figures with a film each."""
     run = folder / entry.folder
-    records = choose_films(results["per_episode"], FILMS)
-    read = "success_at_end" if results["protocol"].get("success") == "end" else "success"
+    read = counted_success(results)
+    records = choose_films(results["per_episode"], FILMS, read)
     shown = []
     for record, film in zip(records, make_films(run, results, records), strict=True):
         said, tag = ("reached", "good") if record[read] else ("failed", "bad")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wmplan.atomic_io import write_durably, write_json
+from wmplan.evaluation.results import counted_success
 from wmplan.suite.entries import Entry
 
 HEAD = (
@@ -37,12 +38,11 @@ def row(entry: Entry, results: Mapping[str, Any] | None) -> dict[str, Any]:
     }
     if results is None:
         return told
-    end = results["protocol"].get("success") == "end"
-    field = "success_at_end" if end else "success"
+    field = counted_success(results)
     rows = results["rows"]
     planner = rows.get("planner")
     return told | {
-        "success_read": "end" if end else "any_time",
+        "success_read": "any_time" if field == "success" else "end",
         "rule": results["protocol"]["rule"],
         "instances": results["episodes"],
         "instances_sha256": results["instances_sha256"],
