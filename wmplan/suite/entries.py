@@ -79,7 +79,7 @@ def _entry(told: dict[str, Any]) -> Entry:
         for field in fields(one):
             value, kinds = getattr(one, field.name), KINDS.get(str(field.type))
             if kinds is not None and not isinstance(value, kinds):
-                raise ValueError(f"{field.name} is {value!r}")
+                raise UserError(f"{field.name} is {value!r}")
     if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
-        raise ValueError(f"{entry.folder!r} is no folder below")
+        raise UserError(f"{entry.folder!r} is no folder below")
     return entry
