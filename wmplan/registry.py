@@ -233,3 +233,9 @@ def register_task(
 def task_id(name: str) -> str:
     """The Gymnasium id of a task, or what was given where it is no task's name."""
     return TASKS[name].id if name in TASKS else name
+
+
+def task_key(identity: str) -> str:
+    """What task=... says: the name of the task of a Gymnasium id, with its module or without, else the id itself."""
+    plain = identity.rpartition(":")[2]
+    return next((name for name, one in TASKS.items() if one.id.rpartition(":")[2] == plain), identity)

@@ -31,7 +31,7 @@ from wmplan.evaluation.instances import (
 from wmplan.evaluation.protocol import EXPERT, GOALS, POLICY, RANDOM_STATES, Protocol
 from wmplan.evaluation.success import ENVIRONMENT, holds_now
 from wmplan.random_streams import Stream, stream_rng
-from wmplan.registry import TASKS
+from wmplan.registry import TASKS, task_key
 from wmplan.variation import draw_factors
 
 MOST_TRIES = 20
@@ -204,10 +204,8 @@ def require_task(path: Path, task: str | None, env: PlanningEnvironment) -> None
     Raises:
         UserError: if they are of another.
     """
-    names = {entry.id.rpartition(":")[2]: name for name, entry in TASKS.items()}
-    here = names.get(getattr(getattr(env, "spec", None), "id", ""))
-    theirs = names.get(str(task).rpartition(":")[2])
-    if here is not None and theirs is not None and here != theirs:
+    here, theirs = task_key(getattr(getattr(env, "spec", None), "id", "")), task_key(str(task))
+    if here in TASKS and theirs in TASKS and here != theirs:
         raise UserError(f"instances={path} are of {theirs}, this task is {here}: give instances of {here}")
 
 

@@ -19,7 +19,7 @@ from wmplan.evaluation.instance_sources import flag_said, instances_said
 from wmplan.evaluation.intervals import wilson
 from wmplan.evaluation.results import counted_success, load_results
 from wmplan.evaluation.success import ENVIRONMENT
-from wmplan.registry import TASKS
+from wmplan.registry import task_key
 from wmplan.report.charts import chart_cards
 from wmplan.report.diagnosis_section import diagnosis_section
 from wmplan.report.films import choose_films, make_films
@@ -315,12 +315,6 @@ def cell(value: Any) -> str:
 def task_name(task: str) -> str:
     """The task without namespace and version."""
     return task.rsplit("/", 1)[-1].rsplit("-v", 1)[0]
-
-
-def task_key(task: str) -> str:
-    """What task=... says on the command line: the name of a registered task, else the Gymnasium id itself."""
-    known = [name for name, one in TASKS.items() if task.rpartition(":")[2] == one.id.rpartition(":")[2]]
-    return known[0] if known else task
 
 
 def percent(share: float) -> str:

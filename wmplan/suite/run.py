@@ -19,7 +19,7 @@ from wmplan.machine import MOST_THREADS
 from wmplan.models.loading import card_of, shipped_models, tasks_of
 from wmplan.output_folder import check_folder, make_folder
 from wmplan.planning.registry import make_config
-from wmplan.registry import TASKS
+from wmplan.registry import TASKS, task_key
 from wmplan.report.page import write_report
 from wmplan.settings.groups import group_options
 from wmplan.settings.numbers import MAX_SEED, whole_number
@@ -101,7 +101,7 @@ def run_suite(
             command = f"wmplan suite name={benchmark.task} model=... out={folder}"
             entry = replace(entry, reason=f"no model for {benchmark.task} is shipped: {command}")
         elif own and TASKS[benchmark.task].id not in own:
-            entry = replace(entry, reason=f"the model was trained for {', '.join(map(task_name, own))}")
+            entry = replace(entry, reason=f"the model was trained for {', '.join(map(task_key, own))}")
         try:
             require_suite(benchmark)
             if kept:
@@ -148,11 +148,6 @@ def _by_protocols(benchmarks: Sequence[Benchmark], protocols: Sequence[str] | No
         for name in protocols:
             wanted = Benchmark(suite, task, name)
             yield published.get(wanted.name, wanted)
-
-
-def task_name(identity: str) -> str:
-    """The name of a task with a Gymnasium id; the id itself where it has none here."""
-    return next((name for name, entry in TASKS.items() if entry.id == identity), identity)
 
 
 def shipped_model(benchmark: Benchmark) -> str | None:
