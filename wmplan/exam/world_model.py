@@ -22,6 +22,8 @@ BATCH = 512
 class WorldModelSubject(Subject):
     """A WorldModel. Without a robot in the scene it is told that the robot does nothing.
 
+    A model that takes the robot's state and does not read it off frames is told the mean of its data, always.
+
     Its surprise is the mean absolute difference of predicted and encoded latents, over their entries and the predicted
     model steps; entries of the robot's own state, which frames do not show, are left out.
     """
@@ -44,9 +46,11 @@ class WorldModelSubject(Subject):
         spec = self.model.spec
         # of windows that do equally well the first is taken: the one that sees most
         every = [Window(seen, ahead, spec.action_block) for seen in range(spec.history, 0, -1) for ahead in AHEAD]
+        most = self.model.most_frames
+        every = [one for one in every if most is None or one.context + one.ahead <= most]
         fitting = [one for one in every if one.frames <= length]
         if not fitting:
-            every[-len(AHEAD)].starts(length)  # the shortest, says what does not fit
+            min(every, key=lambda one: one.frames).starts(length)  # says what does not fit
         return fitting
 
     @torch.inference_mode()
@@ -62,7 +66,11 @@ class WorldModelSubject(Subject):
 
     def _encode(self, frames: NDArray[np.uint8]) -> Tensor:
         """Latents (U, *latent) of single frames."""
-        return self.model.encode(torch.from_numpy(frames)[:, None].to(self.model.device))[:, 0].float()
+        model, spec = self.model, self.model.spec
+        state = None
+        if spec.proprio_dim and not (model.reads_proprio or model.reads_state):
+            state = torch.tensor(spec.proprio_mean, device=model.device).expand(len(frames), 1, -1)
+        return model.encode(torch.from_numpy(frames)[:, None].to(model.device), state)[:, 0].float()
 
     def _still(self, latents: Tensor, index: NDArray[np.int64], window: Window) -> Array:
         """(N, count) of one window where the robot is told to do nothing: of windows alike one is predicted."""
@@ -91,8 +99,5 @@ class WorldModelSubject(Subject):
         seen = window.context
         past = actions[:, : seen - 1] if seen > 1 else None
         predicted = self.model.rollout(latents[:, :seen].clone(), actions[:, None, seen - 1 :].clone(), past)[:, 0]
-        error = (predicted - latents[:, seen:]).abs()
-        own = self.model.spec.proprio_dim
-        if own and error.ndim == 3:  # the last entries of a flat latent
-            error = error[..., :-own]
+        error = (predicted - latents[:, seen:]).abs()[..., ~self.model.state_entries]
         return error.flatten(1).mean(1)

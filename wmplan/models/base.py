@@ -242,6 +242,11 @@ class WorldModel(nn.Module, ABC):
         """
         raise UserError(f"a {type(self).__name__} is not read between model steps")
 
+    @property
+    def most_frames(self) -> int | None:
+        """Frames that a context and what is predicted from it make together, at most; None for any number."""
+        return None
+
     def rollout_bytes(self, horizon: int) -> int:
         """Working memory of one candidate's rollout, by which candidates are rolled out in chunks; here a guess."""
         return 4 * horizon * math.prod(self.spec.latent_shape) * ACTIVATIONS
@@ -294,13 +299,21 @@ class WorldModel(nn.Module, ABC):
         raise UserError(f"a {type(self).__name__} does not know what its latents are with the robot elsewhere")
 
     @property
+    def state_entries(self) -> Tensor:
+        """Which numbers along a latent's last axis are of the robot's own state, which frames need not show.
+
+        (L,) of true and false; here the last P.
+        """
+        length = self.spec.latent_shape[-1]
+        return torch.arange(length, device=self.device) >= length - self.spec.proprio_dim
+
+    @property
     def robot_entries(self) -> Tensor:
         """Which of a flat latent's L numbers are of the robot alone, (L,) of true and false.
 
         A goal that shows the robot nowhere in particular is compared without them; here those of the robot's state.
         """
-        length = self.spec.latent_shape[-1]
-        return torch.arange(length, device=self.device) >= length - self.spec.proprio_dim
+        return self.state_entries
 
     @property
     def projections(self) -> Sequence[Projection]:

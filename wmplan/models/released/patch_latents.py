@@ -79,6 +79,10 @@ class PatchLatentModel(FrameCausalModel):
             encoder._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
+    @property
+    def state_entries(self) -> Tensor:
+        return torch.arange(self.spec.latent_shape[-1], device=self.device) >= self.visual_dim
+
     @abstractmethod
     def preprocess(self, frames: Tensor) -> Tensor:
         """uint8 frames (..., H, W, 3) as the visual encoder takes them, (n, 3, size, size)."""

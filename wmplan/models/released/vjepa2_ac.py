@@ -258,6 +258,10 @@ class VJepa2AC(FrameCausalModel):
         tokens, poses = latents.split([self.token_numbers, POSE_DIM], dim=-1)
         return tokens.unflatten(-1, (self.config.patches, self.config.encoder_width)), poses
 
+    @property
+    def most_frames(self) -> int:
+        return self.window + 1
+
     def check_rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None) -> None:
         """As WorldModel.check_rollout; context and horizon together keep to the frames the predictor was made for."""
         super().check_rollout(context, actions, past_actions)
