@@ -23,6 +23,7 @@ class Stream(IntEnum):
     EXAM = 10  # clips that a model is examined on
     EXAM_CHOICE = 11  # clips on which the window of an exam is chosen
     EXAM_TRAINING = 12  # possible clips that a model may be trained on
+    STRIP = 13  # what hides a part of recorded frames, for a memory to learn by
 
 
 def stream_rng(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -17,6 +17,8 @@ from wmplan.models.critic import TemporalCritic
 from wmplan.models.decoder import Decoder, decoder_with_defaults, make_decoder
 from wmplan.models.encoders import ENCODERS, SecondLook, TwoStreams, make_encoder
 from wmplan.models.encoders.second_look import grown, robot_blocks
+from wmplan.models.known_contexts import weights_of
+from wmplan.models.latent_memory import LatentMemory, PredictsNext
 from wmplan.models.linear import Linear
 from wmplan.models.predictors import PREDICTORS, HiddenStatePredictor, make_predictor
 from wmplan.models.registry import with_defaults
@@ -44,6 +46,9 @@ class JEPAConfig:
             arguments.
         reader: whether there is a StateReader for goals; reader_options are its keyword arguments.
         placement: whether there is a RobotPlacement; placement_options are its keyword arguments.
+        memory: whether there is a LatentMemory; memory_options are its keyword arguments.
+        window: frames that the predictor looks at, the newest ones of the spec's history; None for all of it. Only
+            with a memory, which looks at all.
         camera_encoders: "own" for an encoder a camera, "shared" for one that all cameras go through.
     """
 
@@ -63,6 +68,9 @@ class JEPAConfig:
     reader_options: dict[str, Any] = field(default_factory=dict)
     placement: bool = False
     placement_options: dict[str, Any] = field(default_factory=dict)
+    memory: bool = False
+    memory_options: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
     camera_encoders: Literal["own", "shared"] = "own"
 
     def __post_init__(self) -> None:
@@ -71,6 +79,10 @@ class JEPAConfig:
             whole_number(getattr(self, name), name, least)
         if self.second_look is not None:
             whole_number(self.second_look, "second_look", 0)
+        if self.window is not None:
+            whole_number(self.window, "window", 1)
+            if not self.memory:
+                raise UserError("window must be left out without a memory: the predictor looks at the whole history")
 
 
 class JEPA(WorldModel):
@@ -85,7 +97,7 @@ class JEPA(WorldModel):
         robot: which of the D numbers are of the robot's encoder, or all where there is none.
         scene: which of them are of the scene's encoder.
         proprio_head: from those to the standardised robot state, None if there is none.
-        critic, decoder, reader, placement: None where the configuration has none.
+        critic, decoder, reader, placement, memory: None where the configuration has none.
         whitening: W of shape (L, L), for the cost ||W (z - g)||^2; the identity until training sets it.
         error_scale: standard deviation of the one-step prediction error on held-out data, of shape (L,).
         visual_mean, visual_std: standardise the encoder's output, of shape (D,): for a frozen encoder whose latents
@@ -103,6 +115,7 @@ class JEPA(WorldModel):
     decoder: Decoder | SpriteDecoder | None
     reader: StateReader | None
     placement: RobotPlacement | None
+    memory: LatentMemory | None
     visual_mean: Tensor
     visual_std: Tensor
     action_mean: Tensor
@@ -134,7 +147,7 @@ class JEPA(WorldModel):
             config.predictor,
             latent_dim,
             spec.block_dim,
-            spec.history,
+            config.window or spec.history,
             spec.action_block,
             **config.predictor_options,
         )
@@ -156,6 +169,12 @@ class JEPA(WorldModel):
                 raise UserError("placement must be false without proprioception: nothing says where the robot is")
             options = convert_options(RobotPlacement, config.placement_options, "placement_options")
             self.placement = RobotPlacement(self.visual_dim, spec.proprio_dim, **options)
+        self.memory = None
+        if config.memory:
+            if self.predictor.history > spec.history:
+                raise UserError(f"window must be at most history, {spec.history}, got {config.window}")
+            options = convert_options(LatentMemory, config.memory_options, "memory_options")
+            self.memory = LatentMemory(latent_dim, **options)
         self.register_buffer("whitening", torch.eye(latent_dim))
         self.register_buffer("error_scale", torch.ones(latent_dim))
         self.register_buffer("visual_mean", torch.zeros(self.visual_dim))
@@ -194,6 +213,7 @@ class JEPA(WorldModel):
             "decoder_options": decoder_with_defaults(config.decoder_options),
             "reader_options": with_defaults(StateReader, config.reader_options) if config.reader else {},
             "placement_options": (with_defaults(RobotPlacement, config.placement_options) if config.placement else {}),
+            "memory_options": with_defaults(LatentMemory, config.memory_options) if config.memory else {},
         }
         return {"kind": "jepa", **asdict(config), **options}
 
@@ -342,6 +362,15 @@ class JEPA(WorldModel):
     def window(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
         """A whole window for the predictor: h latents and the h - 1 normalised actions between them.
 
+        With a memory, the last latents of the context as they are believed.
+        """
+        if self.memory is not None:
+            context, past_actions = self.remembered(context, past_actions)
+        return self.filled(context, past_actions)
+
+    def filled(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As window(), of latents as they are.
+
         A context (B, T, L) shorter than h stands for a robot that stood still before; a predictor that takes a context
         of any length is given it as it is.
         """
@@ -349,11 +378,32 @@ class JEPA(WorldModel):
         if self.predictor.takes_any_context:
             given = context.new_zeros(batch, 0, self.spec.block_dim) if past_actions is None else past_actions
             return context, self.normalise_actions(given)
-        missing = self.spec.history - time
-        past = self.still_action.to(context).expand(batch, self.spec.history - 1, -1)
+        history = self.predictor.history
+        missing = history - time
+        past = self.still_action.to(context).expand(batch, history - 1, -1)
         if past_actions is not None and time > 1:
             past = torch.cat([past[:, :missing], past_actions.to(past)], 1)  # (B, h - 1, A)
         return torch.cat([context[:, :1].expand(-1, missing, -1), context], 1), self.normalise_actions(past)
+
+    @torch.compiler.disable  # which contexts are known is no matter of shapes
+    def remembered(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The newest latents (B, t, L) of a context as the memory believes them, and the actions between them."""
+        assert self.memory is not None
+        actions = context.new_zeros(len(context), 0, self.spec.block_dim) if past_actions is None else past_actions
+        found = weights_of(self)
+        weights = None if found is None else (*found, self.computes_in)
+        latents = self.memory.recall(context, actions.to(context), self.predicts_next, weights)
+        return latents, actions[:, actions.shape[1] + 1 - latents.shape[1] :]
+
+    @property
+    def predicts_next(self) -> PredictsNext:
+        """The predictor as a memory asks it."""
+
+        def predict(latents: Tensor, past: Tensor, action: Tensor) -> Tensor:
+            moved = self.normalise_actions(action)[:, None, None]  # (B, 1, 1, A)
+            return self.predictor.rollout(*self.filled(latents, past), moved)[:, 0, 0]
+
+        return PredictsNext(predict, self.error_scale, self.predictor.history)
 
     def predict_windows(self, latents: Tensor, actions: Tensor, context: int | None = None) -> Tensor:
         """Open-loop predictions of the frames after the first `context` (the history, if left out).

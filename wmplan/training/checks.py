@@ -27,6 +27,7 @@ OPTIONAL = {
     "decoder": "the decoder",
     "reader": "the reader of goals",
     "placement": "goals of which a part counts",
+    "memory": "what is out of sight",
 }  # stages that a model does without
 LENGTH = {  # what the rows of a stage's windows grow with
     "joint": "rollout, history or action_block",
@@ -36,6 +37,7 @@ LENGTH = {  # what the rows of a stage's windows grow with
     "decoder": "action_block",
     "reader": "action_block",
     "placement": "action_block",
+    "memory": "history or action_block",
 }
 
 

@@ -152,6 +152,10 @@ class TrainConfig:
         placement_options: of it; see wmplan.models.robot_placement.
         placement_pixels: share of a frame's pixels that differ at most where only the robot moved: twice what it
             covers.
+        memory: what is out of sight stays known: of a model that there is (pretrained, dynamics.steps=0), a network
+            that corrects its latents by what it had predicted, over the last `history` frames; on frames behind strips
+            that are drawn for it; steps=0 leaves it out.
+        memory_options: of it; see wmplan.models.latent_memory.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a
             symmetry beyond it is left out.
@@ -218,6 +222,8 @@ class TrainConfig:
     placement: StageConfig = field(default_factory=lambda: StageConfig(0, 64, 3e-3, save_every=1000))
     placement_options: dict[str, Any] = field(default_factory=dict)
     placement_pixels: float = 0.01
+    memory: StageConfig = field(default_factory=lambda: StageConfig(0, 64, 1e-3, save_every=500))
+    memory_options: dict[str, Any] = field(default_factory=dict)
     symmetries: dict[str, Symmetry] = field(default_factory=dict)
     symmetry_tolerance: float = 0.1
     regions: dict[str, Region] = field(default_factory=dict)
@@ -249,6 +255,11 @@ class TrainConfig:
             self.proprio or self.placement.steps == 0, "placement.steps must be 0 with proprio=false: it is on states"
         )
         require(0 < self.placement_pixels < 1, f"placement_pixels must be between 0 and 1, got {self.placement_pixels}")
+        if self.memory.steps:
+            require(
+                self.pretrained is not None and not self.dynamics.steps and not self.train_encoder,
+                "memory.steps needs a predictor that stays as it is: pretrained=MODEL dynamics.steps=0",
+            )
         require(self.appearance_blocks >= 0, f"appearance_blocks must be at least 0, got {self.appearance_blocks}")
         require(self.symmetry_tolerance >= 0, f"symmetry_tolerance must be at least 0, got {self.symmetry_tolerance}")
         for name in ("control_rate", "data_rate"):

@@ -69,7 +69,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
     """A batch of the shapes of a stage's, from fixed random numbers.
 
     Args:
-        columns: cameras and their second frames, action, proprio, latent, goal, steps.
+        columns: cameras and their second frames, action, proprio, latent, hidden, goal, steps.
         dense: a frame at every robot step.
     """
     generator = torch.Generator().manual_seed(0)
@@ -87,6 +87,7 @@ def made_up_batch(windows: StageWindows, model: JEPA, columns: tuple[str, ...], 
         ),
         "proprio": lambda: torch.randn(count, frames, spec.proprio_dim, generator=generator),
         "latent": lambda: torch.randn(count, frames, *spec.latent_shape, generator=generator),
+        "hidden": lambda: torch.randn(count, frames, *spec.latent_shape, generator=generator),
         "goal": lambda: torch.randn(count, *spec.latent_shape, generator=generator),
         "steps": lambda: frames * torch.rand(count, generator=generator),
     }

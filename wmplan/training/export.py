@@ -20,7 +20,7 @@ from wmplan.training.curves import draw_curves, read_log
 
 ORIGIN = ("task", "seed", "episodes", "steps", "policy", "policy_options")
 """What the card says of each data set that was joined to others."""
-STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader", "placement")
+STAGES = ("joint", "appearance", "dynamics", "critic", "decoder", "reader", "placement", "memory")
 
 
 def export(config: TrainConfig, store: Reader, model: JEPA, figures: Callable[[], dict[str, Any]]) -> None:

@@ -41,17 +41,30 @@ class HeldOut:
 
     # ------------------------------------------------------------------ windows
 
-    def batch(self, frames: int, size: int, columns: tuple[str, ...], latents: Latents | None = None) -> Batch:
-        """At most `size` held-out windows; `latent` is among the columns where the cached ones are given."""
-        return self.windows_of(self.held, frames, size, columns, latents)
+    def batch(
+        self,
+        frames: int,
+        size: int,
+        columns: tuple[str, ...],
+        latents: Latents | None = None,
+        hidden: Latents | None = None,
+    ) -> Batch:
+        """At most `size` held-out windows; `latent` and `hidden` are among the columns where they are given."""
+        return self.windows_of(self.held, frames, size, columns, latents, hidden)
 
     def windows_of(
-        self, episodes: Side, frames: int, size: int, columns: tuple[str, ...], latents: Latents | None = None
+        self,
+        episodes: Side,
+        frames: int,
+        size: int,
+        columns: tuple[str, ...],
+        latents: Latents | None = None,
+        hidden: Latents | None = None,
     ) -> Batch:
         """At most `size` windows of some episodes."""
         stride = self.config.action_block
         windows = int(np.maximum(self.store.lengths[episodes] - (frames - 1) * stride, 0).sum())
-        extra = {} if latents is None else {"latent": latents}
+        extra = {name: rows for name, rows in (("latent", latents), ("hidden", hidden)) if rows is not None}
         sampler = WindowSampler(
             self.store, frames, stride, max(1, min(size, windows)), 0, episodes=episodes, columns=columns, extra=extra
         )

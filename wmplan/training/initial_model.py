@@ -25,6 +25,7 @@ STAGE_OF = {
     "decoder": "decoder",
     "reader": "reader",
     "placement": "placement",
+    "memory": "memory",
 }
 """The stage that trains a part; the reader sees frames, the others latents."""
 
@@ -45,7 +46,7 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     other = None if config.pretrained is None or tokens is not None else pretrained_model(config.pretrained)
     parts = () if other is None else taken_parts(config, other)
     if other is not None and parts:
-        spec = with_normalisers_of(other, spec, parts, config.pretrained)
+        spec = with_normalisers_of(other, spec, parts, config.pretrained, any_history=config.memory.steps > 0)
     for name, symmetry in config.symmetries.items():
         symmetry.check(name, spec.action_dim, spec.proprio_dim, spec.image_size)
     architecture = JEPAConfig(
@@ -64,6 +65,9 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
         reader_options=config.reader_options,
         placement=config.placement.steps > 0,
         placement_options=config.placement_options,
+        memory=config.memory.steps > 0,
+        memory_options=config.memory_options,
+        window=other.predictor.history if other is not None and config.memory.steps else None,
     )
     with seeded_initialisation(config.seed):
         model = build_to_train(lambda: JEPA(architecture, spec))
@@ -118,15 +122,22 @@ def pretrained_model(path: str) -> JEPA:
 
 def taken_parts(config: TrainConfig, other: JEPA) -> tuple[str, ...]:
     """What is taken over of a pretrained model beside its encoder: to stay as it is, or to begin from."""
-    return tuple(
+    parts = tuple(
         part
         for part, stage in STAGE_OF.items()
         if (config.fine_tune or not getattr(config, stage).steps) and getattr(other, part) is not None
     )
+    # A memory is of its predictor.
+    return parts if not config.dynamics.steps else tuple(part for part in parts if part != "memory")
 
 
-def with_normalisers_of(other: JEPA, spec: ModelSpec, parts: Sequence[str], path: str | None) -> ModelSpec:
+def with_normalisers_of(
+    other: JEPA, spec: ModelSpec, parts: Sequence[str], path: str | None, any_history: bool = False
+) -> ModelSpec:
     """The spec with the units that parts of another model were trained in: of the robot's state, and of actions.
+
+    Args:
+        any_history: whether the predictor looks at a part of the history, whatever that is.
 
     Raises:
         UserError: where they are of other actions, proprioception or times.
@@ -135,7 +146,7 @@ def with_normalisers_of(other: JEPA, spec: ModelSpec, parts: Sequence[str], path
     for part in parts:
         for name in fixed.get(part, ()):
             ours, theirs = getattr(spec, name), getattr(other.spec, name)
-            if ours != theirs:
+            if ours != theirs and not (any_history and name == "history"):
                 raise UserError(
                     f"the {part} of pretrained={path} would be taken over, whose {name} is {theirs}, not {ours}: train "
                     f"a new one ({STAGE_OF[part]}.steps, fine_tune=false), or choose the same"
@@ -166,6 +177,7 @@ def take_part(model: JEPA, other: JEPA, part: str, path: str | None) -> None:
         model.whitening.copy_(other.whitening)
         model.error_scale.copy_(other.error_scale)
     names = [name for name in (part, f"{part}_options") if hasattr(model.config, name)]
+    names += ["window"] if part == "memory" else []
     model.config = replace(model.config, **{name: getattr(other.config, name) for name in names})
 
 

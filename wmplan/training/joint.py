@@ -37,6 +37,8 @@ def with_predictor(model: JEPA, name: str, options: Mapping[str, Any]) -> JEPA:
         decoder=False,
         reader=False,
         placement=False,
+        memory=False,
+        window=None,
     )
     other = build_to_train(lambda: JEPA(config, model.spec))
     other.encoder, other.proprio_head = model.encoder, model.proprio_head
@@ -47,7 +49,7 @@ class Joint(nn.Module):
     """A JEPA with what only its training needs: an inverse-dynamics head and, if asked for, a target encoder.
 
     Args:
-        model: what is trained, but for its critic, its decoder, its reader and its placement.
+        model: what is trained, but for its critic, its decoder, its reader, its placement and its memory.
         config: the weights of the terms.
         bfloat16: multiply in bfloat16 in the encoder and the predictor; the losses stay in float32.
         share: of each batch that this process has.
@@ -61,7 +63,13 @@ class Joint(nn.Module):
         self.target: nn.Module | None = None
         if config.target == "ema":
             self.target = copy.deepcopy(model.encoder).requires_grad_(False)
-        for part in (model.critic, model.decoder, model.reader, model.placement):  # they have stages of their own
+        for part in (
+            model.critic,
+            model.decoder,
+            model.reader,
+            model.placement,
+            model.memory,
+        ):  # they have stages of their own
             if part is not None:
                 part.requires_grad_(False)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmplan.data.reader import Reader
+from wmplan.data.strip import Strip
 from wmplan.data.symmetry import Symmetry
 from wmplan.errors import UserError
 from wmplan.models import JEPA
@@ -28,12 +29,14 @@ def encode_episode(
     index: int,
     symmetry: Symmetry | None = None,
     backgrounds: Mapping[str, Tensor] | None = None,
+    strip: Strip | None = None,
     batch_size: int = 512,
 ) -> NDArray[np.float32]:
     """Latents of every row of one episode, or of its copy under a symmetry, of shape (rows, L).
 
     Args:
         backgrounds: of each camera (H, W, 3), for a symmetry that leaves them in place.
+        strip: before the cameras.
     """
     uses_proprio = model.spec.proprio_dim > 0
     cameras = model.spec.cameras
@@ -44,6 +47,7 @@ def encode_episode(
         behind = backgrounds or {}
         frames = {camera: symmetry.map_frames(seen, behind.get(camera)).contiguous() for camera, seen in frames.items()}
         proprio = None if proprio is None else symmetry.map_proprio(proprio)
+    frames = frames if strip is None else strip.before(frames)
     rows = len(frames[cameras[0]])
     latents = np.empty((rows, *model.spec.latent_shape), np.float32)
     for start in range(0, rows, batch_size):

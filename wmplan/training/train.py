@@ -22,6 +22,7 @@ from wmplan.data.fingerprint import fingerprint
 from wmplan.data.joined import Joined
 from wmplan.data.reader import Reader, open_data
 from wmplan.data.resampled import at_rate
+from wmplan.data.strip import Strip
 from wmplan.data.varied_frames import varied
 from wmplan.models import JEPA
 from wmplan.models.predictors import HiddenStatePredictor
@@ -58,6 +59,7 @@ from wmplan.training.latent_stages import (
 from wmplan.training.loggers import Logger, NoLogger, make_logger, require_logger
 from wmplan.training.losses import effective_rank
 from wmplan.training.measures import collapse_alarm, one_step_error, open_loop_error
+from wmplan.training.memory import memory_figures, memory_loss
 from wmplan.training.placement import placement_figures, placement_loss
 from wmplan.training.precision import multiplies_bfloat16
 from wmplan.training.preflight import preflight, report, split
@@ -69,7 +71,7 @@ from wmplan.training.stage import Batch, Batches, Stage
 from wmplan.training.symmetric import SymmetricWindows, measure_symmetries
 from wmplan.training.windows import PLACEMENT_FRAMES, stage_windows
 
-ADDED_COLUMNS = {"joint": (), "critic": ("latent", "goal", "steps")}
+ADDED_COLUMNS = {"joint": (), "critic": ("latent", "goal", "steps"), "memory": ("latent", "hidden")}
 """What a stage's batches hold beside columns of the data set; `latent` where nothing is said."""
 Loss = Callable[[JEPA, Batch, torch.Generator], tuple[Tensor, dict[str, float]]]
 
@@ -116,6 +118,7 @@ class Run:
         self.held_out = HeldOut(config, self.store, self.training, held)
         self.latents: NDArray[np.float32] = np.empty(0, np.float32)
         self.copies: dict[str, NDArray[np.float32]] = {}
+        self.hidden: NDArray[np.float32] = np.empty(0, np.float32)
         self.symmetry_figures: dict[str, dict[str, Any]] = {}
         for one in self.windows.values():
             self.ranks.share(one.batch_size)  # or else there are too few rows
@@ -165,6 +168,8 @@ class Run:
         self.train_stage("decoder")
         self.train_stage("reader")
         self.train_stage("placement")
+        self.hide_latents()
+        self.train_stage("memory")
         model.cpu()
         self.ranks.first_then_all(self.write)
         self.logger.close()
@@ -232,6 +237,7 @@ class Run:
                 "dynamics": self.dynamics_figures,
                 "reader": self.reader_figures,
                 "placement": self.placement_figures,
+                "memory": self.memory_figures,
             }.get(name),
             save_every=settings.save_every,
             frames_per_step=settings.batch_size * frames,
@@ -303,6 +309,10 @@ class Run:
         if name == "placement":
             assert model.placement is not None
             return model.placement, partial(placement_loss, share=config.placement_pixels, part=share)
+        if name == "memory":
+            assert model.memory is not None
+            model.predictor.requires_grad_(False)
+            return model.memory, partial(memory_loss, share=share)
         loss = dense_dynamics_loss if self.is_dense(name) else dynamics_loss
         options: dict[str, Any] = {"noise": config.latent_noise, "state_weight": config.state_weight}
         return model.predictor, partial(loss, bfloat16=self.bfloat16, share=share, **options)
@@ -360,6 +370,8 @@ class Run:
             extra: dict[str, NDArray[Any]] = {"latent": latents}
             if name == "critic":
                 extra["row"] = np.arange(len(latents))
+            if name == "memory":
+                extra["hidden"] = self.hidden
             return WindowSampler(
                 self.store,
                 frames,
@@ -457,6 +469,20 @@ class Run:
             return
         self.ranks.first_then_all(self._copy_latents)
 
+    def hide_latents(self) -> None:
+        """Encode the data set once more, each episode behind a strip of its own."""
+        if "memory" not in self.windows:
+            return
+
+        def encode(index: int) -> NDArray[np.float32]:
+            return encode_episode(self.model, self.store, index, strip=Strip.draw(self.config.seed, index))
+
+        path, made_from = self.folder / "latents.hidden.npy", {**self.made_from, "strips": self.config.seed}
+        shape = self.model.spec.latent_shape
+        self.hidden = self.ranks.first_then_all(
+            lambda: cached_latents(path, made_from, self.store, shape, encode, self.ranks.first)
+        )
+
     @cached_property
     def backgrounds(self) -> dict[str, Tensor]:
         """Of each camera, where a symmetry leaves them in place."""
@@ -514,6 +540,16 @@ class Run:
         """How far off held-out latents are whose robot was put elsewhere."""
         return placement_figures(self.model, self.held_out_moves, self.config.placement_pixels)
 
+    @cached_property
+    def held_out_hidden(self) -> Batch:
+        """Held-out windows with their latents, as they are and behind strips."""
+        windows = self.windows["memory"]
+        return self.held_out.batch(windows.frames, 1024, ("action",), self.latents, self.hidden)
+
+    def memory_figures(self, step: int = 0) -> dict[str, Any]:
+        """How far off what is believed of hidden frames is."""
+        return memory_figures(self.model, self.held_out_hidden)
+
     def dynamics_figures(self, step: int = 0) -> dict[str, Any]:
         """Open-loop error by horizon on held-out windows."""
         return {"open_loop": self.held_out.open_loop(self.model, self.latents)}
@@ -523,4 +559,5 @@ class Run:
         symmetries = {"symmetries": self.symmetry_figures} if self.symmetry_figures else {}
         reading = self.reader_figures() if self.model.reader is not None and self.config.reader.steps else {}
         placing = self.placement_figures() if self.model.placement is not None and self.config.placement.steps else {}
-        return self.held_out.card_figures(self.model, self.latents) | symmetries | reading | placing
+        remembering = self.memory_figures() if "memory" in self.windows else {}
+        return self.held_out.card_figures(self.model, self.latents) | symmetries | reading | placing | remembering

@@ -50,6 +50,7 @@ def stage_windows(config: TrainConfig) -> list[StageWindows]:
         "decoder": 1,
         "reader": 1,
         "placement": PLACEMENT_FRAMES,
+        "memory": config.history,
     }
     return [
         StageWindows(name, count, config.action_block, getattr(config, name).batch_size)

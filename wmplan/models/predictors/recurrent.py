@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wmplan.models.known_contexts import KnownContexts, weights_of
 from wmplan.models.linear import Linear
 from wmplan.models.predictors.base import Predictor
 from wmplan.models.predictors.mlp import ResidualPerceptron
 from wmplan.models.registry import require_positive
 from wmplan.registry import register_predictor
 
-CONTEXTS = 16
-"""Contexts whose memories are kept: of so many robots that are planned for in turn."""
 KEEPS = 2.0
 """Bias of the gate that keeps the memory: an untrained network forgets over ten steps or so, not at once (Jozefowicz,
 Zaremba & Sutskever 2015)."""
@@ -37,21 +35,6 @@ class MemoryCell(nn.Module):
         kept = torch.sigmoid(keep + keep_before)
         candidate = torch.tanh(new + torch.sigmoid(reset + reset_before) * new_before)
         return torch.lerp(candidate, memory, kept)
-
-
-class Remembered(NamedTuple):
-    """A context that was read, and the memory after it.
-
-    Attributes:
-        latents, actions: (B, k, L) and (B, k, A), each action beside the frame that it followed.
-        memory: (B, 1, width).
-        weights: what the network's weights were then, and whether they were rounded.
-    """
-
-    latents: Tensor
-    actions: Tensor
-    memory: Tensor
-    weights: tuple[tuple[int, int], ...]
 
 
 @register_predictor("recurrent")
@@ -95,7 +78,7 @@ class RecurrentPredictor(Predictor):
         self.norm, self.out = nn.LayerNorm(width), Linear(width, latent_dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.known: list[Remembered] = []
+        self.known = KnownContexts()
 
     def step(self, latents: Sequence[Tensor], actions: Sequence[Tensor]) -> Tensor:
         memory = latents[0].new_zeros(len(latents[0]), 1, self.width)
@@ -124,32 +107,14 @@ class RecurrentPredictor(Predictor):
 
     def remember(self, latents: Tensor, actions: Tensor) -> Tensor:
         """The memory (B, 1, width) of latents (B, k, L) and the actions (B, k, A) beside them; k may be 0."""
-        keeps = not (self.training or torch.is_grad_enabled() or self.out.weight.is_inference())
-        weights = tuple((one.data_ptr(), one._version) for one in self.parameters()) if keeps else ()
-        weights = (*weights, (0, int(self.out.rounds)))
-        before = self.longest_known(latents, actions, weights) if keeps else None
+        weights = weights_of(self)
+        weights = weights and (*weights, (0, int(self.out.rounds)))
+        before = None if weights is None else self.known.longest(latents, actions, weights)
         read, memory = 0, latents.new_zeros(len(latents), 1, self.width)
         if before is not None:
-            read, memory = before.latents.shape[1], before.memory
+            read, memory = before.latents.shape[1], before.made
         for step in range(read, latents.shape[1]):
             memory = self.moved(memory, latents[:, step : step + 1], actions[:, step : step + 1])
-        if keeps and latents.shape[1]:
-            known = [one for one in self.known if one is not before and one.weights == weights]
-            copies = latents.clone(), actions.clone()
-            self.known = [*known[1 - CONTEXTS :], Remembered(*copies, memory, weights)]
+        if weights is not None and latents.shape[1]:
+            self.known.keep(latents, actions, memory, weights, before)
         return memory
-
-    def longest_known(
-        self, latents: Tensor, actions: Tensor, weights: tuple[tuple[int, int], ...]
-    ) -> Remembered | None:
-        """Of the contexts that were read, the longest that these begin with."""
-        found = None
-        for one in self.known:
-            count = one.latents.shape[1]
-            if found is not None and count <= found.latents.shape[1]:
-                continue
-            same = one.weights == weights and one.latents.dtype == latents.dtype
-            same = same and one.latents.device == latents.device and count <= latents.shape[1]
-            if same and torch.equal(one.latents, latents[:, :count]) and torch.equal(one.actions, actions[:, :count]):
-                found = one
-        return found
