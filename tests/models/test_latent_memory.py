@@ -118,6 +118,9 @@ def test_other_weights_and_other_contexts_are_not_taken_for_those_that_are_known
     torch.testing.assert_close(one.rollout(changed, actions, past), other.rollout(changed, actions, past))
     past[:, 0] += 1.0
     torch.testing.assert_close(one.rollout(latents, actions, past), other.rollout(latents, actions, past))
+    for each in (one, other):
+        each.error_scale.mul_(4.0)
+    torch.testing.assert_close(one.rollout(latents, actions, past), other.rollout(latents, actions, past))
 
 
 @torch.no_grad()

@@ -107,3 +107,34 @@ def test_a_model_with_a_memory_keeps_it_under_later_stages(config: TrainConfig) 
 def test_a_predictor_that_is_trained_at_once_is_refused(tiny: TrainConfig) -> None:
     with pytest.raises(UserError, match=r"memory.steps needs a predictor that stays as it is"):
         replace(tiny, memory=StageConfig(10, 8, 1e-3))
+
+
+@pytest.fixture
+def remembering(write_public: Any, tiny: TrainConfig) -> TrainConfig:
+    """Settings of a run on a model with a memory of five frames; nothing in it learnt much."""
+    write_public("data.h5", [60] * 8, play)
+    train(tiny := replace(tiny, critic=NONE, decoder=NONE, validation=0.3))
+    first = f"{tiny.out}/model"
+    config = replace(tiny, out=f"{tiny.out}_memory", pretrained=first, joint=NONE, dynamics=NONE)
+    train(config := replace(config, memory=StageConfig(2, 4, 1e-3), history=5))
+    return replace(config, out=f"{config.out}_later", pretrained=f"{config.out}/model", memory=NONE)
+
+
+def test_a_predictor_that_is_trained_on_goes_without_its_memory(remembering: TrainConfig) -> None:
+    """It looks at as many frames as it did; the memory's were more."""
+    tuned = replace(remembering, dynamics=StageConfig(2, 8, 1e-3), fine_tune=True)
+    with pytest.raises(UserError, match=r"the predictor of .*, whose history is 2, not 5"):
+        train(tuned)
+    trained = train(replace(tuned, history=2))
+    assert trained.memory is None and trained.predictor.history == trained.spec.history == 2
+    load(Path(tuned.out) / "model")
+
+
+def test_latents_that_are_trained_on_go_without_the_memory(remembering: TrainConfig) -> None:
+    joint = StageConfig(2, 4, 1e-3)
+    assert train(replace(remembering, joint=joint, train_encoder=True, history=2)).memory is None
+
+
+def test_a_history_that_a_memory_cannot_learn_from_is_named(remembering: TrainConfig) -> None:
+    with pytest.raises(UserError, match="history must be at least 2 with memory.steps, got 1"):
+        train(replace(remembering, memory=StageConfig(2, 4, 1e-3), history=1))

@@ -58,7 +58,7 @@ class KnownContexts:
 
 def weights_of(module: nn.Module) -> tuple[tuple[int, int], ...] | None:
     """What tells whether a network is still the same one; None where nothing is to be kept, as in training."""
-    parameters = list(module.parameters())
-    if module.training or torch.is_grad_enabled() or any(one.is_inference() for one in parameters):
+    tensors = [*module.parameters(), *module.buffers()]
+    if module.training or torch.is_grad_enabled() or any(one.is_inference() for one in tensors):
         return None
-    return tuple((one.data_ptr(), one._version) for one in parameters)
+    return tuple((one.data_ptr(), one._version) for one in tensors)

@@ -154,7 +154,7 @@ class TrainConfig:
             covers.
         memory: what is out of sight stays known: of a model that there is (pretrained, dynamics.steps=0), a network
             that corrects its latents by what it had predicted, over the last `history` frames; on frames behind strips
-            that are drawn for it; steps=0 leaves it out.
+            that are drawn for it; steps=0 leaves it out. A later run that trains the predictor or the encoder drops it.
         memory_options: of it; see wmplan.models.latent_memory.
         symmetries: of the task, by name: the predictor trains on the copies of the data as well.
         symmetry_tolerance: by what share copies may be predicted worse than what was recorded, see SymmetryTest; a

@@ -45,6 +45,13 @@ def initial_model(config: TrainConfig, store: Reader, training: NDArray[np.int64
     spec = data_spec(config, store, training)
     other = None if config.pretrained is None or tokens is not None else pretrained_model(config.pretrained)
     parts = () if other is None else taken_parts(config, other)
+    if other is not None and config.memory.steps:
+        least = max(other.predictor.history, 2)
+        if config.history < least:
+            raise UserError(
+                f"history must be at least {least} with memory.steps, got {config.history}: a memory begins with the "
+                f"second frame, and the predictor of pretrained={config.pretrained} looks at {other.predictor.history}"
+            )
     if other is not None and parts:
         spec = with_normalisers_of(other, spec, parts, config.pretrained, any_history=config.memory.steps > 0)
     for name, symmetry in config.symmetries.items():
@@ -127,8 +134,9 @@ def taken_parts(config: TrainConfig, other: JEPA) -> tuple[str, ...]:
         for part, stage in STAGE_OF.items()
         if (config.fine_tune or not getattr(config, stage).steps) and getattr(other, part) is not None
     )
-    # A memory is of its predictor.
-    return parts if not config.dynamics.steps else tuple(part for part in parts if part != "memory")
+    if config.dynamics.steps or config.train_encoder:  # a memory is of its predictor, and of its latents
+        return tuple(part for part in parts if part != "memory")
+    return parts
 
 
 def with_normalisers_of(
@@ -146,6 +154,8 @@ def with_normalisers_of(
     for part in parts:
         for name in fixed.get(part, ()):
             ours, theirs = getattr(spec, name), getattr(other.spec, name)
+            if name == "history" and "memory" not in parts:  # which alone looks at more than the predictor
+                theirs = other.predictor.history
             if ours != theirs and not (any_history and name == "history"):
                 raise UserError(
                     f"the {part} of pretrained={path} would be taken over, whose {name} is {theirs}, not {ours}: train "
