@@ -182,3 +182,12 @@ def test_what_cannot_be_run(config: PretrainConfig) -> None:
     ]:
         with pytest.raises(UserError, match=says):
             replace(config, **settings)  # type: ignore[arg-type]
+
+
+def test_one_held_out_image_is_too_few(config: PretrainConfig, tmp_path: Path) -> None:
+    """Nothing tells of one whether features spread: the alarm of a collapse would be a false one."""
+    (tmp_path / "few").mkdir()
+    for index in range(3):
+        Image.new("RGB", (32, 32), (80 * index, 0, 0)).save(tmp_path / "few" / f"{index}.png")
+    with pytest.raises(UserError, match="at least 2 frames to hold out, got 1: .* validation, which is"):
+        pretrain(replace(config, data=str(tmp_path / "few"), out=str(tmp_path / "run"), batch_size=1))

@@ -75,6 +75,11 @@ class Pretraining:
         record = read_record(config)
         usable = self.store.lengths > (self.recipe.frames - 1) * config.stride
         self.training, self.held = split_episodes(len(self.store), config.validation, usable=usable)
+        if self.store.lengths[self.held].sum() < 2:  # of one nothing tells whether features spread
+            raise UserError(
+                f"data={config.data} must leave at least 2 frames to hold out, got 1: take more images, or raise "
+                f"validation, which is {config.validation:g}"
+            )
         self.batches = WindowSampler(
             self.store,
             self.recipe.frames,
