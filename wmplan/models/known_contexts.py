@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-MOST = 16
-"""Contexts that are kept: of so many robots that are planned for in turn."""
+MOST = 64
+"""Contexts that are kept: one for each robot that is planned for in turn, and for each phase of its model steps."""
+MOST_ROBOTS = 64
+"""Rows of a batch above which nothing is kept: such contexts are of data, and do not come again."""
 
 
 class Known(NamedTuple):
@@ -52,6 +54,8 @@ class KnownContexts:
         self, latents: Tensor, actions: Tensor, made: Any, weights: tuple[Any, ...], before: Known | None = None
     ) -> None:
         """Remember what was made of a context, in place of the shorter one that it grew from."""
+        if len(latents) > MOST_ROBOTS:
+            return
         known = [one for one in self.known if one is not before and one.weights == weights]
         self.known = [*known[1 - MOST :], Known(latents.clone(), actions.clone(), made, weights)]
 

@@ -28,6 +28,13 @@ PANELS = {  # what is drawn together, by the names of the figures
     "state misread by, median": ("misread_median",),
     "the same, of other looks": ("misread_varied_median",),
     "robot moved and put back: latents": ("robot_moved_median", "robot_placed_median"),
+    "hidden frames: latents off, one-step changes": (
+        "hidden_1_seen",
+        "hidden_1_believed",
+        "hidden_3_believed",
+        "hidden_5_believed",
+        "open_believed",
+    ),
     "linear probe of the state, share of a blind one": ("probe",),
     "spread of the features": ("spread",),
     "lag of the target": ("lag",),
