@@ -112,3 +112,21 @@ def test_torchs_own_backend_gives_the_same(make_jepa: Any) -> None:
         wanted = model.rollout(context, actions, past)
         fast = compile_rollouts(model, "default")
         torch.testing.assert_close(fast.rollout(context, actions, past), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"memory": True, "memory_options": {"width": 8}}, {"predictor": "recurrent"}])
+def test_contexts_that_are_known_are_no_matter_of_shapes(
+    options: dict[str, Any], make_jepa: Any, asked: list[int]
+) -> None:
+    torch.manual_seed(0)
+    model = make_jepa(predictor_options={"width": 16}, **options)
+    fast = compile_rollouts(model, "default")
+    actions, past = torch.rand(1, 5, 3, 6), torch.rand(1, 1, 6)
+    for number in range(4):
+        context = torch.randn(1, 2, *model.spec.latent_shape)
+        with torch.inference_mode():
+            found = fast.rollout(context, actions, past)
+            torch.testing.assert_close(found, copy.deepcopy(model).rollout(context, actions, past))
+        if number == 0:
+            compiled_first = len(asked)
+    assert len(asked) == compiled_first > 0

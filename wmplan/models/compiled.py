@@ -15,11 +15,15 @@ from torch import Tensor
 
 from wmplan.errors import UserError
 from wmplan.models.base import WorldModel
+from wmplan.models.latent_memory import LatentMemory
+from wmplan.models.predictors import RecurrentPredictor
 
 ROLLOUTS = ("rollout", "rollout_last", "rollout_at")
 SHAPES = 128
 """Versions of one rollout that are kept: contexts grow, plans shorten towards their arrival, samples become fewer."""
 BACKEND = "inductor"
+KEPT_OUTSIDE = ((LatentMemory, "recall"), (RecurrentPredictor, "remember"))
+"""What looks for contexts that are known, which is no matter of shapes: each new one would be compiled anew."""
 Rollout = Callable[..., Tensor]
 
 
@@ -38,6 +42,9 @@ def compile_rollouts(model: WorldModel, how: str) -> WorldModel:
         return model
     if how == "graphs" and model.device.type != "cuda":
         raise UserError(f"compile=graphs needs a model on CUDA, this one is on {model.device.type}: compile=default")
+    for owner, name in KEPT_OUTSIDE:
+        if not hasattr(getattr(owner, name), "_torchdynamo_disable"):  # not when loading: it brings the compiler
+            setattr(owner, name, torch.compiler.disable(getattr(owner, name)))
     fast = copy.copy(model)  # of the same parts
     for name in ROLLOUTS:  # as attributes past nn.Module, of which they are no part
         fast.__dict__[name] = _Compiled(getattr(model, name), "reduce-overhead" if how == "graphs" else None)

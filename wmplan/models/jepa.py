@@ -385,7 +385,6 @@ class JEPA(WorldModel):
             past = torch.cat([past[:, :missing], past_actions.to(past)], 1)  # (B, h - 1, A)
         return torch.cat([context[:, :1].expand(-1, missing, -1), context], 1), self.normalise_actions(past)
 
-    @torch.compiler.disable  # which contexts are known is no matter of shapes
     def remembered(self, context: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
         """The newest latents (B, t, L) of a context as the memory believes them, and the actions between them."""
         assert self.memory is not None
