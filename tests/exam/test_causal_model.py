@@ -35,11 +35,11 @@ def test_each_tubelet_is_predicted_from_all_that_fits_before_it(length: int) -> 
             seen = torch.from_numpy(frames[:, ::2][:, max(0, last - 8) : last])
             with torch.inference_mode():
                 errors = one.model.next_errors(seen)
+            spread = torch.distributions.Normal(torch.zeros(()), errors.expected.sqrt())
+            constant = 0.5 * np.log(2 * np.pi)
             surprise = errors.found.sqrt() - errors.expected.sqrt()
-            if window.freedom is not None:
-                spread = torch.distributions.StudentT(window.freedom, torch.zeros(()), errors.expected.sqrt())
-                constant = torch.distributions.StudentT(window.freedom).log_prob(torch.zeros(()))
-                surprise = constant - spread.log_prob(errors.found.sqrt())
+            if window.likelihood:
+                surprise = -spread.log_prob(errors.found.sqrt()) - constant
             tokens = surprise[:, -1].sort(-1, descending=True).values
             wanted = tokens[:, : window.worst].mean(-1).numpy()
             assert found[:, place] == pytest.approx(wanted, rel=1e-4, abs=1e-6)

@@ -77,14 +77,6 @@ def test_the_log_loss_is_that_of_a_normal_distribution() -> None:
     assert errors.excess[0] > 0 > errors.excess[1]
 
 
-@pytest.mark.parametrize("freedom", [1.0, 3.0, 30.0])
-def test_the_heavy_log_loss_is_that_of_students_t(freedom: float) -> None:
-    errors = NextErrors(torch.tensor([0.5, 0.01, 9.0]), torch.tensor([0.2, 0.02, 0.1]))
-    student = torch.distributions.StudentT(freedom, 0.0, errors.expected.sqrt())
-    constant = student.log_prob(torch.zeros(3)) + 0.5 * errors.expected.log()
-    assert torch.allclose(errors.heavy_log_loss(freedom), constant - student.log_prob(errors.found.sqrt()), atol=1e-5)
-
-
 def test_it_comes_back_from_its_folder(tmp_path: Path) -> None:
     video, shown = model(), clips()
     save(video, tmp_path, {"name": "next"})

@@ -16,15 +16,13 @@ BATCH = 16
 WORST = (None, 16, 8, 1)
 """Tokens of a tubelet whose surprise counts, the largest; of 64. What is impossible happens in a few of them, and in a
 mean over all it is lost among what is hard to predict anyhow."""
-FREEDOM = 3.0
-"""Of the distribution that likelihoods are of."""
 
 
 class CausalSubject(VideoSubject):
     """A causal VideoJEPA. It has seen a clip from its beginning on whenever it predicts the tubelet that comes next.
 
     So that its windows grow: `context` is what the first one sees. Its surprise is the error beyond the one that was
-    expected, or the negative logarithm of the likelihood: see NextErrors.excess and heavy_log_loss.
+    expected, or the negative logarithm of the likelihood: see NextErrors.excess and log_loss.
     """
 
     def windows(self, length: int) -> list[Window]:
@@ -32,8 +30,8 @@ class CausalSubject(VideoSubject):
         spec, tubelet = self.model.spec, self.model.encoder.tubelet
         slide = tubelet * spec.stride
         every = [
-            Window(seen * tubelet, tubelet, spec.stride, slide, worst, freedom)
-            for freedom in (None, FREEDOM)
+            Window(seen * tubelet, tubelet, spec.stride, slide, worst, likelihood)
+            for likelihood in (False, True)
             for worst in WORST
             for seen in (1, 2)
             if seen < self.model.encoder.grid[0]
@@ -45,8 +43,8 @@ class CausalSubject(VideoSubject):
         clips, of = distinct_windows(index, self.span(self.times(index.shape[1])))
         parts = [self._tokens(pixels[torch.from_numpy(part)]) for part in batches(clips, BATCH)]
         tokens = torch.cat(parts)[torch.from_numpy(of)]  # (N, spans, 2, times - 1, S)
-        excess, unlikely = torch.cat([tokens[:, 0], tokens[:, 1:, :, -1].transpose(1, 2)], 2).unbind(1)
-        return [self._of(excess if window.freedom is None else unlikely, window) for window in windows]
+        excess, log_loss = torch.cat([tokens[:, 0], tokens[:, 1:, :, -1].transpose(1, 2)], 2).unbind(1)
+        return [self._of(log_loss if window.likelihood else excess, window) for window in windows]
 
     def times(self, length: int) -> int:
         """Whole tubelets in a clip of `length` frames, at most those of the model."""
@@ -61,7 +59,7 @@ class CausalSubject(VideoSubject):
     def _tokens(self, clips: Tensor) -> Tensor:
         """Surprise at each token of clips (B, T, H, W, 3), by excess and by likelihood, (B, 2, times - 1, S)."""
         errors = self.model.next_errors(clips.to(self.model.encoder.embed.weight.device))
-        return torch.stack([errors.excess, errors.heavy_log_loss(FREEDOM)], 1).cpu()
+        return torch.stack([errors.excess, errors.log_loss], 1).cpu()
 
     def _of(self, tokens: Tensor, window: Window) -> Array:
         """(N, its starts) from the surprise (N, times - 1, S) at each token."""

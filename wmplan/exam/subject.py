@@ -27,8 +27,8 @@ class Window:
         slide: frames from one window to the next.
         worst: predicted tokens whose surprise counts, those with the largest; all where it is None, as of subjects that
             know no tokens.
-        freedom: of subjects that say how wrong they may be: surprise is the negative logarithm of what they held
-            likely, by Student's t distribution of so many degrees of freedom; None for the error.
+        likelihood: of subjects that say how wrong they may be, whether surprise is the negative logarithm of what they
+            held likely, instead of the error.
     """
 
     context: int
@@ -36,7 +36,7 @@ class Window:
     stride: int = 1
     slide: int = 1
     worst: int | None = None
-    freedom: float | None = None
+    likelihood: bool = False
 
     @property
     def frames(self) -> int:

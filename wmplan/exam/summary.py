@@ -61,8 +61,7 @@ def how_read(reading: Json) -> str:
     """How a clip's surprise comes from its windows and their tokens."""
     worst = reading["window"].get("worst")
     tokens = {None: "", 1: ", of each the worst token"}.get(worst, f", of each the {worst} worst tokens")
-    likelihood = reading["window"].get("freedom") or reading["window"].get("likelihood")  # as it was called before
-    measure = ", by their likelihood" if likelihood else ""
+    measure = ", by their likelihood" if reading["window"].get("likelihood") else ""
     return f"a clip's surprise is the {reading.get('over_windows', 'mean')} of its windows'{tokens}{measure}"
 
 

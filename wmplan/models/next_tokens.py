@@ -96,18 +96,6 @@ class NextErrors(NamedTuple):
         """
         return 0.5 * (self.found / self.expected + self.expected.log())
 
-    def heavy_log_loss(self, freedom: float) -> Tensor:
-        """The negative logarithm of the likelihood, a number and without its constant, (N, T - 1, S).
-
-        That of Student's t distribution, whose squared scale is what was expected (Lange et al. 1989, "Robust
-        statistical modeling using the t distribution"): errors at the edge of what moves are mostly small and at times
-        large, and a normal distribution counts the large ones without any measure.
-
-        Args:
-            freedom: degrees of freedom; the fewer, the less a large error counts.
-        """
-        return 0.5 * ((freedom + 1) * (self.found / (freedom * self.expected)).log1p() + self.expected.log())
-
 
 class NextTokens(nn.Module):
     """The tubelet after each one, and how wrong that may be: what changes is added to the last frame that was seen.
