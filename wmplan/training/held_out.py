@@ -41,38 +41,22 @@ class HeldOut:
 
     # ------------------------------------------------------------------ windows
 
-    def batch(
-        self,
-        frames: int,
-        size: int,
-        columns: tuple[str, ...],
-        latents: Latents | None = None,
-        hidden: Latents | None = None,
-    ) -> Batch:
-        """At most `size` held-out windows; `latent` and `hidden` are among the columns where they are given."""
-        return self.windows_of(self.held, frames, size, columns, latents, hidden)
+    def batch(self, frames: int, size: int, columns: tuple[str, ...], **cached: Latents) -> Batch:
+        """At most `size` held-out windows; what was encoded before is among the columns by its name, as `latent`."""
+        return self.windows_of(self.held, frames, size, columns, **cached)
 
-    def windows_of(
-        self,
-        episodes: Side,
-        frames: int,
-        size: int,
-        columns: tuple[str, ...],
-        latents: Latents | None = None,
-        hidden: Latents | None = None,
-    ) -> Batch:
-        """At most `size` windows of some episodes."""
+    def windows_of(self, episodes: Side, frames: int, size: int, columns: tuple[str, ...], **cached: Latents) -> Batch:
+        """As batch(), of some episodes."""
         stride = self.config.action_block
         windows = int(np.maximum(self.store.lengths[episodes] - (frames - 1) * stride, 0).sum())
-        extra = {name: rows for name, rows in (("latent", latents), ("hidden", hidden)) if rows is not None}
         sampler = WindowSampler(
-            self.store, frames, stride, max(1, min(size, windows)), 0, episodes=episodes, columns=columns, extra=extra
+            self.store, frames, stride, max(1, min(size, windows)), 0, episodes=episodes, columns=columns, extra=cached
         )
         return next(iter(sampler))
 
     def latent_windows(self, frames: int, latents: Latents) -> tuple[Tensor, Tensor]:
         """Latents (N, T, L) and actions (N, T - 1, A)."""
-        batch = self.batch(frames, WINDOWS, ("action",), latents)
+        batch = self.batch(frames, WINDOWS, ("action",), latent=latents)
         return batch["latent"], batch["action"]
 
     # ------------------------------------------------------------------ figures

@@ -63,13 +63,8 @@ class Joint(nn.Module):
         self.target: nn.Module | None = None
         if config.target == "ema":
             self.target = copy.deepcopy(model.encoder).requires_grad_(False)
-        for part in (
-            model.critic,
-            model.decoder,
-            model.reader,
-            model.placement,
-            model.memory,
-        ):  # they have stages of their own
+        # These have stages of their own.
+        for part in (model.critic, model.decoder, model.reader, model.placement, model.memory):
             if part is not None:
                 part.requires_grad_(False)
 

@@ -110,8 +110,8 @@ def measure_symmetries(
         backgrounds: of each camera (H, W, 3), where a symmetry leaves them in place.
     """
     columns = (*config.camera_names, "action", *(("proprio",) if config.proprio else ()))
-    train = held_out.windows_of(held_out.training, 3, 4 * WINDOWS, ("action",), latents)
-    held = held_out.batch(3, WINDOWS, columns, latents)
+    train = held_out.windows_of(held_out.training, 3, 4 * WINDOWS, ("action",), latent=latents)
+    held = held_out.batch(3, WINDOWS, columns, latent=latents)
 
     def prepared(latents: Tensor, actions: Tensor) -> Batch:
         latents = latents.to(model.device) @ model.whitening.T

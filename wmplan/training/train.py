@@ -516,7 +516,7 @@ class Run:
     @cached_property
     def held_out_looks(self) -> Batch:
         """Held-out frames in both looks, and what is taught of them."""
-        return self.held_out.batch(1, 1024, self.columns("appearance"), self.latents)
+        return self.held_out.batch(1, 1024, self.columns("appearance"), latent=self.latents)
 
     def appearance_figures(self, step: int = 0) -> dict[str, Any]:
         """How far the latents of held-out frames are from what is taught."""
@@ -534,7 +534,7 @@ class Run:
     @cached_property
     def held_out_moves(self) -> Batch:
         """Windows of held-out frames with their latents."""
-        return self.held_out.batch(PLACEMENT_FRAMES, 512, self.columns("placement"), self.latents)
+        return self.held_out.batch(PLACEMENT_FRAMES, 512, self.columns("placement"), latent=self.latents)
 
     def placement_figures(self, step: int = 0) -> dict[str, Any]:
         """How far off held-out latents are whose robot was put elsewhere."""
@@ -544,7 +544,7 @@ class Run:
     def held_out_hidden(self) -> Batch:
         """Held-out windows with their latents, as they are and behind strips."""
         windows = self.windows["memory"]
-        return self.held_out.batch(windows.frames, 1024, ("action",), self.latents, self.hidden)
+        return self.held_out.batch(windows.frames, 1024, ("action",), latent=self.latents, hidden=self.hidden)
 
     def memory_figures(self, step: int = 0) -> dict[str, Any]:
         """How far off what is believed of hidden frames is."""
